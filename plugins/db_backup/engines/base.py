@@ -1,0 +1,175 @@
+"""The engine contract. Every engine passes ``tests/conformance/engine_contract.py`` on a real server.
+
+An engine is bound to one connection. It never compresses, hashes, stores or schedules: it opens a consistent dump as
+streams, and loads plain bytes into an empty database. Errors are those of ``db_backup.errors``: a person reads which
+database failed and what to do. Passwords go to child processes only through 0600 option files.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from db_backup.manifest import Consistency, Inventory, Manifest, Part, ServerInfo, StockCommand, ToolInfo
+from db_backup.model import BackupType, ConnectionInfo, EngineName
+from db_backup.progress import Cancellation
+
+Block = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What settings say to engines (SPEC §2); each engine reads its own."""
+
+    staging_path: Path
+    scratch_path: Path
+    mysql_single_transaction: bool = True
+    mysql_routines: bool = True
+    mysql_triggers: bool = True
+    mysql_events: bool = True
+    postgres_format: str = "custom"
+    postgres_no_owner: bool = True
+    postgres_no_privileges: bool = True
+    sqlite_vacuum: bool = False
+
+
+@dataclass(frozen=True)
+class DumpRequest:
+    """What to dump. ``entry`` names the database in errors; ``type`` is one that ``supported_types`` lists."""
+
+    entry: str
+    type: BackupType = BackupType.FULL
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known before the dump starts. ``warnings`` end up in the manifest."""
+
+    server: ServerInfo
+    tools: tuple[ToolInfo, ...]
+    warnings: tuple[str, ...]
+    estimated_plain_bytes: int | None
+
+
+class DumpStream(Protocol):
+    """One stream of plain bytes. The pipeline reads ``fileno()`` to its end and shows every block to ``observe``."""
+
+    name: str  # "main"; parallel dumps have more
+    suffix: str  # of the bare dump: "sql", "dump", "sqlite"
+
+    def fileno(self) -> int: ...
+
+    def observe(self, block: memoryview) -> None:
+        """Each plain byte, in order, once; from one thread. The memory is reused after this returns."""
+
+
+@dataclass(frozen=True)
+class DumpSummary:
+    """What is known once every stream was read to its end and found complete."""
+
+    consistency: Consistency
+    recovery_point: datetime  # the snapshot's moment, UTC
+    inventory: Inventory
+    warnings: tuple[str, ...] = ()
+
+
+class Dump(ABC):
+    """An open dump: one consistent moment of the source, as one or more streams."""
+
+    preflight: Preflight
+    format: str  # Manifest.format
+    streams: Sequence[DumpStream]
+
+    @abstractmethod
+    def complete(self) -> DumpSummary:
+        """Called after every stream was read to its end: reap the tools and prove the dump whole.
+
+        :raises DumpFailed: a tool's exit status is not 0 (its last words are in the message, without secrets).
+        :raises DumpIncomplete: status 0, but the end marker, a table's data or a listed object is missing.
+        """
+
+
+class Engine(ABC):
+    """One database through one connection."""
+
+    name: ClassVar[EngineName]
+    supported_types: ClassVar[frozenset[BackupType]] = frozenset({BackupType.FULL})
+
+    def __init__(self, connection: ConnectionInfo, options: EngineOptions) -> None:
+        self.connection = connection
+        self.options = options
+
+    @abstractmethod
+    def check(self) -> ServerInfo:
+        """Connect and say what is there.
+
+        :raises ServerUnreachable, AccessDenied, SourceUnsupported:
+        """
+
+    @abstractmethod
+    def preflight(self, request: DumpRequest) -> Preflight:
+        """Tools, versions and privileges: refuse what would fail or silently leave something out, warn of the rest.
+
+        :raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceUnsupported, ToolMissing, ToolVersionMismatch:
+        """
+
+    @abstractmethod
+    def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
+        """Run the preflight, take the snapshot and start the dump.
+
+        Leaving the block, however it is left, kills and reaps what still runs, ends the snapshot and removes
+        temporary files. ``cancellation`` kills the tools' process groups.
+        """
+
+    @abstractmethod
+    def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
+        """How a person restores these parts with stock tools alone, from the folder that holds them.
+
+        Written for a new database called ``restored``; passwords are left to the tool's own prompt or option file.
+        """
+
+    @abstractmethod
+    def database_exists(self, database: str) -> bool:
+        """Whether the server has a database (SQLite: the file exists) of this name."""
+
+    @abstractmethod
+    def create_database(self, database: str) -> Engine:
+        """Create a new, empty database on the same server and return an engine bound to it.
+
+        For SQLite the name is a file path and nothing is created before ``load``.
+
+        :raises TargetNotEmpty: it exists already. Nothing is ever dropped or emptied here.
+        """
+
+    @abstractmethod
+    def drop_database(self, database: str) -> None:
+        """Remove a database that the caller created itself a moment ago. A missing one is no error."""
+
+    @abstractmethod
+    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
+        """Load a full backup's plain bytes into this connection's empty database; returns warnings.
+
+        ``content`` checks hashes as it goes and may raise an ``ArtefactError`` as late as its end: that error is
+        passed on, and the load then counts as failed.
+
+        :raises LoadFailed: the tool's exit status, or an error that it reported with status 0.
+        """
+
+    @abstractmethod
+    def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        """The inventory of this connection's database, taken the way ``manifest``'s was, so that the two compare."""
+
+    @abstractmethod
+    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        """Prove without a server that the plain bytes are a complete dump that its own tool reads; what they hold.
+
+        The inventory's ``objects`` may be empty where the archive does not list them. Needs no connection.
+
+        :raises ArtefactCorrupt, ArtefactTruncated: with the table or place where it shows.
+        :raises ToolMissing: the tool that reads this format is not there.
+        """

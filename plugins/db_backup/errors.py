@@ -1,0 +1,228 @@
+"""Every error that a person can meet, as one tree.
+
+Each error says what failed, for which database and backup, and in ``hint`` what to do about it. ``exit_code`` is what
+``db-backup`` exits with (SPEC §3). Secrets never appear in a message: callers pass only text that is safe to print.
+
+    BackupError                      1
+    ├── UsageError                   2   what was asked for does not exist or cannot be
+    │   ├── ConfigurationError       2   a setting, backup.yaml or a connection is wrong
+    │   │   ├── FeatureNotAvailable  2   set away from its default before the feature exists
+    │   │   └── ConnectionNotFound   2
+    │   ├── UnknownDatabase          2
+    │   ├── UnknownBackup            2
+    │   └── UnknownStorage           2
+    ├── SourceError                  1   the database server or its dump
+    │   ├── ServerUnreachable        1
+    │   ├── AccessDenied             1   wrong password, or the user may not log in
+    │   ├── PrivilegeMissing         1   logged in, but the dump would leave something out
+    │   ├── SourceUnsupported        1   this server or object cannot be backed up this way
+    │   ├── DumpFailed               1   the dump tool said so
+    │   └── DumpIncomplete           1   the dump tool said it went well, and it did not
+    ├── ToolError                    1
+    │   ├── ToolMissing              1
+    │   └── ToolVersionMismatch      1
+    ├── LimitExceeded                1
+    │   ├── SizeLimitExceeded        1
+    │   └── TimeLimitExceeded        1
+    ├── StorageError                 1
+    │   ├── StorageAccessDenied      1
+    │   ├── StorageFull              1
+    │   ├── StorageNotMounted        1   `.storage-id` is missing or another one
+    │   ├── StorageConflict          1   somebody else wrote this name first
+    │   └── ObjectMissing            1
+    ├── ArtefactError                3   what is stored is not what was written
+    │   ├── ArtefactMissing          3
+    │   ├── ArtefactTruncated        3
+    │   └── ArtefactCorrupt          3
+    ├── ManifestError                1   a sidecar that cannot be read, or a newer major version
+    ├── CatalogError                 1
+    ├── EntryLocked                  1   another backup of the same entry is at work
+    ├── LoadFailed                   1   the restore tool said so
+    ├── RestoreMismatch              3   restored, but not what the manifest says
+    ├── ScratchUnavailable           1   no scratch server: a proof becomes inconclusive
+    ├── Refused                      4   would overwrite or orphan something
+    │   └── TargetNotEmpty           4
+    └── Interrupted                130
+"""
+
+from __future__ import annotations
+
+
+class BackupError(Exception):
+    """Root of the tree.
+
+    :param message: one sentence: what failed, for which database and backup.
+    :param hint: one sentence: what the person can do.
+    :param database: the entry concerned, where there is one.
+    :param backup_id: the backup concerned, where there is one.
+    """
+
+    exit_code: int = 1
+
+    def __init__(
+        self, message: str, *, hint: str = "", database: str | None = None, backup_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.database = database
+        self.backup_id = backup_id
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class UsageError(BackupError):
+    exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    pass
+
+
+class FeatureNotAvailable(ConfigurationError):
+    pass
+
+
+class ConnectionNotFound(ConfigurationError):
+    pass
+
+
+class UnknownDatabase(UsageError):
+    pass
+
+
+class UnknownBackup(UsageError):
+    pass
+
+
+class UnknownStorage(UsageError):
+    pass
+
+
+class SourceError(BackupError):
+    pass
+
+
+class ServerUnreachable(SourceError):
+    pass
+
+
+class AccessDenied(SourceError):
+    pass
+
+
+class PrivilegeMissing(SourceError):
+    pass
+
+
+class SourceUnsupported(SourceError):
+    pass
+
+
+class DumpFailed(SourceError):
+    pass
+
+
+class DumpIncomplete(SourceError):
+    pass
+
+
+class ToolError(BackupError):
+    pass
+
+
+class ToolMissing(ToolError):
+    pass
+
+
+class ToolVersionMismatch(ToolError):
+    pass
+
+
+class LimitExceeded(BackupError):
+    pass
+
+
+class SizeLimitExceeded(LimitExceeded):
+    pass
+
+
+class TimeLimitExceeded(LimitExceeded):
+    pass
+
+
+class StorageError(BackupError):
+    pass
+
+
+class StorageAccessDenied(StorageError):
+    pass
+
+
+class StorageFull(StorageError):
+    pass
+
+
+class StorageNotMounted(StorageError):
+    pass
+
+
+class StorageConflict(StorageError):
+    pass
+
+
+class ObjectMissing(StorageError):
+    pass
+
+
+class ArtefactError(BackupError):
+    exit_code = 3
+
+
+class ArtefactMissing(ArtefactError):
+    pass
+
+
+class ArtefactTruncated(ArtefactError):
+    pass
+
+
+class ArtefactCorrupt(ArtefactError):
+    pass
+
+
+class ManifestError(BackupError):
+    pass
+
+
+class CatalogError(BackupError):
+    pass
+
+
+class EntryLocked(BackupError):
+    pass
+
+
+class LoadFailed(BackupError):
+    pass
+
+
+class RestoreMismatch(BackupError):
+    exit_code = 3
+
+
+class ScratchUnavailable(BackupError):
+    pass
+
+
+class Refused(BackupError):
+    exit_code = 4
+
+
+class TargetNotEmpty(Refused):
+    pass
+
+
+class Interrupted(BackupError):
+    exit_code = 130

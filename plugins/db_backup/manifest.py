@@ -1,0 +1,292 @@
+"""The two sidecars of a backup: the immutable manifest and the rewritable state (DESIGN, "Manifest and state").
+
+Both are JSON. Unknown fields are kept, so that an older program never loses what a newer one wrote; a newer major
+version is refused. Times are UTC, sizes are bytes, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from db_backup.errors import ManifestError
+from db_backup.model import BackupType, Compression, EngineName, Method, ProofResult, Scope, VerificationLevel
+
+MANIFEST_VERSION = 1
+STATE_VERSION = 1
+
+
+def _bare_file_name(value: str) -> str:
+    if not value or value in {".", ".."} or "/" in value or "\\" in value or "\x00" in value:
+        raise ValueError("must be a bare file name, without a folder")
+    return value
+
+
+BareFileName = Annotated[str, AfterValidator(_bare_file_name)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Document(BaseModel):
+    """Part of a sidecar: immutable, and it keeps fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class ServerInfo(_Document):
+    """The server that was backed up. ``identity``: system identifier or server UUID; empty where there is none."""
+
+    engine: EngineName
+    flavour: str  # "PostgreSQL", "MariaDB", "MySQL", "SQLite"
+    version: str  # "15.20", "10.11.19", "3.40.1"
+    identity: str = ""
+    address: str = ""
+
+    @property
+    def major(self) -> str:
+        """What must match between tool and server: "15" for PostgreSQL, "10.11" for MariaDB, "8.0" for MySQL."""
+        pieces = self.version.split(".")
+        return pieces[0] if self.engine is EngineName.POSTGRES else ".".join(pieces[:2])
+
+
+class ToolInfo(_Document):
+    """A client tool as it was used: its name and the version that it printed."""
+
+    name: str
+    version: str
+
+
+class Consistency(_Document):
+    """What makes the dump one moment. Positions are there when the server gave them."""
+
+    snapshot: str  # "exported snapshot", "single transaction", "backup api"
+    lsn: str | None = None
+    binlog_file: str | None = None
+    binlog_position: int | None = None
+    gtid: str | None = None
+
+
+class TableInventory(_Document):
+    """One table as it went through the dump stream.
+
+    ``checksum``: sum of the 64-bit xxh3 hashes of its rows as the dump printed them, modulo 2**64, 16 hex digits; the
+    order of rows does not matter.
+    """
+
+    name: str  # as the engine qualifies it: "public.orders", "orders"
+    rows: int
+    checksum: str | None = None
+
+
+class DatabaseObject(_Document):
+    """An object of the system catalogue: table, view, routine, trigger, event, sequence, index …"""
+
+    kind: str
+    name: str
+
+
+class Inventory(_Document):
+    """What the backup holds: tables counted in the stream, objects listed independently in the same snapshot."""
+
+    tables: tuple[TableInventory, ...] = ()
+    objects: tuple[DatabaseObject, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum(table.rows for table in self.tables)
+
+
+class Cipher(_Document):
+    """How a part is encrypted; the wrapped data keys are in the state, never here."""
+
+    name: str
+    key_id: str
+
+
+class Part(_Document):
+    """One stored file. ``path`` is a bare name inside the storage's ``database/`` folder."""
+
+    path: BareFileName
+    stream: str = "main"
+    stored_bytes: int = Field(ge=0)
+    stored_sha256: Sha256
+    plain_bytes: int = Field(ge=0)
+    plain_sha256: Sha256
+    compression: Compression
+    level: int | None = None
+    cipher: Cipher | None = None
+
+
+class Chain(_Document):
+    """Where an incremental stands; a full that can anchor one has only ``to``. Positions are the engine's own text."""
+
+    base_id: str | None = None
+    parent_id: str | None = None
+    from_position: str | None = None
+    to_position: str | None = None
+
+
+class StockCommand(_Document):
+    """A command that restores this backup with stock tools alone; run in the folder that holds the parts."""
+
+    description: str
+    command: str
+
+
+class RunInfo(_Document):
+    """Who made the backup: a person at a terminal, or an Airflow task."""
+
+    origin: str  # "cli" or "airflow"
+    actor: str = ""
+    host: str = ""
+    dag_id: str | None = None
+    run_id: str | None = None
+    task_id: str | None = None
+    map_index: int | None = None
+    try_number: int | None = None
+
+
+class Manifest(_Document):
+    """The commit point of a backup: published once, complete and hashed, and never changed."""
+
+    manifest_version: int = MANIFEST_VERSION
+    id: str
+    entry: str
+    databases: tuple[str, ...]
+    scope: Scope = Scope.DATABASE
+    method: Method = Method.LOGICAL
+    engine: EngineName
+    type: BackupType
+    format: str  # what the plain bytes are: "pg_dump custom", "pg_dump plain", "sql", "sqlite image"
+    created_at: datetime
+    finished_at: datetime
+    recovery_point: datetime
+    server: ServerInfo
+    tools: tuple[ToolInfo, ...] = ()
+    consistency: Consistency
+    chain: Chain | None = None
+    parts: tuple[Part, ...]
+    inventory: Inventory
+    warnings: tuple[str, ...] = ()
+    stock_restore: tuple[StockCommand, ...] = ()
+    run: RunInfo
+    retention_class: BackupType
+    retention_days: int
+    required_proof: VerificationLevel = VerificationLevel.RESTORE
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(part.stored_bytes for part in self.parts)
+
+    @property
+    def plain_bytes(self) -> int:
+        return sum(part.plain_bytes for part in self.parts)
+
+    @property
+    def duration_seconds(self) -> float:
+        return (self.finished_at - self.created_at).total_seconds()
+
+    def to_json(self) -> bytes:
+        return _dump(self)
+
+    @classmethod
+    def from_json(cls, document: bytes, *, source: str) -> Self:
+        """:raises ManifestError: not JSON, not a manifest, or of a newer major version."""
+        return _load(cls, document, source, "manifest_version", MANIFEST_VERSION)
+
+
+class Difference(_Document):
+    """One thing that a verification or restore found to be other than the manifest says."""
+
+    kind: str  # "table", "object", "artefact", "check"
+    name: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: expected {self.expected}, found {self.found}"
+
+
+class Proof(_Document):
+    """One verification: ``level`` is what was asked, ``reached`` what was really passed (None: not even checksum)."""
+
+    level: VerificationLevel
+    reached: VerificationLevel | None
+    result: ProofResult
+    checked_at: datetime
+    duration_seconds: float
+    storage: str
+    reason: str = ""
+    differences: tuple[Difference, ...] = ()
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class Copy(_Document):
+    """Where one copy of the backup lies. ``storage_id`` is the root's `.storage-id` at the time of writing."""
+
+    storage: str
+    storage_id: str
+    created_at: datetime
+
+
+class Tombstone(_Document):
+    """Set before the parts are removed, so that a crash in between is finished, not forgotten."""
+
+    marked_at: datetime
+    reason: str
+    actor: str
+
+
+class State(_Document):
+    """What changes about a backup after it was published. Rewritten atomically, never edited in place."""
+
+    state_version: int = STATE_VERSION
+    id: str
+    proofs: tuple[Proof, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    pinned: bool = False
+    legal_hold: bool = False
+    suspect_reason: str | None = None
+    wrapped_keys: tuple[dict[str, str], ...] = ()
+    tombstone: Tombstone | None = None
+
+    def to_json(self) -> bytes:
+        return _dump(self)
+
+    @classmethod
+    def from_json(cls, document: bytes, *, source: str) -> Self:
+        """:raises ManifestError: not JSON, not a state, or of a newer major version."""
+        return _load(cls, document, source, "state_version", STATE_VERSION)
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def _dump(document: BaseModel) -> bytes:
+    return (json.dumps(document.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _load(cls: type[D], document: bytes, source: str, version_field: str, known: int) -> D:
+    try:
+        fields = json.loads(document)
+        version = fields[version_field] if isinstance(fields, dict) else None
+    except (ValueError, KeyError) as error:
+        raise ManifestError(
+            f"{source} is not a {cls.__name__.lower()}: {error}.", hint="Restore the file from another copy."
+        ) from error
+    if not isinstance(version, int) or version > known:
+        raise ManifestError(
+            f"{source} has {version_field} {version!r}; this program knows up to {known}.",
+            hint="Use the release of db-backup that wrote it, or a newer one.",
+        )
+    try:
+        return cls.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ManifestError(
+            f"{source} is not a valid {cls.__name__.lower()}: {where}: {first['msg']}.",
+            hint="Restore the file from another copy.",
+        ) from error

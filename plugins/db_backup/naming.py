@@ -1,0 +1,84 @@
+"""Names and ids (DESIGN, "On storage"): one place that makes them and takes them apart."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from db_backup.errors import UnknownBackup
+from db_backup.model import BackupType, Compression
+
+ENTRY_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,47}$")
+_BACKUP_ID = re.compile(
+    r"^backup_(?P<entry>[a-z0-9][a-z0-9_-]{0,47})_(?P<type>full|incremental|structure|data)"
+    r"_(?P<moment>\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})(?:-(?P<serial>[1-9]\d*))?$"
+)
+_MOMENT = "%Y-%m-%d_%H-%M-%S"
+
+CODEC_SUFFIX = {
+    Compression.GZIP: ".gz",
+    Compression.BZIP2: ".bz2",
+    Compression.ZSTD: ".zst",
+    Compression.LZ4: ".lz4",
+    Compression.XZ: ".xz",
+    Compression.NONE: "",
+}
+
+DATABASE_FOLDER = "database"
+METADATA_FOLDER = "metadata"
+
+
+@dataclass(frozen=True)
+class BackupName:
+    """A backup id, taken apart. ``serial`` is 1 for the first backup of that second."""
+
+    entry: str
+    type: BackupType
+    moment: datetime
+    serial: int = 1
+
+    def __str__(self) -> str:
+        text = f"backup_{self.entry}_{self.type}_{self.moment.astimezone(UTC).strftime(_MOMENT)}"
+        return text if self.serial == 1 else f"{text}-{self.serial}"
+
+
+def parse_backup_id(text: str) -> BackupName:
+    """:raises UnknownBackup: the text is not a backup id."""
+    match = _BACKUP_ID.match(text)
+    if match is None:
+        raise UnknownBackup(
+            f"'{text}' is not a backup id.",
+            hint="See `db-backup list`; ids look like backup_shop_full_2026-01-31_03-00-00.",
+        )
+    try:
+        moment = datetime.strptime(match["moment"], _MOMENT).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise UnknownBackup(f"'{text}' is not a backup id: {error}.", hint="See `db-backup list`.") from error
+    return BackupName(match["entry"], BackupType(match["type"]), moment, int(match["serial"] or 1))
+
+
+def is_backup_id(text: str) -> bool:
+    return _BACKUP_ID.match(text) is not None
+
+
+def part_name(backup_id: str, dump_suffix: str, compression: Compression) -> str:
+    """The bare file name of a single-stream backup's part: id, the bare dump's suffix, the codec's."""
+    return f"{backup_id}.{dump_suffix}{CODEC_SUFFIX[compression]}"
+
+
+def backup_id_of_file(name: str) -> str:
+    """The id that an artefact, manifest or state file name begins with: everything before the first dot."""
+    return name.partition(".")[0]
+
+
+def manifest_key(backup_id: str) -> str:
+    return f"{METADATA_FOLDER}/{backup_id}.json"
+
+
+def state_key(backup_id: str) -> str:
+    return f"{METADATA_FOLDER}/{backup_id}.state.json"
+
+
+def part_key(part_path: str) -> str:
+    return f"{DATABASE_FOLDER}/{part_path}"

@@ -1,0 +1,150 @@
+"""The storage contract. Every implementation passes ``tests/conformance/storage_contract.py``.
+
+A *key* is a slash-separated relative path ("database/backup_shop_full_….sql.gz"): no empty, "." or ".." segment, no
+leading slash, no NUL or control character. Anything else raises ``ValueError`` before anything is touched.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+Block = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object that lies under a final name."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True)
+class Document:
+    """A small object read whole, with the version that a conditional write compares."""
+
+    content: bytes
+    version: str
+
+
+class Sink(Protocol):
+    """Where the pipeline writes the stored bytes of one part. Several sinks may be fed by one pipeline.
+
+    Nothing is visible under the final name before ``commit``. ``abort`` and ``commit`` are final; ``abort`` after
+    either of them does nothing, so that it can stand in a ``finally``.
+    """
+
+    def write(self, block: Block) -> None:
+        """Take all of ``block``; the caller may reuse its memory as soon as this returns.
+
+        :raises StorageFull, StorageAccessDenied, StorageError: the sink is then good only for ``abort``.
+        """
+
+    def commit(self) -> None:
+        """Make the object durable (file and folder fsynced) and visible, all at once.
+
+        :raises StorageConflict: the name is taken; what is there is untouched, what was written is gone.
+        """
+
+    def abort(self) -> None:
+        """Leave nothing behind. Never raises."""
+
+
+class Storage(ABC):
+    """A named place for artefacts.
+
+    Every method but ``initialise`` first checks the root's ``.storage-id`` and raises ``StorageNotMounted`` when it is
+    missing or is not the expected one, so that an unmounted disk never looks like lost backups. Permission, space and
+    I/O errors arrive as ``StorageAccessDenied``, ``StorageFull`` and ``StorageError`` and name the storage and the key.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The root, for people: a folder or a URL, never with a secret."""
+
+    @property
+    @abstractmethod
+    def storage_id(self) -> str:
+        """The content of ``.storage-id``: every copy records it."""
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Create an empty root with a fresh ``.storage-id``; does nothing on a root that has one. Idempotent.
+
+        :raises StorageNotMounted: the root has backups but no ``.storage-id``.
+        """
+
+    @abstractmethod
+    def reserve(self, backup_id: str) -> AbstractContextManager[None]:
+        """Claim an id exclusively, over processes and hosts, while the block runs; leaves nothing behind.
+
+        :raises StorageConflict: somebody holds it, or an object of that id exists already.
+        """
+
+    @abstractmethod
+    def open_sink(self, key: str) -> Sink:
+        """Begin to write a large object under a temporary name. Nothing of ``key`` is visible before its ``commit``."""
+
+    @abstractmethod
+    def create(self, key: str, content: bytes) -> None:
+        """Write a small object whole, durably and exclusively.
+
+        :raises StorageConflict: it exists.
+        """
+
+    @abstractmethod
+    def replace(self, key: str, content: bytes, *, version: str | None) -> None:
+        """Write a small object atomically if it is still at ``version`` (None: if it does not exist).
+
+        :raises StorageConflict: somebody else wrote it since; read it again and decide again.
+        """
+
+    @abstractmethod
+    def read_document(self, key: str) -> Document:
+        """:raises ObjectMissing: there is none."""
+
+    @abstractmethod
+    def read(self, key: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream an object, or the range of it, in blocks of at most 1 MiB.
+
+        :raises ObjectMissing: there is none (raised on the first step at the latest).
+        """
+
+    @abstractmethod
+    def stat(self, key: str) -> StoredObject:
+        """:raises ObjectMissing: there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """All objects in the folder ``prefix`` ("metadata"), in order of key. Temporary files are never listed."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove one object; a missing one is no error. Idempotent."""
+
+    @abstractmethod
+    def append_record(self, key: str, record: bytes) -> None:
+        """Add one line durably to a log that is only ever appended to ("audit/2026-11.jsonl").
+
+        ``record`` holds no newline. A storage that cannot append writes one object per record below the key.
+        """
+
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """Room left, or None where the storage has no limit that it can tell."""
+
+    @abstractmethod
+    def sweep(self, *, older_than: timedelta) -> tuple[str, ...]:
+        """Remove temporary files and reservations whose writer is gone; returns their names.
+
+        A live writer's files are never touched, whatever their age. Where liveness cannot be told, age decides.
+        """

@@ -1,0 +1,102 @@
+"""A backup as listings and programs see it: the `B` of SPEC §3, a pure function of manifest and state."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup import standing
+from db_backup.manifest import Manifest, State
+from db_backup.model import (
+    BackupStatus,
+    BackupType,
+    Compression,
+    EngineName,
+    Method,
+    ProofResult,
+    Scope,
+    VerificationLevel,
+)
+
+
+class PartSummary(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class BackupSummary(BaseModel):
+    """Field names are promises (SPEC §3): fields may be added, none renamed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    database: str
+    engine: EngineName
+    type: BackupType
+    status: BackupStatus
+    created_at: datetime
+    duration_seconds: float
+    size_bytes: int
+    plain_bytes: int
+    compression: Compression
+    encrypted: bool
+    verified: bool
+    proof_level: VerificationLevel | None
+    proof_result: ProofResult | None
+    proof_checked_at: datetime | None
+    proof_reason: str
+    storages: tuple[str, ...]
+    pinned: bool
+    expires_at: datetime
+    parts: tuple[PartSummary, ...]
+    method: Method
+    scope: Scope
+    databases: tuple[str, ...]
+    recovery_point: datetime
+    base_id: str | None
+    parent_id: str | None
+    rows: int
+    tables: int
+    warnings: tuple[str, ...]
+
+
+def summarise(manifest: Manifest, state: State) -> BackupSummary:
+    proof = standing.newest_proof(state)
+    return BackupSummary(
+        id=manifest.id,
+        database=manifest.entry,
+        engine=manifest.engine,
+        type=manifest.type,
+        status=standing.status(manifest, state),
+        created_at=manifest.created_at,
+        duration_seconds=manifest.duration_seconds,
+        size_bytes=manifest.size_bytes,
+        plain_bytes=manifest.plain_bytes,
+        compression=manifest.parts[0].compression,
+        encrypted=all(part.cipher is not None for part in manifest.parts),
+        verified=standing.is_verified(manifest, state),
+        proof_level=standing.proof_level(state),
+        proof_result=proof.result if proof else None,
+        proof_checked_at=proof.checked_at if proof else None,
+        proof_reason=proof.reason if proof else "",
+        storages=tuple(copy.storage for copy in state.copies),
+        pinned=state.pinned,
+        expires_at=standing.expires_at(manifest),
+        parts=tuple(
+            PartSummary(path=part.path, size_bytes=part.stored_bytes, sha256=part.stored_sha256)
+            for part in manifest.parts
+        ),
+        method=manifest.method,
+        scope=manifest.scope,
+        databases=manifest.databases,
+        recovery_point=manifest.recovery_point,
+        base_id=manifest.chain.base_id if manifest.chain else None,
+        parent_id=manifest.chain.parent_id if manifest.chain else None,
+        rows=manifest.inventory.rows,
+        tables=len(manifest.inventory.tables),
+        warnings=manifest.warnings,
+    )
