@@ -1,0 +1,193 @@
+"""Child processes as this product needs them: in their own group, killed with us, with a clean environment.
+
+No shell and no pipeline of processes: each tool is one child whose exit status is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from db_backup.errors import ToolMissing
+from db_backup.progress import Cancellation
+
+PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031  # fcntl(2); named in Python 3.10+ only on Linux
+_STDERR_LINES = 40
+_ALLOWED_ENVIRONMENT = ("PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
+
+
+def find_tool(name: str, *, hint: str, also_in: Sequence[Path] = ()) -> Path:
+    """The tool's path: first on PATH, then in the folders given.
+
+    :raises ToolMissing: with ``hint``, which names the package that holds it.
+    """
+    found = shutil.which(name) or next(
+        (path for folder in also_in if (path := shutil.which(name, path=str(folder))) is not None), None
+    )
+    if found is None:
+        raise ToolMissing(f"The tool '{name}' is not installed on this machine.", hint=hint)
+    return Path(found)
+
+
+def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What children may see: an allow-list, the C locale in UTF-8, and ``extra``. No AIRFLOW_*, no cloud keys."""
+    environment = {name: os.environ[name] for name in _ALLOWED_ENVIRONMENT if name in os.environ}
+    return {**environment, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", **(extra or {})}
+
+
+@contextmanager
+def option_file(content: str) -> Iterator[Path]:
+    """A file that only this user can read (0600, in a 0700 folder), for passwords; gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="db-backup-") as folder:
+        path = Path(folder) / "options"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        yield path
+
+
+def widen_pipe(descriptor: int) -> None:
+    """Ask for a 1 MiB pipe; the kernel's limit for unprivileged users may refuse, and 64 KiB works too."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _with_parent_death_signal(arguments: Sequence[str]) -> list[str]:
+    """Killed with us even by SIGKILL. Linux sends the signal when the *thread* that started the child ends."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *arguments] if setpriv else list(arguments)
+
+
+class ChildProcess:
+    """One running tool. Use it as a context manager: leaving the block kills and reaps what still runs.
+
+    Start it in a thread that outlives it. ``cancellation`` kills the whole process group.
+
+    :param arguments: the command; never holds a secret, for process lists are public.
+    :param stdin: whether ``write`` will feed it; otherwise it reads nothing.
+    :param stdout: whether ``stdout`` will be read; otherwise what it prints is dropped.
+    :param user: uid to run as (with its gid and no other group), or None for ours.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        cancellation: Cancellation,
+        stdin: bool = False,
+        stdout: bool = True,
+        environment: Mapping[str, str] | None = None,
+        user: tuple[int, int] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.name = Path(arguments[0]).name
+        self._cancellation = cancellation
+        self._process = subprocess.Popen(
+            _with_parent_death_signal(arguments),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=child_environment(environment),
+            start_new_session=True,
+            bufsize=0,
+            cwd=cwd,
+            user=user[0] if user else None,
+            group=user[1] if user else None,
+            extra_groups=[] if user else None,
+        )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                widen_pipe(pipe.fileno())
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._stderr_reader.start()
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._exit.enter_context(self._cancellation.on_cancel(self.kill))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+        self.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self.close_stdin()
+        self._process.wait()
+        self._stderr_reader.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The unbuffered pipe that the tool prints to."""
+        assert self._process.stdout is not None  # noqa: S101 - started with stdout=True, by whoever reads it
+        return self._process.stdout
+
+    def write(self, block: bytes | bytearray | memoryview) -> None:
+        """Feed the tool all of ``block``.
+
+        :raises BrokenPipeError: the tool has stopped reading; its exit status says why.
+        """
+        assert self._process.stdin is not None  # noqa: S101
+        view = memoryview(block)
+        while view:
+            view = view[os.write(self._process.stdin.fileno(), view) :]
+
+    def close_stdin(self) -> None:
+        """Tell the tool that its input has ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """The exit status; negative for a signal.
+
+        :raises subprocess.TimeoutExpired: it runs still.
+        """
+        status = self._process.wait(timeout_seconds)
+        self._stderr_reader.join()
+        return status
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return self._process.poll()
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that it wrote to standard error."""
+        return "\n".join(self._stderr).strip()
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group; nothing happens when it is gone."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101
+        with self._process.stderr as pipe:
+            pending = b""
+            while chunk := pipe.read(4096):
+                *lines, pending = (pending + chunk).split(b"\n")
+                self._stderr.extend(line.decode(errors="replace") for line in lines)
+                pending = pending[-4096:]
+            if pending:
+                self._stderr.append(pending.decode(errors="replace"))
