@@ -30,6 +30,35 @@ class Compression(StrEnum):
     NONE = "none"
 
 
+#: The levels a codec takes; lz4, xz and none take none.
+COMPRESSION_LEVELS: Mapping[Compression, range] = {
+    Compression.GZIP: range(1, 10),
+    Compression.BZIP2: range(1, 10),
+    Compression.ZSTD: range(1, 20),
+}
+#: What a codec uses when nobody asked. zstd 3 is its own default: it packs about like gzip 6, many times faster.
+DEFAULT_COMPRESSION_LEVEL: Mapping[Compression, int] = {
+    Compression.GZIP: 9,
+    Compression.BZIP2: 9,
+    Compression.ZSTD: 3,
+}
+
+
+def level_for(compression: Compression, level: int | None) -> int | None:
+    """The level to compress with: the one asked for, or the codec's default; None where the codec takes none.
+
+    :raises ValueError: the codec does not take this level; the text says what it takes.
+    """
+    levels = COMPRESSION_LEVELS.get(compression)
+    if level is None:
+        return DEFAULT_COMPRESSION_LEVEL.get(compression)
+    if levels is None:
+        raise ValueError(f"{compression} takes no level, not {level}")
+    if level not in levels:
+        raise ValueError(f"{compression} takes a level from {levels[0]} to {levels[-1]}, not {level}")
+    return level
+
+
 class Method(StrEnum):
     LOGICAL = "logical"
     PHYSICAL = "physical"
