@@ -1,0 +1,36 @@
+"""db-backup config"""
+
+from __future__ import annotations
+
+import click
+
+from db_backup.cli.output import print_json, print_table
+from db_backup.cli.runtime import json_option
+from db_backup.config import load_config
+from db_backup.settings import load_settings
+
+
+@click.command("config")
+@json_option
+def command(as_json: bool) -> None:
+    """Show every setting: its effective value and where it came from, secrets masked; and the file of entries.
+
+    \b
+    Examples:
+      db-backup config
+      db-backup config --json
+    """
+    settings = load_settings()
+    config = load_config(settings)
+    effective = settings.effective()
+    if as_json:
+        print_json(
+            {
+                "settings": [item.model_dump(mode="json") for item in effective],
+                "file": str(config.path) if config.path else None,
+                "databases": list(config.entries),
+            }
+        )
+        return
+    print_table(("SETTING", "VALUE", "FROM"), [(item.name, item.value, item.source) for item in effective])
+    click.echo(f"Databases: {', '.join(config.entries)} (from {config.path or 'the built-in demo configuration'})")

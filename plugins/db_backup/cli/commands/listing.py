@@ -1,0 +1,117 @@
+"""db-backup list"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from db_backup.catalog import BackupQuery, Statistics
+from db_backup.cli.output import age, moment, print_json, print_table
+from db_backup.cli.runtime import json_option
+from db_backup.jobs.workspace import Workspace
+from db_backup.model import BackupStatus, BackupType, utc_now
+from db_backup.summary import BackupSummary
+from db_backup.units import human_bytes, human_duration
+
+_SHORT = ("BACKUP", "AGE", "SIZE", "STATUS", "PROOF")
+_DETAILED = ("BACKUP", "CREATED (UTC)", "TOOK", "SIZE", "OF", "CODEC", "ROWS", "STATUS", "PROOF", "EXPIRES", "STORAGES")
+_RIGHT = ("AGE", "SIZE", "TOOK", "OF", "ROWS")
+
+
+@click.command("list")
+@click.option("--database", help="Only this entry's.")
+@click.option("--type", "backup_type", type=click.Choice([item.value for item in BackupType]), help="Only this type.")
+@click.option("--status", type=click.Choice([item.value for item in BackupStatus]), help="Only this status.")
+@click.option("--days", type=click.IntRange(min=1), help="Only those of the last N days.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Backups on a page.")
+@click.option("--cursor", help="Go on from here: the next_cursor of the page before.")
+@click.option("--detailed", is_flag=True, help="More columns, and each backup's warnings.")
+@click.option("--stats", is_flag=True, help="Counts, bytes and success rate instead of the list.")
+@json_option
+def command(
+    database: str | None,
+    backup_type: str | None,
+    status: str | None,
+    days: int | None,
+    limit: int,
+    cursor: str | None,
+    detailed: bool,
+    stats: bool,
+    as_json: bool,
+) -> None:
+    """List backups, newest first.
+
+    \b
+    Examples:
+      db-backup list --database shop --days 7
+      db-backup list --detailed
+      db-backup list --status unverified --json
+      db-backup list --stats
+    """
+    with Workspace.open() as workspace:
+        query = BackupQuery(
+            database=database,
+            type=BackupType(backup_type) if backup_type else None,
+            status=BackupStatus(status) if status else None,
+            since=utc_now() - timedelta(days=days) if days else None,
+        )
+        if stats:
+            _statistics(workspace.catalog.statistics(query), as_json)
+            return
+        page = workspace.catalog.page(query, limit=limit, cursor=cursor)
+    if as_json:
+        backups = [backup.model_dump(mode="json") for backup in page.items]
+        print_json({"backups": backups, "next_cursor": page.next_cursor})
+        return
+    if not page.items:
+        click.echo("No backups." if cursor is None else "No more backups.")
+        return
+    rows = [_detailed(backup) if detailed else _short(backup) for backup in page.items]
+    print_table(_DETAILED if detailed else _SHORT, rows, right=_RIGHT)
+    if detailed:
+        _warnings(page.items)
+    if page.next_cursor:
+        click.echo(f"There are more: --cursor {page.next_cursor}", err=True)
+
+
+def _proof(backup: BackupSummary) -> str:
+    if backup.proof_result is None:
+        return "-"
+    level = backup.proof_level or "nothing reached"
+    return f"{backup.proof_result} ({level})"
+
+
+def _short(backup: BackupSummary) -> tuple[str, ...]:
+    return (backup.id, age(backup.created_at), human_bytes(backup.size_bytes), backup.status.value, _proof(backup))
+
+
+def _detailed(backup: BackupSummary) -> tuple[str, ...]:
+    return (
+        backup.id,
+        moment(backup.created_at),
+        human_duration(backup.duration_seconds),
+        human_bytes(backup.size_bytes),
+        human_bytes(backup.plain_bytes),
+        backup.compression.value,
+        f"{backup.rows:,}",
+        backup.status.value,
+        _proof(backup),
+        moment(backup.expires_at)[:10],
+        " ".join(backup.storages),
+    )
+
+
+def _warnings(backups: tuple[BackupSummary, ...]) -> None:
+    for backup in backups:
+        for warning in backup.warnings:
+            click.echo(f"{backup.id}: {warning}")
+
+
+def _statistics(statistics: Statistics, as_json: bool) -> None:
+    document = statistics.model_dump(mode="json")
+    if as_json:
+        print_json(document)
+        return
+    for name, value in document.items():
+        click.echo(f"{name}: {value}")

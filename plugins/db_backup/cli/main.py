@@ -1,0 +1,80 @@
+"""``db-backup``: parses, calls one use case, presents. Exit codes: SPEC §3."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from db_backup import __version__
+from db_backup.errors import BackupError, Interrupted
+
+_COMMANDS = {
+    "create": "create",
+    "list": "listing",
+    "verify": "verify",
+    "restore": "restore",
+    "databases": "databases",
+    "config": "config",
+    "catalog": "catalog",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is asked for, so that `db-backup list` does not load what only restores need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"db_backup.cli.commands.{_COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done; 1 failed; 2 bad usage or configuration; 3 verification failed; 4 refused; 130 stopped.",
+)
+@click.version_option(__version__, prog_name="db-backup")
+def cli() -> None:
+    """Back up SQLite, MySQL/MariaDB and PostgreSQL, and prove every backup by restoring it.
+
+    Works with Airflow running, and without it: connections then come from AIRFLOW_CONN_… variables.
+
+    \b
+    Examples:
+      db-backup databases --check
+      db-backup create shop
+      db-backup list --database shop --days 7
+      db-backup verify --latest --level restore
+      db-backup restore backup_shop_full_2026-01-31_03-00-00 --as shop_copy
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns its exit code and never raises."""
+    try:
+        code = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="db-backup", standalone_mode=False
+        )
+    except BackupError as error:
+        _print_error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return Interrupted.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _print_error(error: BackupError) -> None:
+    click.echo(f"Error: {error.message}", err=True)
+    for line in filter(None, (error.hint, *getattr(error, "__notes__", ()))):
+        click.echo(f"  {line}", err=True)

@@ -1,0 +1,64 @@
+"""What every command shares: who runs it, how it is stopped, and options of features that are still to come."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from db_backup.errors import FeatureNotAvailable
+from db_backup.manifest import RunInfo
+from db_backup.progress import Cancellation
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, progress on stderr.")
+
+
+def cli_run() -> RunInfo:
+    """The person at this terminal."""
+    return RunInfo(origin="cli", actor=getpass.getuser(), host=socket.gethostname())
+
+
+@contextmanager
+def stoppable() -> Iterator[Cancellation]:
+    """Ctrl-C and SIGTERM ask for a clean stop; a second Ctrl-C does not wait for it."""
+    cancellation = Cancellation()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cancellation.cancel(f"by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield cancellation
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_DEFAULTS = (None, False, "1")  # left out, or said as it is anyway (--jobs 1)
+
+
+def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value in _DEFAULTS:
+        return
+    raise FeatureNotAvailable(
+        f"{parameter.opts[0]} is not there yet.", hint="Leave it out; CHANGELOG.md says when it arrives."
+    )
+
+
+def not_yet(*names: str, flag: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that SPEC §3 promises and that a later release brings: refused when used, never accepted in silence."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        for name in names:
+            option = click.option(name, is_flag=flag, hidden=True, expose_value=False, callback=_refuse)
+            function = option(function)
+        return function
+
+    return decorate

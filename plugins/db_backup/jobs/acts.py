@@ -1,0 +1,73 @@
+"""Every act is audited from its start to what came of it: in the catalogue and, as JSON lines, beside the backups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from db_backup.catalog import AuditRecord
+from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, StorageError
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import RunInfo
+from db_backup.model import utc_now
+
+
+@dataclass
+class Act:
+    """One audited act; what becomes known on the way is filled in before it ends."""
+
+    name: str
+    entry: str | None = None
+    backup_id: str | None = None
+    detail: str = ""
+
+
+@contextmanager
+def audited(
+    workspace: Workspace, name: str, run: RunInfo, *, entry: str | None = None, backup_id: str | None = None
+) -> Iterator[Act]:
+    """Record that the act started, and then that it was done, refused, failed or interrupted."""
+    act = Act(name, entry, backup_id)
+    workspace.catalog.audit(_record(act, run, "started"))
+    try:
+        yield act
+    except BaseException as error:
+        act.detail = str(error) if isinstance(error, BackupError) else type(error).__name__
+        _close(workspace, _record(act, run, _outcome(error)), error)
+        raise
+    _close(workspace, _record(act, run, "done"), None)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, Refused | EntryLocked):
+        return "refused"
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted"
+    return "failed"
+
+
+def _close(workspace: Workspace, record: AuditRecord, error: BaseException | None) -> None:
+    workspace.catalog.audit(record)
+    storage = workspace.storages[workspace.settings.backup_storage_disk]
+    try:
+        storage.append_record(f"audit/{record.at:%Y-%m}.jsonl", record.to_json_line().encode())
+    except StorageError as unreachable:
+        if error is None:
+            raise
+        # The act's own failure is what the person must read; that the line is missing is added to it.
+        error.add_note(f"The audit line could not be written beside the backups: {unreachable}")
+
+
+def _record(act: Act, run: RunInfo, outcome: str) -> AuditRecord:
+    return AuditRecord(
+        at=utc_now(),
+        act=act.name,
+        actor=run.actor,
+        host=run.host,
+        origin=run.origin,
+        entry=act.entry,
+        backup_id=act.backup_id,
+        outcome=outcome,
+        detail=act.detail,
+    )

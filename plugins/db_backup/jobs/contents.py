@@ -1,0 +1,37 @@
+"""A backup's plain bytes, read back from where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from db_backup import naming
+from db_backup.errors import ArtefactMissing, ObjectMissing
+from db_backup.jobs.sidecars import Located
+from db_backup.manifest import Part
+from db_backup.progress import Progress
+from db_backup.stream.reader import read_plain
+
+
+def stored_bytes(located: Located, part: Part) -> Iterator[bytes]:
+    """One part as it is stored.
+
+    :raises ArtefactMissing: it is gone from the storage.
+    """
+    try:
+        yield from located.storage.read(naming.part_key(part.path))
+    except ObjectMissing as error:
+        raise ArtefactMissing(
+            f"{part.path} is gone from {located.storage.location}.",
+            hint="Restore it from another copy, or delete the backup.",
+            database=located.manifest.entry,
+            backup_id=located.manifest.id,
+        ) from error
+
+
+def plain_bytes(located: Located, progress: Progress) -> Iterator[bytes]:
+    """The dump as its tool wrote it, every hash checked by the end.
+
+    :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt: as late as the end.
+    """
+    for part in located.manifest.parts:
+        yield from read_plain(stored_bytes(located, part), part, progress=progress)

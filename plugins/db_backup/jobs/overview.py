@@ -1,0 +1,71 @@
+"""What is protected, and whether it can be reached."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.config import Entry
+from db_backup.engines.base import DumpRequest
+from db_backup.errors import BackupError
+from db_backup.jobs.workspace import Workspace
+from db_backup.model import BackupStatus, BackupType, EngineName
+from db_backup.summary import BackupSummary
+
+
+class EntryCheck(BaseModel):
+    """What connecting to an entry showed: its server, or the error and what to do about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reachable: bool
+    server: str = ""
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    hint: str = ""
+
+
+class EntryOverview(BaseModel):
+    """One entry, its newest backup and, when asked for, the check of its connection."""
+
+    model_config = ConfigDict(frozen=True)
+
+    database: str
+    engine: EngineName | None
+    conn_id: str
+    types: tuple[BackupType, ...]
+    owner: str
+    last_backup: str | None
+    last_backup_at: datetime | None
+    last_status: BackupStatus | None
+    check: EntryCheck | None = None
+
+
+def overview(workspace: Workspace, *, check: bool) -> tuple[EntryOverview, ...]:
+    """Every entry in the order of the configuration. A check failing for one entry is its result, not an error."""
+    return tuple(_entry(workspace, entry, check) for entry in workspace.config.entries.values())
+
+
+def _entry(workspace: Workspace, entry: Entry, check: bool) -> EntryOverview:
+    newest: BackupSummary | None = workspace.catalog.newest(entry.name)
+    return EntryOverview(
+        database=entry.name,
+        engine=entry.engine or (newest.engine if newest else None),
+        conn_id=entry.conn_id,
+        types=entry.types,
+        owner=entry.owner or "",
+        last_backup=newest.id if newest else None,
+        last_backup_at=newest.created_at if newest else None,
+        last_status=newest.status if newest else None,
+        check=_check(workspace, entry) if check else None,
+    )
+
+
+def _check(workspace: Workspace, entry: Entry) -> EntryCheck:
+    try:
+        preflight = workspace.engine(entry).preflight(DumpRequest(entry.name))
+    except BackupError as error:
+        return EntryCheck(reachable=False, error=error.message, hint=error.hint)
+    server = preflight.server
+    return EntryCheck(reachable=True, server=f"{server.flavour} {server.version}", warnings=preflight.warnings)

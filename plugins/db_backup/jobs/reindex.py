@@ -1,0 +1,111 @@
+"""The catalogue is an index: rebuilt from what lies in storage, and held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup import naming
+from db_backup.errors import ManifestError, ObjectMissing
+from db_backup.jobs.acts import audited
+from db_backup.jobs.roots import adopt_storages
+from db_backup.jobs.sidecars import backup_ids, read_manifest, read_state
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.storage import Storage
+
+
+class CatalogProblem(BaseModel):
+    """Something in a storage or in the catalogue that the other does not bear out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    storage: str
+    backup_id: str
+    problem: str
+    remedy: str
+
+
+class CatalogReport(BaseModel):
+    """``backups``: how many were read from the storages."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backups: int
+    problems: tuple[CatalogProblem, ...]
+
+
+def reindex_catalog(workspace: Workspace, *, run: RunInfo) -> CatalogReport:
+    """Rebuild the index from every manifest and state. Sidecars that cannot be read are reported and left out."""
+    with audited(workspace, "catalog", run) as act:
+        problems: list[CatalogProblem] = []
+        adopt_storages(workspace)
+        indexed = workspace.catalog.replace_index(_pairs(workspace, problems))
+        act.detail = f"reindexed {indexed} backups, {len(problems)} problems"
+    return CatalogReport(backups=indexed, problems=tuple(problems))
+
+
+def check_catalog(workspace: Workspace) -> CatalogReport:
+    """Hold catalogue and storages against each other; changes nothing."""
+    problems: list[CatalogProblem] = []
+    found = set()
+    for storage in workspace.storages.values():
+        files = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
+        claimed = set()
+        for manifest, _ in _readable(storage, problems):
+            found.add(manifest.id)
+            for part in manifest.parts:
+                key = naming.part_key(part.path)
+                claimed.add(key)
+                if files.get(key) != part.stored_bytes:
+                    problems.append(_wrong_part(storage, manifest, part.path, files.get(key), part.stored_bytes))
+        problems.extend(_unclaimed(storage, key) for key in sorted(files.keys() - claimed))
+    indexed = set(workspace.catalog.ids())
+    problems.extend(
+        CatalogProblem(
+            storage="catalogue",
+            backup_id=backup_id,
+            problem="is in no storage" if backup_id in indexed else "is not in the catalogue",
+            remedy="Run `db-backup catalog reindex`.",
+        )
+        for backup_id in sorted(indexed ^ found)
+    )
+    return CatalogReport(backups=len(found), problems=tuple(problems))
+
+
+def _pairs(workspace: Workspace, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:
+    """Each backup once: from the first storage that holds it."""
+    seen: set[str] = set()
+    for storage in workspace.storages.values():
+        for manifest, state in _readable(storage, problems):
+            if manifest.id not in seen:
+                seen.add(manifest.id)
+                yield manifest, state
+
+
+def _readable(storage: Storage, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:
+    for backup_id in backup_ids(storage):
+        try:
+            yield read_manifest(storage, backup_id), read_state(storage, backup_id)
+        except (ManifestError, ObjectMissing) as error:
+            problems.append(
+                CatalogProblem(storage=storage.name, backup_id=backup_id, problem=error.message, remedy=error.hint)
+            )
+
+
+def _wrong_part(storage: Storage, manifest: Manifest, path: str, found: int | None, expected: int) -> CatalogProblem:
+    problem = f"{path} is missing" if found is None else f"{path} has {found} bytes instead of {expected}"
+    return CatalogProblem(
+        storage=storage.name, backup_id=manifest.id, problem=problem, remedy="Restore the file from another copy."
+    )
+
+
+def _unclaimed(storage: Storage, key: str) -> CatalogProblem:
+    name = key.rpartition("/")[2]
+    return CatalogProblem(
+        storage=storage.name,
+        backup_id=naming.backup_id_of_file(name),
+        problem=f"{name} has no manifest: its backup was never published",
+        remedy="Look at it, then remove the file by hand.",
+    )

@@ -1,0 +1,97 @@
+"""Restore a backup into a new database beside the one it came from; nothing that exists is ever touched."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.comparison import compare
+from db_backup.engines.base import Engine
+from db_backup.errors import LoadFailed
+from db_backup.jobs.acts import audited
+from db_backup.jobs.contents import plain_bytes
+from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Difference, RunInfo
+from db_backup.progress import Cancellation, Progress
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """``backup``: an id or an artefact's file name. ``new_name``: the database (SQLite: absolute path) to create."""
+
+    backup: str
+    new_name: str
+
+
+class RestoreReport(BaseModel):
+    """What was restored, and whether it is what the manifest says (SPEC §3)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backup_id: str
+    target: str
+    restored_to: str
+    tables: int
+    rows: int
+    differences: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+    duration_seconds: float
+
+
+def restore_backup(
+    workspace: Workspace, request: RestoreRequest, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+) -> RestoreReport:
+    """Create a new database, load the backup and compare its inventory with the manifest's.
+
+    A load that fails takes away the database that it created. One that succeeds with differences is left for the
+    person to look at; the report lists them.
+
+    :raises TargetNotEmpty: the name exists already; nothing was touched.
+    :raises LoadFailed, ArtefactError, UnknownBackup, UnknownDatabase, SourceError:
+    """
+    located = locate(workspace, request.backup)
+    manifest = located.manifest
+    source = workspace.engine(workspace.config.entry(manifest.entry))
+    if source.name is not manifest.engine:
+        raise LoadFailed(
+            f"{manifest.id} is a {manifest.engine} backup, and the connection of '{manifest.entry}' is {source.name}.",
+            hint="Point the entry's connection at a server of the backup's engine.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+    with (
+        audited(workspace, "restore", run, entry=manifest.entry, backup_id=manifest.id) as act,
+        workspace.catalog.lease(manifest.id, "restore"),
+    ):
+        act.detail = f"to the new database {request.new_name}"
+        return _restore_beside(source, located, request.new_name, progress, cancellation)
+
+
+def _restore_beside(
+    source: Engine, located: Located, new_name: str, progress: Progress, cancellation: Cancellation
+) -> RestoreReport:
+    manifest = located.manifest
+    started = time.monotonic()
+    target = source.create_database(new_name)
+    with ExitStack() as undo:
+        undo.callback(source.drop_database, new_name)
+        progress.stage(f"restoring {manifest.id} to {new_name}", manifest.plain_bytes)
+        warnings = target.load(plain_bytes(located, progress), manifest, cancellation)
+        cancellation.check()
+        undo.pop_all()
+    progress.stage(f"comparing {len(manifest.inventory.tables)} tables")
+    found = target.take_inventory(manifest, cancellation)
+    return RestoreReport(
+        backup_id=manifest.id,
+        target=target.connection.address,
+        restored_to=new_name,
+        tables=len(found.tables),
+        rows=found.rows,
+        differences=compare(manifest.inventory, found),
+        warnings=warnings,
+        duration_seconds=round(time.monotonic() - started, 3),
+    )

@@ -1,0 +1,42 @@
+"""Storage roots: made ready on first use, refused when they are not the ones that hold the backups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from db_backup.errors import StorageNotMounted
+from db_backup.jobs.workspace import Workspace
+from db_backup.storage import Storage
+
+
+def ready_storages(workspace: Workspace, names: Sequence[str]) -> tuple[Storage, ...]:
+    """The storages of these names, each with its ``.storage-id`` in place.
+
+    A root is initialised only while the catalogue knows of none under that name: later, a missing ``.storage-id``
+    means that the disk is not mounted, and a different one that it is another host's folder (SPEC §10).
+
+    :raises UnknownStorage, StorageNotMounted, StorageError:
+    """
+    return tuple(_ready(workspace, workspace.storage(name)) for name in names)
+
+
+def _ready(workspace: Workspace, storage: Storage) -> Storage:
+    known = workspace.catalog.storage_id(storage.name)
+    if known is None:
+        storage.initialise()
+        workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
+    elif storage.storage_id != known:
+        raise StorageNotMounted(
+            f"{storage.location} is not the '{storage.name}' storage of this catalogue: its .storage-id differs.",
+            hint="Mount the right disk, or run `db-backup catalog reindex` if the storage was moved on purpose.",
+        )
+    return storage
+
+
+def adopt_storages(workspace: Workspace) -> None:
+    """Take the storages as they are mounted now for the ones that the catalogue should know.
+
+    :raises StorageNotMounted: a root has no ``.storage-id``.
+    """
+    for storage in workspace.storages.values():
+        workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)

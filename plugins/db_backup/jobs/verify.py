@@ -1,0 +1,193 @@
+"""Prove a backup: read it back, read it with its own tool, restore it and compare (DESIGN, "Verification levels")."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from db_backup.comparison import compare, compare_tables
+from db_backup.engines import engine_for, open_scratch
+from db_backup.engines.base import Engine
+from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, ToolError
+from db_backup.jobs.acts import audited
+from db_backup.jobs.contents import plain_bytes, stored_bytes
+from db_backup.jobs.sidecars import Located, locate, rewrite_state
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
+from db_backup.model import ConnectionInfo, EngineName, ProofResult, VerificationLevel, utc_now
+from db_backup.progress import Cancellation, Progress
+from db_backup.stream.reader import check_stored
+
+_MEGABYTE = 1 << 20
+
+
+def verify_backup(
+    workspace: Workspace,
+    backup: str,
+    level: VerificationLevel | None,
+    *,
+    run: RunInfo,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> Proof:
+    """Prove one backup and record the proof, whatever it is: look at its ``result``.
+
+    :param backup: an id or an artefact's file name.
+    :param level: how far to go; None: as far as this backup's type requires.
+    :raises UnknownBackup, StorageError, ManifestError, Interrupted: no proof was made.
+    """
+    located = locate(workspace, backup)
+    manifest = located.manifest
+    with (
+        audited(workspace, "verify", run, entry=manifest.entry, backup_id=manifest.id) as act,
+        workspace.catalog.lease(manifest.id, "verification"),
+    ):
+        proof = _Proving(workspace, located, progress, cancellation).prove(level or manifest.required_proof)
+        state = rewrite_state(located.storage, manifest.id, lambda state: _with_proof(state, proof))
+        workspace.catalog.record(manifest, state)
+        act.detail = f"{proof.level}: {proof.result}" + (f" ({proof.reason})" if proof.reason else "")
+    return proof
+
+
+def _with_proof(state: State, proof: Proof) -> State:
+    return state.model_copy(update={"proofs": (*state.proofs, proof)})
+
+
+@dataclass
+class _Findings:
+    """What the steps have found so far."""
+
+    reached: VerificationLevel | None = None
+    result: ProofResult = ProofResult.PASSED
+    reason: str = ""
+    differences: tuple[Difference, ...] = ()
+    evidence: dict[str, object] = field(default_factory=dict)
+
+
+class _Inconclusive(Exception):
+    """This level cannot be tried here; says why. What was reached before stands."""
+
+
+class _Different(Exception):
+    """What was found is not what the manifest says."""
+
+    def __init__(self, differences: tuple[Difference, ...]) -> None:
+        super().__init__("; ".join(str(difference) for difference in differences[:3]))
+        self.differences = differences
+
+
+class _Proving:
+    """One verification: its levels in order, until one is not passed."""
+
+    def __init__(self, workspace: Workspace, located: Located, progress: Progress, cancellation: Cancellation) -> None:
+        self.settings = workspace.settings
+        self.options = workspace.engine_options
+        self.located = located
+        self.manifest = located.manifest
+        self.progress = progress
+        self.cancellation = cancellation
+        self.evidence: dict[str, object] = {}
+
+    def prove(self, level: VerificationLevel) -> Proof:
+        checked_at = utc_now()
+        started = time.monotonic()
+        findings = _Findings(evidence=self.evidence)
+        steps: dict[VerificationLevel, Callable[[], None]] = {
+            VerificationLevel.CHECKSUM: self._checksum,
+            VerificationLevel.ARCHIVE: self._archive,
+            VerificationLevel.RESTORE: self._restore,
+        }
+        for step, check in steps.items():
+            if step.rank > level.rank or not self._passes(check, findings):
+                break
+            findings.reached = step
+        return Proof(
+            level=level,
+            reached=findings.reached,
+            result=findings.result,
+            checked_at=checked_at,
+            duration_seconds=round(time.monotonic() - started, 3),
+            storage=self.located.storage.name,
+            reason=findings.reason,
+            differences=findings.differences,
+            evidence=findings.evidence,
+        )
+
+    def _passes(self, check: Callable[[], None], findings: _Findings) -> bool:
+        """Run one level; what it raises becomes the proof's result. A stop or an unreadable storage is no proof."""
+        self.cancellation.check()
+        try:
+            check()
+        except _Different as error:
+            findings.result, findings.reason, findings.differences = ProofResult.FAILED, str(error), error.differences
+        except (ArtefactError, LoadFailed) as error:
+            self.cancellation.check()
+            findings.result, findings.reason = ProofResult.FAILED, error.message
+            findings.differences = (_artefact_difference(self.manifest, error),)
+        except (ScratchUnavailable, ToolError, _Inconclusive) as error:
+            self.cancellation.check()
+            findings.result, findings.reason = ProofResult.INCONCLUSIVE, str(error)
+        else:
+            return True
+        return False
+
+    def _checksum(self) -> None:
+        """Every stored byte, read back."""
+        self.progress.stage(f"checksums of {self.manifest.id}", self.manifest.size_bytes)
+        for part in self.manifest.parts:
+            check_stored(stored_bytes(self.located, part), part, progress=self.progress)
+        self.evidence["stored_bytes"] = self.manifest.size_bytes
+
+    def _archive(self) -> None:
+        """The dump, read to its end by its own tool; its tables against the manifest's."""
+        self.progress.stage(f"reading the archive of {self.manifest.id}", self.manifest.plain_bytes)
+        engine = self._engine(ConnectionInfo(conn_id="", engine=self.manifest.engine))
+        found = engine.read_archive(self._content(), self.manifest, self.cancellation)
+        if differences := compare_tables(self.manifest.inventory, found):
+            raise _Different(differences)
+        self.evidence["archive_rows"] = found.rows
+
+    def _restore(self) -> None:
+        """Into a scratch server of the same engine and major version; everything compared."""
+        limit = self.settings.backup_verification_restore_max_mb
+        if limit and self.manifest.plain_bytes > limit * _MEGABYTE:
+            raise _Inconclusive(
+                f"The dump is {self.manifest.plain_bytes / _MEGABYTE:.0f} MB, and "
+                f"BACKUP_VERIFICATION_RESTORE_MAX_MB allows restores for proof up to {limit} MB."
+            )
+        started = time.monotonic()
+        self.options.scratch_path.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="db-backup-scratch-", dir=self.options.scratch_path) as folder:
+            Path(folder).chmod(0o711)  # a scratch server runs as another user and makes its own 0700 folder inside
+            with open_scratch(self.manifest.server, Path(folder), self.cancellation) as scratch:
+                self._restore_into(scratch)
+        self.evidence["restore_seconds"] = round(time.monotonic() - started, 3)
+
+    def _restore_into(self, scratch: ConnectionInfo) -> None:
+        target = self._engine(scratch).create_database(self._scratch_database(scratch))
+        self.progress.stage(f"restoring {self.manifest.id} into a scratch server", self.manifest.plain_bytes)
+        warnings = target.load(self._content(), self.manifest, self.cancellation)
+        self.progress.stage(f"comparing {len(self.manifest.inventory.tables)} tables")
+        found = target.take_inventory(self.manifest, self.cancellation)
+        if differences := compare(self.manifest.inventory, found):
+            raise _Different(differences)
+        self.evidence.update(
+            tables=len(found.tables), rows=found.rows, objects=len(found.objects), restore_warnings=list(warnings)
+        )
+
+    def _scratch_database(self, scratch: ConnectionInfo) -> str:
+        """The name it had, so that names inside routines resolve; for SQLite the file that scratch offers."""
+        return scratch.database if self.manifest.engine is EngineName.SQLITE else self.manifest.databases[0]
+
+    def _content(self) -> Iterator[bytes]:
+        return plain_bytes(self.located, self.progress)
+
+    def _engine(self, connection: ConnectionInfo) -> Engine:
+        return engine_for(connection, self.options)
+
+
+def _artefact_difference(manifest: Manifest, error: BackupError) -> Difference:
+    return Difference(kind="artefact", name=manifest.id, expected="complete and unchanged", found=error.message)

@@ -1,0 +1,81 @@
+"""Everything that a use case needs at hand: settings, configuration, storages and the catalogue."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from db_backup.catalog import Catalog
+from db_backup.config import Config, Entry, load_config
+from db_backup.connections import resolve_connection
+from db_backup.engines import engine_for
+from db_backup.engines.base import Engine, EngineOptions
+from db_backup.errors import UnknownStorage
+from db_backup.settings import Settings, load_settings
+from db_backup.storage import LocalStorage, Storage
+
+
+class Workspace:
+    """One opened product: use it as a context manager.
+
+    :param environment: stands in for the process's environment; None reads that.
+    """
+
+    def __init__(
+        self, settings: Settings, config: Config, catalog: Catalog, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.settings = settings
+        self.config = config
+        self.catalog = catalog
+        self._environment = environment
+        self.storages: Mapping[str, Storage] = {
+            "local": LocalStorage("local", settings.backup_local_path, group=settings.backup_file_group)
+        }
+
+    @classmethod
+    def open(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """:raises ConfigurationError, CatalogError:"""
+        settings = load_settings(environment)
+        config = load_config(settings)
+        return cls(settings, config, Catalog.open(settings.backup_catalog_path), environment)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.catalog.close()
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        settings = self.settings
+        return EngineOptions(
+            staging_path=settings.backup_staging_path,
+            scratch_path=settings.backup_scratch_path,
+            mysql_single_transaction=settings.mysql_backup_single_transaction,
+            mysql_routines=settings.mysql_backup_routines,
+            mysql_triggers=settings.mysql_backup_triggers,
+            mysql_events=settings.mysql_backup_events,
+            postgres_format=settings.pgsql_backup_format,
+            postgres_no_owner=settings.pgsql_backup_no_owner,
+            postgres_no_privileges=settings.pgsql_backup_no_privileges,
+            sqlite_vacuum=settings.backup_sqlite_vacuum,
+        )
+
+    def engine(self, entry: Entry) -> Engine:
+        """:raises ConnectionNotFound, ConfigurationError:"""
+        connection = resolve_connection(entry.conn_id, engine=entry.engine, environment=self._environment)
+        return engine_for(connection, self.engine_options)
+
+    def storage(self, name: str) -> Storage:
+        """:raises UnknownStorage:"""
+        if name in self.storages:
+            return self.storages[name]
+        nearest = difflib.get_close_matches(name, self.storages, n=1)
+        raise UnknownStorage(
+            f"There is no storage called '{name}'.",
+            hint=f"Did you mean '{nearest[0]}'?" if nearest else f"Known storages: {', '.join(self.storages)}.",
+        )
