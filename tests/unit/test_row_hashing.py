@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from db_backup.engines.row_hashing import TableCounter
 from xxhash import xxh3_64
+
+from db_backup.engines.row_hashing import TableCounter
 
 pytestmark = pytest.mark.unit
 
