@@ -1,0 +1,141 @@
+"""``OutcomeOperator``: what came of every entry of a run; the run is red when one failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, TriggerRule
+from airflow.sdk.exceptions import AirflowFailException
+
+from db_backup.operators.base import OUTCOME_KEY
+from db_backup.units import human_bytes
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """How one task ended: what it returned or, if nothing, why. ``state`` is Airflow's, empty when it never was."""
+
+    state: str
+    returned: Mapping[str, Any] | None = None
+    left: Mapping[str, str] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is this task's own failure: neither a result nor a skip, nor stopped by a task before it."""
+        return self.returned is None and self.state not in {"skipped", "upstream_failed"}
+
+    @property
+    def reason(self) -> str:
+        if self.left:
+            return f"{self.left['reason']} {self.left['hint']}".rstrip()
+        if self.state == "skipped":
+            return "it was skipped."
+        return f"it ended as '{self.state or 'never started'}' without a word: see its log; it may have been killed."
+
+
+@dataclass(frozen=True)
+class EntryEnd:
+    """What came of one entry."""
+
+    database: str
+    backup: TaskEnd
+    proof: TaskEnd
+
+    @property
+    def failure(self) -> str:
+        """Why this entry failed, as a sentence; empty when it did not."""
+        if self.backup.failed or self.backup.state == "upstream_failed":
+            return f"backup: {self.backup.reason}"
+        if self.backup.returned is not None and self.proof.failed:
+            return f"verification: {self.proof.reason}"
+        return ""
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """Entry, backup, stored size, proof."""
+        if self.backup.returned is None:
+            word = "FAILED" if self.failure else "skipped"
+            return self.database, f"{word}: {self.backup.reason}", "", ""
+        size = human_bytes(self.backup.returned["size_bytes"])
+        return self.database, str(self.backup.returned["id"]), size, self._proof
+
+    @property
+    def _proof(self) -> str:
+        proof = self.proof.returned
+        if proof is None:
+            return f"{'FAILED' if self.failure else 'not proven'}: {self.proof.reason}"
+        if proof["result"] == "passed":
+            return f"passed at level {proof['level']}"
+        return f"not proven (inconclusive, reached {proof['reached'] or 'nothing'}): {proof['reason']}"
+
+
+def table(entries: Sequence[EntryEnd]) -> list[str]:
+    """The rows as aligned lines, with a head."""
+    rows = [("ENTRY", "BACKUP", "STORED", "PROOF"), *(entry.row for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+        for row in rows
+    ]
+
+
+class OutcomeOperator(BaseOperator):
+    """The last task of a run of backups: prints every entry's backup and proof, and fails when one failed.
+
+    It runs whatever came before it; without it, a run whose last tasks went well would be green (FACTS §1).
+
+    :param databases: the entries, in the order of the mapped tasks.
+    :param backup_task_id: the mapped task that backs up.
+    :param verify_task_id: the mapped task that verifies.
+    """
+
+    template_fields: Sequence[str] = ("databases", "backup_task_id", "verify_task_id")
+
+    def __init__(self, *, databases: Any, backup_task_id: str, verify_task_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
+        kwargs.setdefault("retries", 0)
+        super().__init__(**kwargs)
+        self.databases = databases
+        self.backup_task_id = backup_task_id
+        self.verify_task_id = verify_task_id
+
+    def execute(self, context: Context) -> list[dict[str, str]]:
+        if not self.databases:
+            raise AirflowFailException(
+                "Nothing was backed up: the entries could not be selected. The first task's log says why."
+            )
+        entries = self._entries(context)
+        for line in table(entries):
+            self.log.info("%s", line)
+        failed = [entry for entry in entries if entry.failure]
+        if failed:
+            raise AirflowFailException(
+                f"{len(failed)} of {len(entries)} entries failed. "
+                + " ".join(f"{entry.database}: {entry.failure}" for entry in failed)
+            )
+        return [dict(zip(("database", "backup", "stored", "proof"), entry.row, strict=True)) for entry in entries]
+
+    def _entries(self, context: Context) -> list[EntryEnd]:
+        instance = context["ti"]
+        states = instance.get_task_states(
+            dag_id=instance.dag_id,
+            task_ids=[self.backup_task_id, self.verify_task_id],
+            run_ids=[instance.run_id],
+        ).get(instance.run_id, {})
+
+        def end(task_id: str, index: int) -> TaskEnd:
+            return TaskEnd(
+                state=str(states.get(f"{task_id}_{index}") or states.get(task_id) or ""),
+                returned=instance.xcom_pull(task_ids=task_id, map_indexes=index),
+                left=instance.xcom_pull(task_ids=task_id, map_indexes=index, key=OUTCOME_KEY),
+            )
+
+        return [
+            EntryEnd(str(database), end(self.backup_task_id, index), end(self.verify_task_id, index))
+            for index, database in enumerate(self.databases)
+        ]

@@ -1,0 +1,120 @@
+"""``VerifyOperator``: prove one backup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.exceptions import AirflowSkipException
+
+from db_backup.errors import RestoreMismatch, UsageError
+from db_backup.model import ProofResult, VerificationLevel
+from db_backup.operators.base import Job, WorkspaceOperator, choice, given
+
+if TYPE_CHECKING:
+    from db_backup.manifest import Manifest, Proof
+
+VERIFIED_BACKUPS = AssetAlias("verified_backups")
+"""Stands for the asset of whichever entry was proven: Airflow credits a declared asset to every mapped task."""
+
+
+def backup_asset(entry: str) -> Asset:
+    """The asset that is updated whenever a backup of this entry is proven; other DAGs can wait for it."""
+    return Asset(uri=f"x-backup://{entry}")
+
+
+class VerifyOperator(WorkspaceOperator):
+    """Prove one backup. All arguments are templated.
+
+    ``failed`` fails the task. ``inconclusive`` (no scratch server, no space …) says nothing against the backup: the
+    task succeeds with a warning, and the backup does not count as verified. Only a proof that passed at the level that
+    the backup requires updates the asset ``x-backup://<entry>``, with ``id``, ``size_bytes``, ``type`` and
+    ``proof_level`` in the event's extra. Returns the proof as SPEC's ``verify`` names it.
+
+    :param backup_id: the backup.
+    :param level: checksum, archive or restore; not given: what the backup's type requires.
+    :param database: the backup's entry, for names of mapped tasks.
+    """
+
+    template_fields: Sequence[str] = ("backup_id", "level", "database")
+
+    def __init__(self, *, backup_id: str, level: str | None = None, database: str | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", [VERIFIED_BACKUPS])
+        super().__init__(**kwargs)
+        self.backup_id = backup_id
+        self.level = level
+        self.database = database
+
+    def work(self, job: Job) -> dict[str, Any]:
+        from db_backup.jobs.sidecars import locate
+        from db_backup.jobs.verify import verify_backup
+
+        if not job.workspace.settings.backup_verification_enabled:
+            raise AirflowSkipException(
+                f"Verification is switched off (BACKUP_VERIFICATION_ENABLED=false): {self.backup_id} stays unproven."
+            )
+        if not given(self.backup_id):
+            raise UsageError("VerifyOperator was given no backup id.", hint="See `db-backup list`.")
+        proof = verify_backup(
+            job.workspace,
+            str(self.backup_id),
+            choice(VerificationLevel, self.level, "level"),
+            run=job.run,
+            progress=job.progress,
+            cancellation=job.cancellation,
+        )
+        manifest = locate(job.workspace, str(self.backup_id)).manifest
+        if proof.result is ProofResult.FAILED:
+            raise RestoreMismatch(
+                f"{manifest.id} did not pass verification at level {proof.level}: {proof.reason}",
+                hint="Do not rely on it: make a new backup, and find out what changed this one.",
+                database=manifest.entry,
+                backup_id=manifest.id,
+            )
+        verified = proof.result is ProofResult.PASSED and proof.level.rank >= manifest.required_proof.rank
+        if verified:
+            self._announce(job, manifest, proof)
+        self._log_result(manifest, proof)
+        return {
+            "backup_id": manifest.id,
+            "database": manifest.entry,
+            "level": proof.level,
+            "reached": proof.reached,
+            "result": proof.result,
+            "reason": proof.reason,
+            "verified": verified,
+            "checked_at": proof.checked_at.isoformat(),
+            "duration_seconds": proof.duration_seconds,
+            "differences": [],
+        }
+
+    def _announce(self, job: Job, manifest: Manifest, proof: Proof) -> None:
+        job.context["outlet_events"][VERIFIED_BACKUPS].add(
+            backup_asset(manifest.entry),
+            extra={
+                "id": manifest.id,
+                "size_bytes": manifest.size_bytes,
+                "type": str(manifest.type),
+                "proof_level": str(proof.level),
+            },
+        )
+
+    def _log_result(self, manifest: Manifest, proof: Proof) -> None:
+        if proof.result is ProofResult.PASSED:
+            self.log.info(
+                "%s passed at level %s in %.1f s: %d rows in %d tables",
+                manifest.id,
+                proof.level,
+                proof.duration_seconds,
+                manifest.inventory.rows,
+                len(manifest.inventory.tables),
+            )
+        else:
+            self.log.warning(
+                "%s is not proven: level %s was inconclusive (reached: %s). %s",
+                manifest.id,
+                proof.level,
+                proof.reached or "nothing",
+                proof.reason,
+            )
