@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines import engine_for, open_scratch
@@ -160,10 +158,8 @@ class _Proving:
             )
         started = time.monotonic()
         self.options.scratch_path.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="db-backup-scratch-", dir=self.options.scratch_path) as folder:
-            Path(folder).chmod(0o711)  # a scratch server runs as another user and makes its own 0700 folder inside
-            with open_scratch(self.manifest.server, Path(folder), self.cancellation) as scratch:
-                self._restore_into(scratch)
+        with open_scratch(self.manifest.server, self.options.scratch_path, self.cancellation) as scratch:
+            self._restore_into(scratch)
         self.evidence["restore_seconds"] = round(time.monotonic() - started, 3)
 
     def _restore_into(self, scratch: ConnectionInfo) -> None:

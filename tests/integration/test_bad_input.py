@@ -1,0 +1,260 @@
+"""Every error of SPEC §11 that can occur here: a clear sentence, the right exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.project import Project
+
+from db_backup.model import ConnectionInfo, EngineName
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("create table orders (id integer primary key, item text)")
+        database.executemany("insert into orders(item) values (?)", [(f"item {n}",) for n in range(500)])
+    database.close()
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, source: Path) -> Project:
+    connection = ConnectionInfo("shop_db", EngineName.SQLITE, database=str(source))
+    return Project(tmp_path / "project", {"shop": connection})
+
+
+@pytest.fixture
+def earlier(project: Project) -> dict[str, bytes]:
+    """The files of a good backup that lies there already; every failure must leave them as they are."""
+    project.json("create", "shop")
+    return {name: (project.storage / name).read_bytes() for name in project.files()}
+
+
+def untouched(project: Project, earlier: dict[str, bytes]) -> bool:
+    return {name: (project.storage / name).read_bytes() for name in project.files()} == earlier
+
+
+def refused(project: Project, *arguments: str, exit_code: int, words: tuple[str, ...], **environment: str) -> str:
+    """Run it; the exit code and every word of the message are checked, and that there is no traceback."""
+    done = project.run(*arguments, **environment)
+    assert done.returncode == exit_code, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+    return done.stderr
+
+
+def test_an_unknown_database_is_named_with_the_nearest_known_one(project: Project, earlier: dict[str, bytes]) -> None:
+    refused(project, "create", "shoop", exit_code=2, words=("shoop", "'shop'"))
+    assert untouched(project, earlier)
+
+
+def test_one_unknown_database_among_known_ones_starts_nothing(project: Project, earlier: dict[str, bytes]) -> None:
+    refused(project, "create", "shop", "shoop", exit_code=2, words=("shoop",))
+    assert untouched(project, earlier)
+
+
+def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes]) -> None:
+    for command in (["verify", "backup_shop_full_2020-01-01_00-00-00"], ["restore", "nonsense", "--as", "x.sqlite"]):
+        refused(project, *command, exit_code=2, words=(command[1],))
+    assert untouched(project, earlier)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--type", "partial"], ("partial", "full")),
+        (["--compression", "rar"], ("rar", "gzip")),
+        (["--level", "12"], ("12", "1", "9")),
+        (["--storage", "s4"], ("s4", "local")),
+        (["--type", "structure"], ("structure",)),
+        (["--compression", "xz"], ("xz",)),
+        (["--encrypt"], ("--encrypt",)),
+        (["--jobs", "3"], ("--jobs",)),
+        (["--no-cleanup"], ("--no-cleanup",)),
+    ],
+)
+def test_what_cannot_be_is_refused_and_named(
+    project: Project, earlier: dict[str, bytes], arguments: list[str], words: tuple[str, ...]
+) -> None:
+    refused(project, "create", "shop", *arguments, exit_code=2, words=words)
+    assert untouched(project, earlier)
+
+
+def test_encryption_asked_for_by_a_setting_never_writes_plain_text(project: Project, earlier: dict[str, bytes]) -> None:
+    refused(project, "create", "shop", exit_code=2, words=("BACKUP_ENCRYPT",), BACKUP_ENCRYPT="true")
+    assert untouched(project, earlier)
+
+
+def test_a_malformed_configuration_names_the_file_the_line_and_the_key(project: Project) -> None:
+    project.config.write_text("version: 1\ndatabases:\n  shop:\n    conn_idd: shop_db\n")
+    refused(project, "create", "shop", exit_code=2, words=("backup.yaml", "4", "conn_idd", "conn_id"))
+
+
+def test_a_connection_that_nobody_defines_is_named(project: Project) -> None:
+    del project.environment["AIRFLOW_CONN_SHOP_DB"]
+    refused(project, "create", "shop", exit_code=2, words=("shop_db",))
+
+
+def test_a_database_file_that_is_not_there_fails_and_names_the_path(
+    project: Project, source: Path, earlier: dict[str, bytes]
+) -> None:
+    source.unlink()
+    refused(project, "create", "shop", exit_code=1, words=(str(source),))
+    assert untouched(project, earlier)
+    assert not source.exists()
+
+
+def test_a_file_that_is_no_database_fails(project: Project, source: Path, earlier: dict[str, bytes]) -> None:
+    source.write_bytes(b"this is a text file, not a database" * 1000)
+    refused(project, "create", "shop", exit_code=1, words=("shop",))
+    assert untouched(project, earlier)
+
+
+def test_over_the_size_limit_names_the_figure_the_limit_and_the_setting(
+    project: Project, source: Path, earlier: dict[str, bytes]
+) -> None:
+    with sqlite3.connect(source) as database:
+        database.execute("create table noise (data blob)")
+        database.executemany("insert into noise values (?)", [(os.urandom(1 << 20),) for _ in range(5)])
+    database.close()
+    refused(project, "create", "shop", exit_code=1, words=("BACKUP_MAX_SIZE_MB", "2"), BACKUP_MAX_SIZE_MB="2")
+    assert untouched(project, earlier)
+
+
+def test_a_storage_without_its_id_is_refused_as_not_mounted(project: Project, earlier: dict[str, bytes]) -> None:
+    (project.storage / ".storage-id").unlink()
+    refused(project, "create", "shop", exit_code=1, words=(str(project.storage),))
+    assert untouched(project, earlier)
+
+
+def test_an_empty_folder_in_place_of_the_known_storage_is_refused(project: Project, earlier: dict[str, bytes]) -> None:
+    """What an unmounted disk looks like: the mount point is there, and nothing in it."""
+    away = project.folder / "disk"
+    project.storage.rename(away)
+    project.storage.mkdir()
+    refused(project, "create", "shop", exit_code=1, words=(str(project.storage),))
+    assert list(project.storage.iterdir()) == []
+
+
+def test_another_storage_in_place_of_the_known_one_is_refused(project: Project, earlier: dict[str, bytes]) -> None:
+    (project.storage / ".storage-id").write_text("0123456789abcdef0123456789abcdef\n")
+    refused(project, "create", "shop", exit_code=1, words=(str(project.storage),))
+    refused(project, "verify", "--latest", exit_code=1, words=(str(project.storage),))
+    assert untouched(project, earlier)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs: run as root outside of a restricted container")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_and_leaves_nothing(project: Project, source: Path, small_disk: Path) -> None:
+    project.storage = small_disk / "backups"
+    project.environment["BACKUP_LOCAL_PATH"] = str(project.storage)
+    project.json("create", "shop")
+    before = {name: (project.storage / name).read_bytes() for name in project.files()}
+    with sqlite3.connect(source) as database:
+        database.execute("create table noise (data blob)")
+        database.executemany("insert into noise values (?)", [(os.urandom(1 << 20),) for _ in range(8)])
+    database.close()
+    refused(project, "create", "shop", exit_code=1, words=("local", "full"))
+    assert untouched(project, before)
+
+
+def test_a_folder_that_may_not_be_written_fails(project: Project, source: Path) -> None:
+    """Run as nobody: root may write anywhere."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to run the command as another user")
+    for path in (project.folder, project.scratch, project.folder.parent):
+        path.chmod(0o777)
+    locked = project.folder / "locked"
+    locked.mkdir(mode=0o755)
+    code = (
+        "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
+        "from db_backup.cli.main import main; sys.exit(main(['create', 'shop']))"
+    )
+    # The interpreter's folders may be closed to nobody: everything is imported before the user changes.
+    imports = "import db_backup.cli.commands.create, db_backup.engines.sqlite, db_backup.catalog; "
+    for parent in project.folder.parents:
+        if parent.stat().st_mode & 0o005 != 0o005 and parent.is_relative_to(Path("/tmp")):
+            parent.chmod(parent.stat().st_mode | 0o005)
+    done = subprocess.run(
+        [shutil.which("python") or "python3", "-c", imports + code],
+        env={**project.environment, "BACKUP_LOCAL_PATH": str(locked / "backups")},
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert str(locked) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(locked.iterdir()) == []
+
+
+def test_a_catalogue_that_is_no_database_says_how_to_rebuild_it(project: Project, earlier: dict[str, bytes]) -> None:
+    for path in project.catalog.parent.glob("catalog.sqlite*"):
+        path.unlink()
+    project.catalog.write_bytes(b"not a catalogue at all" * 500)
+    refused(project, "list", exit_code=1, words=(str(project.catalog), "reindex"))
+    assert untouched(project, earlier)
+
+
+def test_a_missing_artefact_fails_verification_and_names_the_file(project: Project, earlier: dict[str, bytes]) -> None:
+    backup = project.json("list")["backups"][0]
+    project.artefact(backup["id"]).unlink()
+    refused(project, "verify", backup["id"], exit_code=3, words=(backup["parts"][0]["path"],))
+
+
+def test_a_truncated_artefact_fails_verification(project: Project, earlier: dict[str, bytes]) -> None:
+    backup = project.json("list")["backups"][0]
+    artefact = project.artefact(backup["id"])
+    with artefact.open("r+b") as file:
+        file.truncate(artefact.stat().st_size - 100)
+    proof = project.json("verify", backup["id"], "--level", "checksum", exit_code=3)["proofs"][0]
+    assert proof["result"] == "failed"
+    assert project.json("list")["backups"][0]["status"] == "failed_verification"
+
+
+def test_a_restore_never_overwrites_a_file_that_exists(project: Project, earlier: dict[str, bytes]) -> None:
+    backup = project.json("list")["backups"][0]
+    there = project.folder / "there.sqlite"
+    there.write_bytes(b"mine")
+    refused(project, "restore", backup["id"], "--as", str(there), exit_code=4, words=(str(there),))
+    assert there.read_bytes() == b"mine"
+
+
+def test_a_restore_of_a_damaged_backup_leaves_no_target(project: Project, earlier: dict[str, bytes]) -> None:
+    backup = project.json("list")["backups"][0]
+    artefact = project.artefact(backup["id"])
+    content = bytearray(artefact.read_bytes())
+    content[len(content) // 2] ^= 1
+    artefact.write_bytes(content)
+    refused(project, "restore", backup["id"], "--as", "copy.sqlite", exit_code=3, words=(backup["id"],))
+    assert not list(project.folder.glob("copy.sqlite*"))
+
+
+def test_every_refusal_is_in_the_audit_log(project: Project, earlier: dict[str, bytes], source: Path) -> None:
+    source.unlink()
+    project.run("create", "shop")
+    lines = "".join(path.read_text() for path in (project.storage / "audit").glob("*.jsonl")).splitlines()
+    assert '"done"' in lines[0]
+    assert '"failed"' in lines[-1]
+    assert str(source) in lines[-1]
