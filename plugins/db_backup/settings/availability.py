@@ -1,0 +1,92 @@
+"""What is not there yet, as data: a later version makes a feature available by removing its line.
+
+A variable or key listed here is refused, by name, when it is set away from its default: never accepted in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+from db_backup.model import BackupType, Compression
+
+AVAILABLE_TYPES: Set[str] = frozenset({BackupType.FULL})
+AVAILABLE_COMPRESSIONS: Set[str] = frozenset({Compression.GZIP, Compression.ZSTD, Compression.NONE})
+AVAILABLE_STORAGES: Set[str] = frozenset({"local"})
+
+#: Variables of which only these values are there.
+AVAILABLE_VALUES: Mapping[str, Set[str]] = {
+    "BACKUP_DEFAULT_TYPE": AVAILABLE_TYPES,
+    "BACKUP_DEFAULT_COMPRESSION": AVAILABLE_COMPRESSIONS,
+    "BACKUP_STORAGE_DISK": AVAILABLE_STORAGES,
+    "PGSQL_BACKUP_FORMAT": frozenset({"custom", "plain"}),
+}
+
+_WEEKLY = "weekly structure backups"
+_HOURLY = "hourly incremental backups"
+_DAILY_CHECK = "the daily re-verification"
+_CLOUD = "cloud storage"
+_NOTIFICATIONS = "notifications"
+_ENCRYPTION = "encryption"
+_PARALLEL = "parallel dumps"
+_SERVERS = "server entries and point-in-time recovery"
+
+#: Variable → the feature that it belongs to.
+NOT_YET_VARIABLES: Mapping[str, str] = {
+    "BACKUP_WEEKLY_ENABLED": _WEEKLY,
+    "BACKUP_WEEKLY_TIME": _WEEKLY,
+    "BACKUP_WEEKLY_DAY": _WEEKLY,
+    "BACKUP_HOURLY_ENABLED": _HOURLY,
+    "BACKUP_HOURLY_WINDOW": _HOURLY,
+    "BACKUP_VERIFICATION_DAILY_CHECK": _DAILY_CHECK,
+    "BACKUP_VERIFICATION_TIME": _DAILY_CHECK,
+    "BACKUP_CLOUD_ENABLED": _CLOUD,
+    "BACKUP_CLOUD_DISK": _CLOUD,
+    "BACKUP_CLOUD_URL": _CLOUD,
+    "BACKUP_KEEP_LOCAL_COPY": _CLOUD,
+    "BACKUP_NOTIFICATIONS_ENABLED": _NOTIFICATIONS,
+    "BACKUP_NOTIFY_FAILURE": _NOTIFICATIONS,
+    "BACKUP_NOTIFY_SUCCESS": _NOTIFICATIONS,
+    "BACKUP_SLACK_WEBHOOK_URL": _NOTIFICATIONS,
+    "BACKUP_SLACK_CONN_ID": _NOTIFICATIONS,
+    "BACKUP_WEBHOOK_URL": _NOTIFICATIONS,
+    "BACKUP_EMAIL_TO": _NOTIFICATIONS,
+    "BACKUP_SMTP_CONN_ID": _NOTIFICATIONS,
+    "BACKUP_ENCRYPT": _ENCRYPTION,
+    "BACKUP_ENCRYPTION_KEY_ID": _ENCRYPTION,
+    "BACKUP_PARALLEL_JOBS": _PARALLEL,
+    "BACKUP_CATALOG_CONN_ID": "a catalogue in PostgreSQL",
+    "BACKUP_ADMIN_ROLES": "the REST API",
+    "BACKUP_RESTORE_FOUR_EYES": "approval of restores",
+    "BACKUP_SQLITE_VACUUM": "compacting SQLite backups",
+}
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """A key of ``backup.yaml`` whose feature is not there; ``accepted`` are the values that ask for nothing."""
+
+    feature: str
+    accepted: tuple[object, ...] = (None,)
+
+
+#: Keys at the file's top level.
+NOT_YET_FILE_KEYS: Mapping[str, NotYet] = {
+    "storages": NotYet("storage other than local", (None, {})),
+    "restore_targets": NotYet("restoring to other servers", (None, {})),
+    "servers": NotYet(_SERVERS, (None, {})),
+}
+
+#: Keys of an entry and of ``defaults``.
+NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
+    "encrypt": NotYet(_ENCRYPTION, (None, False)),
+    "jobs": NotYet(_PARALLEL, (None, 1)),
+    "tier": NotYet("five-minute backups of critical entries", (None, "standard")),
+    "server": NotYet(_SERVERS),
+    "read_conn_id": NotYet("dumping from a replica"),
+    "exclude_tables": NotYet("leaving tables out", (None, [])),
+    "objectives": NotYet("recovery objectives", (None, {})),
+    "checks": NotYet("application checks", (None, [])),
+    "hooks": NotYet("restore hooks", (None, {})),
+    "channels": NotYet(_NOTIFICATIONS, (None, {})),
+}
