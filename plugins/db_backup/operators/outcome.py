@@ -98,7 +98,6 @@ class OutcomeOperator(BaseOperator):
 
     def __init__(self, *, databases: Any, backup_task_id: str, verify_task_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
-        kwargs.setdefault("retries", 0)
         super().__init__(**kwargs)
         self.databases = databases
         self.backup_task_id = backup_task_id
@@ -129,11 +128,12 @@ class OutcomeOperator(BaseOperator):
         ).get(instance.run_id, {})
 
         def end(task_id: str, index: int) -> TaskEnd:
-            return TaskEnd(
-                state=str(states.get(f"{task_id}_{index}") or states.get(task_id) or ""),
-                returned=instance.xcom_pull(task_ids=task_id, map_indexes=index),
-                left=instance.xcom_pull(task_ids=task_id, map_indexes=index, key=OUTCOME_KEY),
-            )
+            state = str(states.get(f"{task_id}_{index}") or "")
+            if state == "success":
+                return TaskEnd(state, returned=instance.xcom_pull(task_ids=task_id, map_indexes=index))
+            if state in {"failed", "skipped"}:
+                return TaskEnd(state, left=instance.xcom_pull(task_ids=task_id, map_indexes=index, key=OUTCOME_KEY))
+            return TaskEnd(state)
 
         return [
             EntryEnd(str(database), end(self.backup_task_id, index), end(self.verify_task_id, index))

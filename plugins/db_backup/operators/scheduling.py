@@ -1,0 +1,67 @@
+"""When a DAG runs and which entries it takes, from the settings. Read as the DAG file is parsed: kept light."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import CronTriggerTimetable
+from airflow.sdk.exceptions import AirflowFailException
+
+from db_backup.errors import BackupError, ConfigurationError
+from db_backup.model import BackupType
+from db_backup.settings import load_settings
+
+_MARGIN = timedelta(minutes=5)
+"""The suite's own limit stops the work first, cleanly; Airflow's is for work that does not stop."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A DAG's schedule (None: only when a person starts it) and the limit of each of its tasks."""
+
+    schedule: CronTriggerTimetable | None
+    execution_timeout: timedelta
+
+
+def daily_plan() -> Plan:
+    """When ``backup_daily`` runs.
+
+    Wrong settings do not make the DAG vanish, which nobody would notice at night: it keeps the default time, and the
+    first task of its run fails with the error.
+    """
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        log.warning("backup_daily is scheduled by default, because the settings are wrong: %s", error)
+        return Plan(_daily(time(3), ZoneInfo("UTC")), timedelta(hours=1) + _MARGIN)
+    schedule = _daily(settings.backup_daily_time, settings.backup_timezone) if settings.backup_daily_enabled else None
+    return Plan(schedule, timedelta(seconds=settings.backup_timeout_seconds) + _MARGIN)
+
+
+def _daily(at: time, zone: tzinfo) -> CronTriggerTimetable:
+    return CronTriggerTimetable(f"{at.minute} {at.hour} * * *", timezone=str(zone))
+
+
+def entries_taking(backup_type: BackupType) -> list[str]:
+    """The names of the entries whose ``types`` hold this one, for a DAG to map over.
+
+    :raises AirflowFailException: the settings or backup.yaml are wrong, or no entry takes this type.
+    """
+    from db_backup.config import load_config
+
+    try:
+        config = load_config(load_settings())
+    except BackupError as error:
+        raise AirflowFailException(str(error)) from error
+    entries = [name for name, entry in config.entries.items() if backup_type in entry.types]
+    if not entries:
+        raise AirflowFailException(
+            f"No entry of backup.yaml takes {backup_type} backups, so there is nothing to back up. "
+            f"Add {backup_type} to the types of an entry, or switch this schedule off."
+        )
+    return entries
