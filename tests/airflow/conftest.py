@@ -1,0 +1,66 @@
+"""A throwaway Airflow for the session, set up before anything imports Airflow, and the real DAG run in it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daily_run import DailyRun, run_daily
+from support.project import Project
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+if "airflow" in sys.modules:
+    raise pytest.UsageError("Airflow was imported before its test home was set: import it inside functions.")
+
+_HOME = Path(tempfile.mkdtemp(prefix="db-backup-airflow-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(_HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_HOME / 'airflow.db'}",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-for-tests-that-is-longer-than-the-sixty-four-bytes-it-must-have",
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Airflow's metadata database, on SQLite."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
+    """Makes a project and puts its settings and connections into the environment of this process."""
+
+    def make(**connections: object) -> Project:
+        made = Project(tmp_path / "project", connections)  # type: ignore[arg-type]
+        for name in os.environ:
+            if name.startswith(("BACKUP_", "AIRFLOW_CONN_")):
+                monkeypatch.delenv(name)
+        for name, value in made.environment.items():
+            if name.startswith(("BACKUP_", "AIRFLOW_CONN_")):
+                monkeypatch.setenv(name, value)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def daily(airflow_database: None) -> Iterator[Callable[..., DailyRun]]:
+    """Parses the real DAG file and runs ``backup_daily`` to its end."""
+    return run_daily

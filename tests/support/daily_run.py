@@ -1,0 +1,103 @@
+"""One run of the real ``backup_daily``, parsed from its file, and what Airflow's database says about it afterwards.
+
+Airflow is imported inside functions: its home is set by ``tests/airflow/conftest.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """One task instance at its end. ``name``: its map name."""
+
+    state: str
+    name: str | None
+    tries: int
+
+
+@dataclass(frozen=True)
+class DailyRun:
+    state: str
+    tasks: dict[tuple[str, int], TaskEnd]
+    xcoms: dict[tuple[str, int, str], Any]
+    assets: dict[str, dict[str, Any]]
+
+    def task(self, task_id: str, index: int = -1) -> TaskEnd:
+        return self.tasks[task_id, index]
+
+
+def daily_dag() -> DAG:
+    """The DAG as its file gives it under the present environment.
+
+    :raises AssertionError: the file does not import.
+    """
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"], bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    return bag.dags["backup_daily"]
+
+
+def run_daily(*, scheduled: bool = False) -> DailyRun:
+    """Run it to its end, tasks one after the other in this process.
+
+    :param scheduled: as the schedule starts it; otherwise as a person does.
+    """
+    from airflow.models.dagrun import get_or_create_dagrun
+    from airflow.utils.types import DagRunType
+
+    def create(**arguments: Any) -> Any:
+        arguments["run_id"] = arguments["run_id"].replace("manual__", "scheduled__")
+        dag_run = get_or_create_dagrun(**arguments)
+        dag_run.run_type = DagRunType.SCHEDULED
+        return dag_run
+
+    if not scheduled:
+        return _read(daily_dag().test())
+    with patch("airflow.models.dagrun.get_or_create_dagrun", create):
+        return _read(daily_dag().test())
+
+
+def _read(dag_run: Any) -> DailyRun:
+    from airflow.models.asset import AssetEvent
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    of_run = {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id}
+    with create_session() as session:
+        instances = session.scalars(select(TaskInstance).filter_by(**of_run)).all()
+        xcoms = session.scalars(select(XComModel).filter_by(**of_run)).all()
+        events = session.scalars(
+            select(AssetEvent).filter_by(source_dag_id=dag_run.dag_id, source_run_id=dag_run.run_id)
+        ).all()
+        return DailyRun(
+            state=str(dag_run.state),
+            tasks={
+                (one.task_id, one.map_index): TaskEnd(str(one.state), one.rendered_map_index, one.try_number)
+                for one in instances
+            },
+            xcoms={(one.task_id, one.map_index, one.key): _plain(one.value) for one in xcoms},
+            assets={event.asset.uri: dict(event.extra) for event in events},
+        )
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value[:1] in '{["' else value
+
+
+def logs_of_home() -> str:
+    """Every log file that Airflow has written in its home."""
+    logs = Path(os.environ["AIRFLOW_HOME"]) / "logs"
+    return "\n".join(path.read_text(errors="replace") for path in logs.rglob("*.log"))
