@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo stop test lint format requirements
+
+BIN := .venv/bin
+
+help:
+	@echo "make demo              back up a demo database in Airflow, prove it by restoring, leave Airflow running"
+	@echo "make demo ONCE=1       the same, and stop Airflow at the end"
+	@echo "make stop              stop the Airflow that make demo left running"
+	@echo "make test              every test (PYTEST_ARGS=... goes to pytest)"
+	@echo "make lint              formatting, lint, types, layers"
+	@echo "make format            put the formatting right"
+	@echo "make setup             system packages, .venv and Python packages: what all of these share"
+	@echo "make requirements      compile requirements.in into the pinned requirements.txt"
+
+setup:
+	@sh scripts/setup.sh
+
+demo: setup
+	@$(BIN)/python -m scripts.demo $(if $(filter-out 0 no false,$(ONCE)),--once)
+
+stop:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.demo --stop; else echo "Nothing is running."; fi
+
+test: setup
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+requirements: setup
+	$(BIN)/python scripts/setup_venv.py compile
