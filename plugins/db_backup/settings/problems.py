@@ -20,6 +20,7 @@ class Problem:
     what: str
     fix: str = ""
     not_yet: bool = False
+    line: int = 0  # of a file, from 1; problems are told in this order
 
 
 class WrongValue(ValueError):
@@ -115,5 +116,6 @@ def refusal(source: str, problems: Sequence[Problem]) -> ConfigurationError:
     if len(problems) == 1:
         only = problems[0]
         return kind(f"{source}, {only.where}: {only.what}", hint=only.fix)
-    lines = [f"- {problem.where}: {problem.what} {problem.fix}".rstrip() for problem in problems]
+    ordered = sorted(problems, key=lambda problem: problem.line)
+    lines = [f"- {problem.where}: {problem.what} {problem.fix}".rstrip() for problem in ordered]
     return kind("\n".join([f"{source}: {len(problems)} problems.", *lines]))

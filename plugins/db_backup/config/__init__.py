@@ -1,0 +1,22 @@
+"""Configuration: ``backup.yaml`` over the settings, as entries (SPEC §2)."""
+
+from __future__ import annotations
+
+from db_backup.config.entry import Config, Entry, StorageConfig
+from db_backup.config.loading import load_config
+from db_backup.config.resolve import choose_compression
+from db_backup.config.schema import Channels, Check, Hook, Hooks, Objectives, RestoreTarget
+
+__all__ = [
+    "Channels",
+    "Check",
+    "Config",
+    "Entry",
+    "Hook",
+    "Hooks",
+    "Objectives",
+    "RestoreTarget",
+    "StorageConfig",
+    "choose_compression",
+    "load_config",
+]

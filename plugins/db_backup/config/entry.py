@@ -1,0 +1,78 @@
+"""What is protected, fully resolved: an entry's own keys over the file's defaults over the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from db_backup.config.schema import Channels, Check, Hooks, Objectives, RestoreTarget
+from db_backup.errors import UnknownDatabase
+from db_backup.model import BackupType, Compression, EngineName, Scope, Tier, VerificationLevel
+from db_backup.settings.problems import did_you_mean, nearest
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """A named place for artefacts. ``local`` is a ``file://`` address of BACKUP_LOCAL_PATH."""
+
+    name: str
+    url: str
+    conn_id: str | None = None
+    max_parts: int = 10000
+    off_site: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A database or a whole server, and how it is backed up.
+
+    ``engine`` is None where only the connection's type tells it. ``level`` is None where the compression takes none.
+    ``retention`` is in days and has every type. ``databases`` is for servers; empty means all of them.
+    """
+
+    name: str
+    scope: Scope
+    conn_id: str
+    engine: EngineName | None
+    tier: Tier
+    types: tuple[BackupType, ...]
+    compression: Compression
+    level: int | None
+    encrypt: bool
+    jobs: int
+    verify: VerificationLevel
+    retention: Mapping[BackupType, int]
+    storages: tuple[str, ...]
+    protected: bool = False
+    owner: str = ""
+    databases: tuple[str, ...] = ()
+    exclude_tables: tuple[str, ...] = ()
+    read_conn_id: str | None = None
+    server: str | None = None
+    objectives: Objectives = field(default_factory=Objectives)
+    checks: tuple[Check, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
+    channels: Channels = field(default_factory=Channels)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration. ``path`` is None for the demo's, which needs no file."""
+
+    entries: Mapping[str, Entry]
+    storages: Mapping[str, StorageConfig]
+    restore_targets: Mapping[str, RestoreTarget] = field(default_factory=dict)
+    contacts: Mapping[str, str] = field(default_factory=dict)
+    project: str = ""
+    environment: str = ""
+    path: Path | None = None
+
+    def entry(self, name: str) -> Entry:
+        """:raises UnknownDatabase: there is no such entry; the error names the nearest one and the file."""
+        if name in self.entries:
+            return self.entries[name]
+        place = str(self.path) if self.path else "the demo configuration (there is no backup.yaml)"
+        known = f"Known: {', '.join(sorted(self.entries))}."
+        guess = did_you_mean(nearest(name, self.entries))
+        raise UnknownDatabase(f"There is no database '{name}' in {place}.", hint=f"{guess} {known}".strip())

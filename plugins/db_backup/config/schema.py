@@ -1,0 +1,172 @@
+"""The keys of ``backup.yaml`` (SPEC §2) as they are written; ``None`` means that a key was not given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+
+from db_backup.model import BackupType, Compression, EngineName, Tier, VerificationLevel
+from db_backup.settings.problems import WrongValue
+
+# Airflow's own rule for connection ids (airflow.models.connection.RE_SANITIZE_CONN_ID).
+_CONNECTION_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
+
+
+def _connection_id(value: object) -> object:
+    if isinstance(value, str) and ("://" in value or not _CONNECTION_ID.fullmatch(value)):
+        raise WrongValue("the id of a connection (its address and password belong into the connection itself)")
+    return value
+
+
+def _no_login(value: object) -> object:
+    if isinstance(value, str) and ("://" not in value or "@" in value):
+        raise WrongValue("an address such as s3://bucket/prefix, without a login")
+    return value
+
+
+def _databases(value: object) -> object:
+    if value == "all":
+        return None
+    if isinstance(value, list | None):
+        return value
+    raise WrongValue("'all' or a list of database names", "all")
+
+
+ConnectionId = Annotated[str, BeforeValidator(_connection_id)]
+Days = Annotated[StrictInt, Field(ge=1)]
+Minutes = Annotated[StrictInt, Field(ge=1)]
+
+#: Values of these keys never appear in a message: people put passwords there by mistake.
+UNSHOWN_KEYS = frozenset({"conn_id", "read_conn_id", "url", "slack", "email"})
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageKeys(_Keys):
+    url: Annotated[str, BeforeValidator(_no_login)]
+    conn_id: ConnectionId | None = None
+    max_parts: Annotated[StrictInt, Field(ge=1)] = 10000
+    off_site: StrictBool = False
+
+
+class RestoreTarget(_Keys):
+    """Where restores may go besides scratch servers and a new name on the source."""
+
+    conn_id: ConnectionId
+
+
+class Objectives(_Keys):
+    """Targets in minutes; ``otherwise`` is the recovery point target outside of ``window`` (SPEC §9)."""
+
+    rpo_minutes: Minutes | None = None
+    rto_minutes: Minutes | None = None
+    window: str | None = None
+    otherwise: Minutes | None = None
+
+
+class Check(_Keys):
+    """An application check: a query and the one value that it must give."""
+
+    sql: str
+    expect: Any
+
+
+class Hook(_Keys):
+    trigger_dag: str
+
+
+class Hooks(_Keys):
+    before_restore: Hook | None = None
+    after_restore: Hook | None = None
+
+
+class Channels(_Keys):
+    slack: str | None = None
+    email: tuple[str, ...] = ()
+
+
+class RetentionKeys(_Keys):
+    full: Days | None = None
+    incremental: Days | None = None
+    structure: Days | None = None
+    data: Days | None = None
+
+
+class DefaultKeys(_Keys):
+    compression: Compression | None = None
+    level: StrictInt | None = None
+    encrypt: StrictBool | None = None
+    jobs: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
+    verify: VerificationLevel | None = None
+
+
+class EntryKeys(DefaultKeys):
+    conn_id: ConnectionId
+    engine: EngineName | None = None
+    read_conn_id: ConnectionId | None = None
+    tier: Tier | None = None
+    types: tuple[BackupType, ...] | None = None
+    exclude_tables: tuple[str, ...] | None = None
+    retention: RetentionKeys | None = None
+    storages: tuple[str, ...] | None = None
+    objectives: Objectives | None = None
+    protected: StrictBool | None = None
+    checks: tuple[Check, ...] | None = None
+    hooks: Hooks | None = None
+    owner: str | None = None
+    channels: Channels | None = None
+
+
+class DatabaseKeys(EntryKeys):
+    server: str | None = None
+
+
+class ServerKeys(EntryKeys):
+    """``databases: all`` reads as ``None``, which means the same."""
+
+    databases: Annotated[tuple[str, ...] | None, BeforeValidator(_databases)] = None
+
+
+class FileKeys(_Keys):
+    version: Literal[1] | None = None
+    project: str | None = None
+    environment: str | None = None
+    contacts: Mapping[str, str] | None = None
+    storages: Mapping[str, StorageKeys] | None = None
+    restore_targets: Mapping[str, RestoreTarget] | None = None
+    defaults: DefaultKeys | None = None
+    servers: Mapping[str, ServerKeys] | None = None
+    databases: Mapping[str, DatabaseKeys] | None = None
+
+
+_SECTIONS: Mapping[str | int, type[BaseModel]] = {
+    "storages": StorageKeys,
+    "restore_targets": RestoreTarget,
+    "servers": ServerKeys,
+    "databases": DatabaseKeys,
+}
+_NESTED: Mapping[str | int, type[BaseModel]] = {
+    "defaults": DefaultKeys,
+    "retention": RetentionKeys,
+    "objectives": Objectives,
+    "checks": Check,
+    "hooks": Hooks,
+    "before_restore": Hook,
+    "after_restore": Hook,
+    "channels": Channels,
+}
+
+
+def keys_at(location: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The keys that a mapping at this place of the file may have; none where names are free."""
+    if not location:
+        return tuple(FileKeys.model_fields)
+    if len(location) == 2 and location[0] in _SECTIONS:
+        return tuple(_SECTIONS[location[0]].model_fields)
+    last = next(step for step in reversed(location) if isinstance(step, str))
+    return tuple(_NESTED[last].model_fields) if last in _NESTED else ()
