@@ -7,10 +7,10 @@ version is refused. Times are UTC, sizes are bytes, durations are seconds.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from db_backup.errors import ManifestError
 from db_backup.model import BackupType, Compression, EngineName, Method, ProofResult, Scope, VerificationLevel
@@ -20,12 +20,18 @@ STATE_VERSION = 1
 
 
 def _bare_file_name(value: str) -> str:
-    if not value or value in {".", ".."} or "/" in value or "\\" in value or "\x00" in value:
+    if value in {"", ".", ".."} or not value.isprintable() or "/" in value or "\\" in value:
         raise ValueError("must be a bare file name, without a folder")
     return value
 
 
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
 BareFileName = Annotated[str, AfterValidator(_bare_file_name)]
+BackupId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # names files: no dot, no folder
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -36,13 +42,19 @@ class _Document(BaseModel):
 
 
 class ServerInfo(_Document):
-    """The server that was backed up. ``identity``: system identifier or server UUID; empty where there is none."""
+    """The server that was backed up. ``identity``: system identifier or server UUID; empty where there is none.
+
+    ``encoding``, ``collation`` and ``character_type`` are the database's own; a scratch server is made alike.
+    """
 
     engine: EngineName
     flavour: str  # "PostgreSQL", "MariaDB", "MySQL", "SQLite"
     version: str  # "15.20", "10.11.19", "3.40.1"
     identity: str = ""
     address: str = ""
+    encoding: str = ""
+    collation: str = ""
+    character_type: str = ""
 
     @property
     def major(self) -> str:
@@ -122,8 +134,8 @@ class Part(_Document):
 class Chain(_Document):
     """Where an incremental stands; a full that can anchor one has only ``to``. Positions are the engine's own text."""
 
-    base_id: str | None = None
-    parent_id: str | None = None
+    base_id: BackupId | None = None
+    parent_id: BackupId | None = None
     from_position: str | None = None
     to_position: str | None = None
 
@@ -152,7 +164,7 @@ class Manifest(_Document):
     """The commit point of a backup: published once, complete and hashed, and never changed."""
 
     manifest_version: int = MANIFEST_VERSION
-    id: str
+    id: BackupId
     entry: str
     databases: tuple[str, ...]
     scope: Scope = Scope.DATABASE
@@ -160,14 +172,14 @@ class Manifest(_Document):
     engine: EngineName
     type: BackupType
     format: str  # what the plain bytes are: "pg_dump custom", "pg_dump plain", "sql", "sqlite image"
-    created_at: datetime
-    finished_at: datetime
-    recovery_point: datetime
+    created_at: Moment
+    finished_at: Moment
+    recovery_point: Moment
     server: ServerInfo
     tools: tuple[ToolInfo, ...] = ()
     consistency: Consistency
     chain: Chain | None = None
-    parts: tuple[Part, ...]
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     inventory: Inventory
     warnings: tuple[str, ...] = ()
     stock_restore: tuple[StockCommand, ...] = ()
@@ -215,7 +227,7 @@ class Proof(_Document):
     level: VerificationLevel
     reached: VerificationLevel | None
     result: ProofResult
-    checked_at: datetime
+    checked_at: Moment
     duration_seconds: float
     storage: str
     reason: str = ""
@@ -228,13 +240,13 @@ class Copy(_Document):
 
     storage: str
     storage_id: str
-    created_at: datetime
+    created_at: Moment
 
 
 class Tombstone(_Document):
     """Set before the parts are removed, so that a crash in between is finished, not forgotten."""
 
-    marked_at: datetime
+    marked_at: Moment
     reason: str
     actor: str
 
@@ -243,7 +255,7 @@ class State(_Document):
     """What changes about a backup after it was published. Rewritten atomically, never edited in place."""
 
     state_version: int = STATE_VERSION
-    id: str
+    id: BackupId
     proofs: tuple[Proof, ...] = ()
     copies: tuple[Copy, ...] = ()
     pinned: bool = False
@@ -271,12 +283,17 @@ def _dump(document: BaseModel) -> bytes:
 def _load(cls: type[D], document: bytes, source: str, version_field: str, known: int) -> D:
     try:
         fields = json.loads(document)
-        version = fields[version_field] if isinstance(fields, dict) else None
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise ManifestError(
             f"{source} is not a {cls.__name__.lower()}: {error}.", hint="Restore the file from another copy."
         ) from error
-    if not isinstance(version, int) or version > known:
+    version = fields.get(version_field) if isinstance(fields, dict) else None
+    if type(version) is not int:  # true is no version
+        raise ManifestError(
+            f"{source} is not a {cls.__name__.lower()}: it has no {version_field}.",
+            hint="Restore the file from another copy.",
+        )
+    if version > known:
         raise ManifestError(
             f"{source} has {version_field} {version!r}; this program knows up to {known}.",
             hint="Use the release of db-backup that wrote it, or a newer one.",

@@ -11,8 +11,9 @@ from db_backup.model import BackupType, Compression
 
 ENTRY_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,47}$")
 _BACKUP_ID = re.compile(
-    r"^backup_(?P<entry>[a-z0-9][a-z0-9_-]{0,47})_(?P<type>full|incremental|structure|data)"
-    r"_(?P<moment>\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})(?:-(?P<serial>[1-9]\d*))?$"
+    r"backup_(?P<entry>[a-z0-9][a-z0-9_-]{0,47})_(?P<type>full|incremental|structure|data)"
+    r"_(?P<moment>\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})(?:-(?P<serial>[2-9]|[1-9]\d+))?",
+    re.ASCII,
 )
 _MOMENT = "%Y-%m-%d_%H-%M-%S"
 
@@ -45,7 +46,7 @@ class BackupName:
 
 def parse_backup_id(text: str) -> BackupName:
     """:raises UnknownBackup: the text is not a backup id."""
-    match = _BACKUP_ID.match(text)
+    match = _BACKUP_ID.fullmatch(text)
     if match is None:
         raise UnknownBackup(
             f"'{text}' is not a backup id.",
@@ -59,7 +60,7 @@ def parse_backup_id(text: str) -> BackupName:
 
 
 def is_backup_id(text: str) -> bool:
-    return _BACKUP_ID.match(text) is not None
+    return _BACKUP_ID.fullmatch(text) is not None
 
 
 def part_name(backup_id: str, dump_suffix: str, compression: Compression) -> str:

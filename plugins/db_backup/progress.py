@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 from db_backup.errors import Interrupted
@@ -34,12 +34,12 @@ class Cancellation:
     """A request to stop, made by a signal handler, ``on_kill`` or a deadline, from any thread.
 
     Whoever holds something that must be killed registers it with ``on_cancel``; callbacks run once, in the thread that
-    cancels, and must not raise.
+    cancels, and must not raise. No lock is held anywhere: a signal handler runs in the middle of the main thread's own
+    calls, and would wait for itself. Each callback runs once because taking it off the list is atomic.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], None]] = []
         self._reason: str | None = None
 
     @property
@@ -48,29 +48,32 @@ class Cancellation:
 
     def cancel(self, reason: str) -> None:
         """Ask for the stop; the second and later calls do nothing."""
-        with self._lock:
-            if self._reason is not None:
-                return
+        if self._reason is None:
             self._reason = reason
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
-            callback()
+            self._run_waiting()
 
     @contextmanager
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
         """While the block runs, ``callback`` is called on cancellation; at once if it was asked for already."""
-        with self._lock:
-            self._callbacks.append(callback)
-            already = self._reason is not None
+        registration = partial(callback)  # equal to nothing but itself, however often one callback is registered
+        self._waiting.append(registration)
         try:
-            if already:
-                callback()
+            if self._reason is not None:
+                self._run_waiting()
             yield
         finally:
-            with self._lock:
-                self._callbacks.remove(callback)
+            with suppress(ValueError):  # it has run
+                self._waiting.remove(registration)
 
     def check(self) -> None:
         """:raises Interrupted: when a stop was asked for."""
         if self._reason is not None:
             raise Interrupted(f"Stopped: {self._reason}.", hint="Nothing was published; run it again.")
+
+    def _run_waiting(self) -> None:
+        while self._waiting:
+            try:
+                callback = self._waiting.pop()
+            except IndexError:
+                return  # another thread has just taken the last one
+            callback()

@@ -1,0 +1,38 @@
+"""What is only written down: the audit trail, and which storage root stands behind which name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select
+
+from db_backup.catalog.database import Database
+from db_backup.catalog.records import AuditRecord
+from db_backup.catalog.tables import audit, storages
+from db_backup.model import utc_now
+
+
+def write_audit(database: Database, record: AuditRecord) -> None:
+    with database.write() as connection:
+        connection.execute(insert(audit).values(**{**record.model_dump(), "at": record.at}))
+
+
+def audit_trail(database: Database, since: datetime | None, limit: int) -> list[AuditRecord]:
+    wanted = select(audit).order_by(audit.c.at.desc(), audit.c.number.desc()).limit(limit)
+    if since is not None:
+        wanted = wanted.where(audit.c.at >= since)
+    with database.read() as connection:
+        return [AuditRecord.model_validate(dict(row._mapping)) for row in connection.execute(wanted)]
+
+
+def remember_storage(database: Database, name: str, storage_id: str, location: str) -> None:
+    with database.write() as connection:
+        connection.execute(delete(storages).where(storages.c.name == name))
+        connection.execute(
+            insert(storages).values(name=name, storage_id=storage_id, location=location, seen_at=utc_now())
+        )
+
+
+def storage_id(database: Database, name: str) -> str | None:
+    with database.read() as connection:
+        return connection.scalar(select(storages.c.storage_id).where(storages.c.name == name))

@@ -1,0 +1,154 @@
+"""Locks on entries and leases on backups: held by processes, released by themselves when their holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from db_backup.catalog.database import Database
+from db_backup.catalog.heartbeat import Heartbeat, next_expiry
+from db_backup.catalog.holder import Holder
+from db_backup.catalog.records import Lease, Lock, SweepReport
+from db_backup.catalog.tables import leases, locks
+from db_backup.errors import CatalogError, EntryLocked
+from db_backup.model import utc_now
+from db_backup.progress import Cancellation
+
+_LOOK_AGAIN_SECONDS = 0.25
+
+
+class Claims:
+    """What the processes of this catalogue hold."""
+
+    def __init__(self, database: Database, heartbeat: Heartbeat, host: str) -> None:
+        self._database = database
+        self._heartbeat = heartbeat
+        self._host = host
+
+    @contextmanager
+    def entry_lock(
+        self, entry: str, purpose: str, wait_seconds: float, cancellation: Cancellation | None
+    ) -> Iterator[None]:
+        token = uuid.uuid4().hex
+        deadline = time.monotonic() + wait_seconds
+        while (held := self._take(entry, purpose, token)) is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise EntryLocked(
+                    f"'{entry}' is at work already: {held}.",
+                    hint="Wait for it to end. The lock of a process that died is released by itself.",
+                    database=entry,
+                )
+            _pause(min(left, _LOOK_AGAIN_SECONDS), cancellation)
+        lost = f"the lock on '{entry}' was lost to another process"
+        with self._holding(locks, token, functools.partial(cancellation.cancel, lost) if cancellation else None):
+            yield
+
+    @contextmanager
+    def lease(self, backup_id: str, purpose: str) -> Iterator[None]:
+        token = uuid.uuid4().hex
+        with self._database.write() as connection:
+            connection.execute(insert(leases).values(backup_id=backup_id, **self._claim(token, purpose)))
+        with self._holding(leases, token):
+            yield
+
+    def leases(self, backup_id: str | None) -> list[Lease]:
+        wanted = select(leases).order_by(leases.c.since)
+        if backup_id is not None:
+            wanted = wanted.where(leases.c.backup_id == backup_id)
+        with self._database.read() as connection:
+            return [_lease(row) for row in connection.execute(wanted) if not self.is_dead(row)]
+
+    def sweep(self) -> SweepReport:
+        with self._database.write() as connection:
+            return SweepReport(
+                locks=tuple(_lock(row) for row in self._release_dead(connection, locks)),
+                leases=tuple(_lease(row) for row in self._release_dead(connection, leases)),
+            )
+
+    def is_dead(self, row: Row[Any]) -> bool:
+        """Whether the process that holds this row has certainly ended."""
+        return Holder.of(row).is_dead(
+            seen_from=Holder.this_process(self._host), expires_at=row.expires_at, now=utc_now()
+        )
+
+    def _take(self, entry: str, purpose: str, token: str) -> Lock | None:
+        """Take the lock, from a dead process if need be; or say who has it."""
+        while True:
+            try:
+                with self._database.write() as connection:
+                    held = connection.execute(select(locks).where(locks.c.entry == entry)).one_or_none()
+                    if held is not None and not self.is_dead(held):
+                        return _lock(held)
+                    if held is not None:
+                        connection.execute(delete(locks).where(locks.c.token == held.token))
+                    connection.execute(insert(locks).values(entry=entry, **self._claim(token, purpose)))
+            except IntegrityError:
+                continue  # where writers do not wait for each other: somebody took it just now; look who it was
+            return None
+
+    def _claim(self, token: str, purpose: str) -> dict[str, Any]:
+        holder = Holder.this_process(self._host)
+        return {
+            "token": token,
+            "purpose": purpose,
+            "since": utc_now(),
+            "expires_at": next_expiry(),
+            **holder.columns(),
+        }
+
+    @contextmanager
+    def _holding(self, table: Table, token: str, on_lost: functools.partial[None] | None = None) -> Iterator[None]:
+        self._heartbeat.keep(table, token, on_lost)
+        try:
+            yield
+        except BaseException:
+            # What went wrong matters more than a claim that cannot be released, and that ends with this process.
+            with contextlib.suppress(CatalogError):
+                self._release(table, token)
+            raise
+        self._release(table, token)
+
+    def _release(self, table: Table, token: str) -> None:
+        if self._heartbeat.drop(token):  # never a forked child its parent's
+            with self._database.write() as connection:
+                connection.execute(delete(table).where(table.c.token == token))
+
+    def _release_dead(self, connection: Connection, table: Table) -> list[Row[Any]]:
+        dead = [row for row in connection.execute(select(table)).all() if self.is_dead(row)]
+        # One that showed a sign of life since it was read stays.
+        return [
+            row
+            for row in dead
+            if connection.execute(
+                delete(table).where(table.c.token == row.token, table.c.expires_at == row.expires_at)
+            ).rowcount
+        ]
+
+
+def _pause(seconds: float, cancellation: Cancellation | None) -> None:
+    """:raises Interrupted: a stop was asked for."""
+    if cancellation is None:
+        time.sleep(seconds)
+        return
+    stopped = threading.Event()
+    with cancellation.on_cancel(stopped.set):
+        stopped.wait(seconds)
+    cancellation.check()
+
+
+def _lock(row: Row[Any]) -> Lock:
+    return Lock(entry=row.entry, purpose=row.purpose, since=row.since, host=row.host, pid=row.pid)
+
+
+def _lease(row: Row[Any]) -> Lease:
+    return Lease(backup_id=row.backup_id, purpose=row.purpose, since=row.since, host=row.host, pid=row.pid)

@@ -1,0 +1,189 @@
+"""What the catalogue takes and gives: values, without SQL."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.manifest import RunInfo
+from db_backup.model import BackupStatus, BackupType
+from db_backup.summary import BackupSummary
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+@dataclass(frozen=True)
+class BackupQuery:
+    """Which backups are meant; None leaves a field open.
+
+    :param database: the entry's name.
+    :param since: created at this moment or later; aware.
+    :param storage: the name of a storage that holds a copy.
+    """
+
+    database: str | None = None
+    type: BackupType | None = None
+    status: BackupStatus | None = None
+    since: datetime | None = None
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class BackupPage:
+    """Some backups, newest first; ``next_cursor`` is None on the last page."""
+
+    items: tuple[BackupSummary, ...]
+    next_cursor: str | None
+
+
+class Tally(_Record):
+    """How many backups, their stored bytes (in one copy each) and their plain bytes."""
+
+    backups: int = 0
+    size_bytes: int = 0
+    plain_bytes: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            backups=self.backups + other.backups,
+            size_bytes=self.size_bytes + other.size_bytes,
+            plain_bytes=self.plain_bytes + other.plain_bytes,
+        )
+
+
+class AttemptFigures(_Record):
+    """How attempts ended. ``success_rate`` is the part of those that succeeded, failed or were interrupted.
+
+    Durations are those of attempts that succeeded. None: there is none to tell of.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    interrupted: int = 0
+    skipped: int = 0
+    running: int = 0
+    success_rate: float | None = None
+    average_seconds: float | None = None
+    longest_seconds: float | None = None
+
+
+class Statistics(_Record):
+    """Figures over the backups of a query; ``by_day`` counts by the UTC day of creation.
+
+    ``by_storage`` counts a backup once in every storage that holds it. Attempts are those of the query's database,
+    type and since: an attempt has no status and no storage.
+    """
+
+    total: Tally
+    by_database: dict[str, Tally]
+    by_type: dict[BackupType, Tally]
+    by_status: dict[BackupStatus, Tally]
+    by_storage: dict[str, Tally]
+    by_day: dict[date, Tally]
+    attempts: AttemptFigures
+
+
+class AttemptOutcome(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+class Attempt(_Record):
+    """One try at a backup. ``outcome`` is None while it runs, or while nobody has said that its process died."""
+
+    id: str
+    entry: str
+    type: BackupType
+    run: RunInfo
+    started_at: datetime
+    finished_at: datetime | None
+    duration_seconds: float | None
+    outcome: AttemptOutcome | None
+    backup_id: str | None
+    error: str
+    host: str
+    pid: int
+
+
+class Lock(_Record):
+    """A process at work on an entry."""
+
+    entry: str
+    purpose: str
+    since: datetime
+    host: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.purpose}, process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Lease(_Record):
+    """A process that reads a backup, which must not be deleted meanwhile."""
+
+    backup_id: str
+    purpose: str
+    since: datetime
+    host: str
+    pid: int
+
+
+class SweepReport(_Record):
+    """The claims of dead processes that a sweep released."""
+
+    locks: tuple[Lock, ...] = ()
+    leases: tuple[Lease, ...] = ()
+
+
+class AuditAct(StrEnum):
+    CREATE = "create"
+    VERIFY = "verify"
+    DOWNLOAD = "download"
+    DELETE = "delete"
+    RESTORE = "restore"
+    PIN = "pin"
+    UNPIN = "unpin"
+    KEY = "key"
+    CONFIG = "config"
+    CLEANUP = "cleanup"
+    CATALOG = "catalog"
+
+
+class AuditOrigin(StrEnum):
+    CLI = "cli"
+    AIRFLOW = "airflow"
+    API = "api"
+
+
+class AuditOutcome(StrEnum):
+    STARTED = "started"
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+
+
+class AuditRecord(_Record):
+    """Who did what, from where, to which entry and backup, and what came of it."""
+
+    at: datetime
+    act: AuditAct
+    actor: str
+    host: str
+    origin: AuditOrigin
+    entry: str | None = None
+    backup_id: str | None = None
+    outcome: AuditOutcome
+    detail: str = ""
+
+    def to_json_line(self) -> str:
+        """One line of JSON, without the newline at its end."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False)

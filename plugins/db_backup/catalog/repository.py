@@ -1,0 +1,182 @@
+"""The catalogue as every other room sees it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from db_backup.catalog import figures, index, journal
+from db_backup.catalog.attempts import Attempts
+from db_backup.catalog.database import Database
+from db_backup.catalog.heartbeat import Heartbeat
+from db_backup.catalog.locks import Claims
+from db_backup.catalog.records import (
+    Attempt,
+    AttemptOutcome,
+    AuditRecord,
+    BackupPage,
+    BackupQuery,
+    Lease,
+    Statistics,
+    SweepReport,
+)
+from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.model import BackupType
+from db_backup.progress import Cancellation
+from db_backup.summary import BackupSummary
+
+
+class Catalog:
+    """An index over manifests and states, and what is only here: attempts, locks, leases, audit, storage roots.
+
+    Use it as a context manager. Any number of processes and threads may have it open; every method may raise
+    ``CatalogError``. Every change is durable when its method returns.
+    """
+
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
+        self._heartbeat = Heartbeat(database)
+        self._claims = Claims(database, self._heartbeat, host)
+        self._attempts = Attempts(database, self._heartbeat, self._claims, host)
+
+    @classmethod
+    def open(cls, path: Path, *, host: str | None = None) -> Self:
+        """Open the embedded catalogue; it is made, or its schema brought up to date, where that is needed.
+
+        :param host: the name under which this process holds locks and leases; None: the machine's.
+        :raises CatalogError: it cannot be opened or written, is damaged, is no catalogue, or is of a newer program.
+        """
+        return cls(Database.open(path), host or socket.gethostname())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop showing signs of life and let the database go. Idempotent."""
+        self._heartbeat.stop()
+        self._database.close()
+
+    # The index
+
+    def record(self, manifest: Manifest, state: State) -> None:
+        """Take in a backup, or what has changed about it."""
+        index.record(self._database, manifest, state)
+
+    def forget(self, backup_id: str) -> None:
+        """Leave a backup out of the index; one that is not there is no error."""
+        index.forget(self._database, backup_id)
+
+    def replace_index(self, pairs: Iterable[tuple[Manifest, State]]) -> int:
+        """Rebuild the index from these pairs, each backup once, in one transaction; returns their number.
+
+        Pass an iterator that reads as it goes: a backup that is recorded after this call began, and that the
+        iterator did not see, stays. An error of the iterator's leaves the index as it was.
+        """
+        return index.replace(self._database, pairs)
+
+    def get(self, backup: str) -> BackupSummary:
+        """The backup of this id, or of which this is a file, with or without its folder.
+
+        :raises UnknownBackup: names the nearest known one.
+        """
+        return index.get(self._database, backup)
+
+    def page(self, query: BackupQuery, *, limit: int = 50, cursor: str | None = None) -> BackupPage:
+        """At most ``limit`` backups (1 to 1000), newest first; ``cursor`` is the ``next_cursor`` of the page before.
+
+        :raises UsageError: not a cursor, or not a limit.
+        """
+        return index.page(self._database, query, limit, cursor)
+
+    def newest(
+        self, database: str, type: BackupType | None = None, *, verified_only: bool = False
+    ) -> BackupSummary | None:
+        """The newest backup of an entry that is not being deleted; with ``verified_only``, that stands as good."""
+        return index.newest(self._database, database, type, verified_only=verified_only)
+
+    def statistics(self, query: BackupQuery) -> Statistics:
+        """Counts and bytes by database, type, status, storage and day; and how attempts ended."""
+        return figures.statistics(self._database, query)
+
+    def ids(self) -> Iterator[str]:
+        """Every backup's id, in order; read as they are asked for."""
+        return index.ids(self._database)
+
+    # Storage roots
+
+    def remember_storage(self, name: str, storage_id: str, location: str) -> None:
+        """From now on the root with this ``.storage-id`` stands behind this name."""
+        journal.remember_storage(self._database, name, storage_id, location)
+
+    def storage_id(self, name: str) -> str | None:
+        """The ``.storage-id`` that was remembered for this name."""
+        return journal.storage_id(self._database, name)
+
+    # Attempts
+
+    def begin_attempt(self, entry: str, type: BackupType, run: RunInfo) -> str:
+        """Write down that a backup is about to be tried; returns the attempt's id."""
+        return self._attempts.begin(entry, type, run)
+
+    def finish_attempt(
+        self, attempt_id: str, outcome: AttemptOutcome, *, backup_id: str | None = None, error: str = ""
+    ) -> None:
+        """Write down how it ended; the last word counts.
+
+        :raises CatalogError: there is no such attempt.
+        """
+        self._attempts.finish(attempt_id, outcome, backup_id, error)
+
+    def abandoned_attempts(self) -> list[Attempt]:
+        """Attempts without an end whose process has died: for the caller to finish as interrupted."""
+        return self._attempts.abandoned()
+
+    def attempts(self, entry: str | None = None, since: datetime | None = None) -> list[Attempt]:
+        """Attempts that started at ``since`` or later, newest first."""
+        return self._attempts.list(entry, since)
+
+    # Locks and leases
+
+    def entry_lock(
+        self, entry: str, purpose: str, *, wait_seconds: float = 0.0, cancellation: Cancellation | None = None
+    ) -> AbstractContextManager[None]:
+        """Nobody else works on this entry while the block runs; a dead process's lock is taken over.
+
+        :param purpose: what for, to show to those who wait ("full backup").
+        :param cancellation: ends the waiting; and is cancelled should the lock be lost while the block runs.
+        :raises EntryLocked: somebody else has it, still after ``wait_seconds``; names who and since when.
+        :raises Interrupted: a stop was asked for while waiting.
+        """
+        return self._claims.entry_lock(entry, purpose, wait_seconds, cancellation)
+
+    def lease(self, backup_id: str, purpose: str) -> AbstractContextManager[None]:
+        """The backup must not be deleted while the block runs. Any number of leases may stand on one backup."""
+        return self._claims.lease(backup_id, purpose)
+
+    def leases(self, backup_id: str | None = None) -> list[Lease]:
+        """The leases that live processes hold, on this backup or on all."""
+        return self._claims.leases(backup_id)
+
+    def sweep(self) -> SweepReport:
+        """Release the locks and leases of processes that have died, and say which."""
+        return self._claims.sweep()
+
+    # Audit
+
+    def audit(self, record: AuditRecord) -> None:
+        """Write down an act."""
+        journal.write_audit(self._database, record)
+
+    def audit_trail(self, *, since: datetime | None = None, limit: int = 100) -> list[AuditRecord]:
+        """The newest ``limit`` acts at ``since`` or later, newest first."""
+        return journal.audit_trail(self._database, since, limit)
