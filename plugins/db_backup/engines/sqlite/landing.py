@@ -1,0 +1,174 @@
+"""Plain bytes that become an SQLite file: whole, checked and durable, or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from db_backup.engines.base import Block
+from db_backup.engines.sqlite.contents import Schema, find_damage, interruptible, read_schema
+from db_backup.engines.sqlite.source import SIDE_FILES, side_file
+from db_backup.engines.sqlite.staging import open_unchanging
+from db_backup.errors import (
+    ArtefactCorrupt,
+    ArtefactTruncated,
+    LoadFailed,
+    ScratchUnavailable,
+    StorageFull,
+    TargetNotEmpty,
+)
+from db_backup.manifest import ServerInfo
+from db_backup.model import ConnectionInfo, EngineName
+from db_backup.progress import Cancellation
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_FILE_MODE = 0o640
+
+
+@contextmanager
+def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -> Iterator[ConnectionInfo]:
+    """A private folder, removed afterwards, and the path of a file in it that does not exist yet.
+
+    :raises ScratchUnavailable: the folder cannot be made.
+    """
+    with private_scratch(folder) as scratch:
+        yield ConnectionInfo(conn_id="scratch", engine=EngineName.SQLITE, database=str(scratch / "scratch.sqlite"))
+
+
+@contextmanager
+def private_scratch(folder: Path) -> Iterator[Path]:
+    """:raises ScratchUnavailable: the folder cannot be made."""
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="db-backup-", dir=folder)
+    except OSError as error:
+        raise ScratchUnavailable(
+            f"No scratch folder could be made in {folder}: {error.strerror}.",
+            hint="Point BACKUP_SCRATCH_PATH to a folder that this user can write to.",
+        ) from error
+    with scratch as name:
+        yield Path(name)
+
+
+def refuse_existing(target: Path) -> None:
+    """:raises TargetNotEmpty: the file, or one that SQLite would take for its journal, is there."""
+    for path in (target, *(side_file(target, suffix) for suffix in SIDE_FILES)):
+        if os.path.lexists(path):
+            raise TargetNotEmpty(
+                f"{path} exists already; nothing was changed.", hint="Restore under a path that does not exist yet."
+            )
+
+
+def land(content: Iterable[Block], target: Path, cancellation: Cancellation) -> None:
+    """Write the image under a temporary name beside ``target``, check it, and give it its name, exclusively.
+
+    :raises TargetNotEmpty: somebody has made the file meanwhile.
+    :raises StorageFull, LoadFailed, Interrupted:
+    """
+    refuse_existing(target)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    except OSError as error:
+        raise LoadFailed(
+            f"{target} could not be written: {error.strerror}.", hint=f"Let this user write to {target.parent}."
+        ) from error
+    try:
+        receive(content, descriptor, target.parent, cancellation)
+        try:
+            inspect_image(Path(name), cancellation, thorough=False)
+        except (ArtefactCorrupt, ArtefactTruncated) as error:
+            raise LoadFailed(f"{target} was not restored: {error.message}", hint=error.hint) from error
+        _publish(Path(name), target)
+    finally:
+        os.unlink(name)  # noqa: PTH108 - a str, as mkstemp gave it
+
+
+def receive(content: Iterable[Block], descriptor: int, folder: Path, cancellation: Cancellation) -> None:
+    """Write all of ``content`` durably and close the descriptor.
+
+    :raises StorageFull: there is no room left in ``folder``.
+    """
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        for block in content:
+            cancellation.check()
+            _write_all(file.fileno(), block, folder)
+        os.fchmod(file.fileno(), _FILE_MODE)
+        os.fsync(file.fileno())
+
+
+def inspect_image(file: Path, cancellation: Cancellation, *, thorough: bool) -> Schema:
+    """See that the file is one whole database; its schema.
+
+    :raises ArtefactTruncated, ArtefactCorrupt: it is not.
+    """
+    _check_shape(file)
+    try:
+        with closing(open_unchanging(file)) as connection, interruptible(connection, cancellation):
+            schema = read_schema(connection)
+            problems = find_damage(connection, schema, thorough=thorough).problems
+    except sqlite3.DatabaseError as error:
+        raise _corrupt(str(error)) from error
+    if problems:
+        raise _corrupt("; ".join(problems[:3]))
+    return schema
+
+
+def _check_shape(file: Path) -> None:
+    """The size must be the one that the header states (sqlite.org, "Database File Format", 1.3)."""
+    with file.open("rb") as image:
+        header = image.read(_HEADER_BYTES)
+    size = file.stat().st_size
+    if header[: len(_MAGIC)] != _MAGIC[: len(header)]:
+        raise _corrupt("it does not begin like an SQLite database")
+    if len(header) < _HEADER_BYTES:
+        raise _truncated(f"it ends after {size} bytes, within the header")
+    stated = int.from_bytes(header[16:18], "big")
+    page_bytes = 65536 if stated == 1 else stated
+    expected = int.from_bytes(header[28:32], "big") * page_bytes
+    if size < expected:
+        raise _truncated(f"it has {size} of {expected} bytes")
+    if size > expected:
+        raise _corrupt(f"it has {size} bytes, and its header says {expected}")
+
+
+def _publish(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except FileExistsError as error:
+        raise TargetNotEmpty(
+            f"{target} exists already; nothing was changed.", hint="Restore under a path that does not exist yet."
+        ) from error
+    except OSError as error:
+        raise LoadFailed(
+            f"{target} could not be given its name: {error.strerror}.",
+            hint="The folder's file system must allow hard links; restore to another folder and copy the file.",
+        ) from error
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_all(descriptor: int, block: Block, folder: Path) -> None:
+    view = memoryview(block)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise LoadFailed(f"Writing to {folder} failed: {error.strerror}.", hint="Check the disk.") from error
+        raise StorageFull(f"{folder} is full; nothing was kept.", hint="Make room, or restore elsewhere.") from error
+
+
+def _truncated(what: str) -> ArtefactTruncated:
+    return ArtefactTruncated(f"The SQLite image is cut off: {what}.", hint="Use another copy or an earlier backup.")
+
+
+def _corrupt(what: str) -> ArtefactCorrupt:
+    return ArtefactCorrupt(f"The SQLite image is damaged: {what}.", hint="Use another copy or an earlier backup.")

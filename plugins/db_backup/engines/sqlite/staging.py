@@ -1,0 +1,106 @@
+"""The image of a database at one moment, in a private folder until it has gone through the pipeline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from db_backup.errors import SourceError, StorageFull
+from db_backup.progress import Cancellation
+from db_backup.units import human_bytes
+
+_BYTES_PER_STEP = 16 << 20
+_SPACE_HINT = "Make room, or point BACKUP_STAGING_PATH to a disk that has it."
+
+
+@dataclass(frozen=True)
+class Image:
+    """An exact copy of the database file: its bytes, and a connection that reads it from any one thread."""
+
+    descriptor: int
+    connection: sqlite3.Connection
+    size_bytes: int
+
+
+@contextmanager
+def staged_image(
+    source: sqlite3.Connection, path: Path, staging_path: Path, cancellation: Cancellation
+) -> Iterator[Image]:
+    """Copy what ``source``, inside its read transaction, sees. The files have no name any more once this yields, so
+    that nothing is left even when the process is killed.
+
+    :raises StorageFull: there is no room in ``staging_path``.
+    :raises SourceError: the folder cannot be used.
+    """
+    with ExitStack() as stack:
+        with _private_folder(staging_path) as folder:
+            _check_space(size_in_transaction(source), path, staging_path)
+            file = folder / "image.sqlite"
+            try:
+                _copy(source, file, cancellation)
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+                    raise
+                raise StorageFull(
+                    f"{staging_path} was filled by the image of {path}; nothing was kept.", hint=_SPACE_HINT
+                ) from error
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            connection = stack.enter_context(closing(open_unchanging(file)))
+        yield Image(descriptor, connection, os.fstat(descriptor).st_size)
+
+
+def size_in_transaction(connection: sqlite3.Connection) -> int:
+    """The database's size in bytes, as this connection's transaction sees it."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(page_bytes)
+
+
+def open_unchanging(file: Path) -> sqlite3.Connection:
+    """A connection to a file that nobody writes: no locks, no side files; it may be closed by another thread."""
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA cell_size_check = 1")
+    return connection
+
+
+@contextmanager
+def _private_folder(staging_path: Path) -> Iterator[Path]:
+    try:
+        staging_path.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="db-backup-", dir=staging_path)
+    except OSError as error:
+        raise SourceError(
+            f"The staging folder {staging_path} cannot be used: {error.strerror}.",
+            hint="Point BACKUP_STAGING_PATH to a folder that this user can write to.",
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _check_space(needed: int, path: Path, staging_path: Path) -> None:
+    free = shutil.disk_usage(staging_path).free
+    if needed > free:
+        raise StorageFull(
+            f"The image of {path} takes {human_bytes(needed)}, and {staging_path} has {human_bytes(free)} left.",
+            hint=_SPACE_HINT,
+        )
+
+
+def _copy(source: sqlite3.Connection, file: Path, cancellation: Cancellation) -> None:
+    """In steps, so that it can be cancelled. A writer makes a stepwise backup start again and again; here the source's
+    own read transaction keeps every step at the same moment, as if it were one (``pages=-1``).
+    """
+    (page_bytes,) = source.execute("PRAGMA page_size").fetchone()
+    with closing(sqlite3.connect(file, isolation_level=None)) as target:
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")
+        source.backup(target, pages=_BYTES_PER_STEP // page_bytes, progress=lambda *_: cancellation.check())
