@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -204,6 +204,21 @@ def test_the_schedule_follows_the_settings(project: ProjectOf, monkeypatch: pyte
     assert dag.catchup is False
     assert dag.max_active_runs == 1
     assert dag.get_task("protect.backup").execution_timeout.total_seconds() > 600, "our own limit comes first"
+
+
+def test_switching_the_dag_on_waits_for_the_next_time(project: ProjectOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    project()
+    now = datetime.now(UTC)
+    monkeypatch.setenv("BACKUP_DAILY_TIME", f"{now - timedelta(hours=1):%H:%M}")
+
+    first = coerce_to_core_timetable(daily_dag().timetable).next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+    )
+
+    assert first.run_after > now
 
 
 def test_a_daily_backup_that_is_switched_off_has_no_schedule(

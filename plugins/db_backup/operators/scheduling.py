@@ -44,7 +44,9 @@ def daily_plan() -> Plan:
 
 
 def _daily(at: time, zone: tzinfo) -> CronTriggerTimetable:
-    return CronTriggerTimetable(f"{at.minute} {at.hour} * * *", timezone=str(zone))
+    # Airflow 3.3 takes run_immediately=False as "if the last time is less than a tenth of the period ago": a DAG that
+    # is switched on at 05:00 would start at once.
+    return CronTriggerTimetable(f"{at.minute} {at.hour} * * *", timezone=str(zone), run_immediately=timedelta(0))
 
 
 def entries_taking(backup_type: BackupType) -> list[str]:
