@@ -1,7 +1,8 @@
 """The storage contract. Every implementation passes ``tests/conformance/storage_contract.py``.
 
-A *key* is a slash-separated relative path ("database/backup_shop_full_….sql.gz"): no empty, "." or ".." segment, no
-leading slash, no NUL or control character. Anything else raises ``ValueError`` before anything is touched.
+A *key* is a slash-separated relative path ("database/backup_shop_full_….sql.gz"): no segment is empty or begins with a
+dot, no leading slash, no backslash, nothing that does not print. Anything else raises ``ValueError`` before anything is
+touched.
 """
 
 from __future__ import annotations
@@ -125,7 +126,10 @@ class Storage(ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """All objects in the folder ``prefix`` ("metadata"), in order of key. Temporary files are never listed."""
+        """All objects directly in the folder ``prefix`` ("metadata"), in order of key; none where it does not exist.
+
+        Temporary files are never listed.
+        """
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -26,6 +26,7 @@ from db_backup.progress import Cancellation
 PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031  # fcntl(2); named in Python 3.10+ only on Linux
 _STDERR_LINES = 40
+_LAST_WORDS_SECONDS = 5.0  # a daemon that the tool left in a session of its own may hold the pipe open
 _ALLOWED_ENVIRONMENT = ("PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
 
 
@@ -111,6 +112,7 @@ class ChildProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 widen_pipe(pipe.fileno())
+        self._group_runs = True
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._stderr_reader.start()
@@ -127,8 +129,7 @@ class ChildProcess:
         self.kill()
         with contextlib.suppress(BrokenPipeError):
             self.close_stdin()
-        self._process.wait()
-        self._stderr_reader.join()
+        self.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -163,21 +164,31 @@ class ChildProcess:
         :raises subprocess.TimeoutExpired: it runs still.
         """
         status = self._process.wait(timeout_seconds)
-        self._stderr_reader.join()
+        self._kill_group()
+        self._stderr_reader.join(_LAST_WORDS_SECONDS)
         return status
 
     def poll(self) -> int | None:
         """The exit status, or None while it runs."""
-        return self._process.poll()
+        status = self._process.poll()
+        if status is not None:
+            self._kill_group()
+        return status
 
     @property
     def last_words(self) -> str:
         """The last lines that it wrote to standard error."""
-        return "\n".join(self._stderr).strip()
+        return "\n".join(self._stderr.copy()).strip()
 
     def kill(self) -> None:
         """SIGKILL to the whole group; nothing happens when it is gone."""
-        if self._process.poll() is None:
+        self._process.poll()
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        """The last time is right after the tool itself has ended, before its number can be another group's."""
+        if self._group_runs:
+            self._group_runs = self._process.returncode is None
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -1,0 +1,278 @@
+"""One pass over a dump: read, hash, compress on several threads, hash again, write to every sink.
+
+The memory is a ring of reusable blocks: a slow sink holds the ring, an empty ring holds the reader, and a reader that
+does not read holds the dump tool. Nothing grows with the size of the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import select
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from db_backup.errors import DumpFailed, SizeLimitExceeded, TimeLimitExceeded
+from db_backup.model import Compression
+from db_backup.progress import Cancellation, Progress
+from db_backup.storage.base import Block, Sink
+from db_backup.stream.compression import check_level, codec_for
+
+_MAX_THREADS = 4
+# In flight beside the blocks being compressed: one being read, one being written, one waiting.
+_EXTRA_BLOCKS = 3
+_LOOK_UP_SECONDS = 0.1  # how often a wait looks up for cancellation, deadline and failure
+_MEBIBYTE = 1 << 20
+
+
+class PlainSource(Protocol):
+    """Where the plain bytes come from: a pipe or a regular file. ``DumpStream`` is one."""
+
+    def fileno(self) -> int: ...
+
+    def observe(self, block: memoryview) -> None:
+        """Shown each plain byte, in order, once, in the thread that called ``pump``; the memory is reused after."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a backup stops.
+
+    :param max_stored_bytes: BACKUP_MAX_SIZE_MB in bytes; None: no limit.
+    :param deadline: when to give up, as ``time.monotonic()`` counts; None: never.
+    :param timeout_seconds: BACKUP_TIMEOUT_SECONDS, which led to ``deadline``; for the message only.
+    """
+
+    max_stored_bytes: int | None = None
+    deadline: float | None = None
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class StreamDigest:
+    """What went in and what came out."""
+
+    plain_bytes: int
+    plain_sha256: str
+    stored_bytes: int
+    stored_sha256: str
+
+
+def pump(
+    source: PlainSource,
+    *,
+    compression: Compression,
+    level: int | None,
+    sinks: Sequence[Sink],
+    limits: Limits,
+    progress: Progress,
+    cancellation: Cancellation,
+    database: str = "",
+) -> StreamDigest:
+    """Carry all of ``source`` into every sink, compressed. Committing or aborting the sinks is left to the caller.
+
+    Whatever goes wrong in any thread, all threads have ended when the error is raised here. Cancellation and deadline
+    are noticed while the source is silent; a sink that hangs in ``write`` is waited for.
+
+    :param database: whom errors name.
+    :raises Interrupted: cancelled.
+    :raises TimeLimitExceeded, SizeLimitExceeded: beyond ``limits``.
+    :raises DumpFailed: the source cannot be read.
+    :raises UsageError: no such level, or no such codec yet.
+    """
+    run = _Run(source, compression, level, sinks, limits, progress, cancellation, database)
+    return run.to_the_end()
+
+
+@dataclass(frozen=True)
+class _InFlight:
+    """A block on its way from the reader to the writer."""
+
+    buffer: bytearray
+    plain: memoryview
+    compressed: Future[Block]
+
+
+class _Run:
+    """The reader is the calling thread; a pool compresses; one thread writes, in order."""
+
+    def __init__(
+        self,
+        source: PlainSource,
+        compression: Compression,
+        level: int | None,
+        sinks: Sequence[Sink],
+        limits: Limits,
+        progress: Progress,
+        cancellation: Cancellation,
+        database: str,
+    ) -> None:
+        self._source = source
+        self._encoder = codec_for(compression).encoder(check_level(compression, level))
+        self._sinks = sinks
+        self._limits = limits
+        self._progress = progress
+        self._cancellation = cancellation
+        self._of_database = f" of '{database}'" if database else ""
+        self._database = database or None
+        self._started = time.monotonic()
+
+        threads = min(_usable_cores(), _MAX_THREADS)
+        self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        for _ in range(threads + _EXTRA_BLOCKS):
+            self._free.put(bytearray(self._encoder.block_bytes))
+        self._in_flight: queue.SimpleQueue[_InFlight | None] = queue.SimpleQueue()  # bounded by the ring
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compress")
+        self._writer = threading.Thread(target=self._write_all, name="write", daemon=True)
+
+        self._failing = threading.Event()
+        self._failure: BaseException | None = None
+        self._failure_lock = threading.Lock()
+        self._plain_bytes = self._stored_bytes = 0
+        self._plain_hash, self._stored_hash = hashlib.sha256(), hashlib.sha256()
+
+    def to_the_end(self) -> StreamDigest:
+        self._writer.start()
+        try:
+            self._read_all()
+            self._in_flight.put(None)
+            self._await_writer()
+        except BaseException as error:  # noqa: BLE001 - raised again below, once every thread has ended
+            self._fail(error)
+        finally:
+            self._in_flight.put(None)
+            self._writer.join()
+            self._pool.shutdown(cancel_futures=True)
+        if self._failure is not None:
+            raise self._failure
+        return StreamDigest(
+            self._plain_bytes, self._plain_hash.hexdigest(), self._stored_bytes, self._stored_hash.hexdigest()
+        )
+
+    # The reader: the calling thread
+
+    def _read_all(self) -> None:
+        poll = select.poll()
+        poll.register(self._source.fileno(), select.POLLIN)
+        first = True
+        while (buffer := self._next_free()) is not None:
+            plain = self._fill(buffer, poll)
+            if plain is None or not (plain or first):
+                return
+            first = False
+            # Handed out first: it is compressed while it is hashed and observed here.
+            self._in_flight.put(_InFlight(buffer, plain, self._pool.submit(self._encoder.compress, plain)))
+            self._plain_hash.update(plain)
+            self._plain_bytes += len(plain)
+            self._source.observe(plain)
+            self._progress.advance(len(plain))
+
+    def _next_free(self) -> bytearray | None:
+        """A block of the ring; None when another thread has failed."""
+        while self._may_go_on():
+            try:
+                return self._free.get(timeout=_LOOK_UP_SECONDS)
+            except queue.Empty:
+                continue
+        return None
+
+    def _fill(self, buffer: bytearray, poll: select.poll) -> memoryview | None:
+        """A block as full as the source makes it, shorter only at its end; None when another thread has failed."""
+        view, filled = memoryview(buffer), 0
+        while filled < len(view):
+            if not self._may_go_on():
+                return None
+            if not poll.poll(_LOOK_UP_SECONDS * 1000):
+                continue
+            try:
+                count = os.readv(self._source.fileno(), [view[filled:]])
+            except OSError as error:
+                raise DumpFailed(
+                    f"The dump{self._of_database} cannot be read: {error.strerror}.",
+                    hint="See the log of the machine that runs the backup for failing disks.",
+                    database=self._database,
+                ) from error
+            if count == 0:
+                break
+            filled += count
+        return view[:filled]
+
+    def _await_writer(self) -> None:
+        while self._writer.is_alive():
+            self._may_go_on()
+            self._writer.join(_LOOK_UP_SECONDS)
+
+    def _may_go_on(self) -> bool:
+        """Whether no other thread has failed.
+
+        :raises Interrupted, TimeLimitExceeded: it is this run that must stop.
+        """
+        self._cancellation.check()
+        if self._limits.deadline is not None and (late := time.monotonic() - self._limits.deadline) > 0:
+            raise self._out_of_time(late)
+        return not self._failing.is_set()
+
+    # The writer: a thread of its own
+
+    def _write_all(self) -> None:
+        try:
+            while (block := self._in_flight.get()) is not None:
+                if self._failing.is_set():
+                    return
+                for piece in self._encoder.join(block.plain, block.compressed.result()):
+                    self._store(piece)
+                self._free.put(block.buffer)
+            if not self._failing.is_set():
+                for piece in self._encoder.finish():
+                    self._store(piece)
+        except BaseException as error:  # noqa: BLE001 - raised again by to_the_end
+            self._fail(error)
+
+    def _store(self, piece: Block) -> None:
+        size = self._stored_bytes + len(piece)
+        if self._limits.max_stored_bytes is not None and size > self._limits.max_stored_bytes:
+            raise self._too_large(size, self._limits.max_stored_bytes)
+        self._stored_hash.update(piece)
+        for sink in self._sinks:
+            sink.write(piece)
+        self._stored_bytes = size
+
+    # Failing
+
+    def _fail(self, error: BaseException) -> None:
+        """The first failure is the one that is told; what follows from it is not."""
+        with self._failure_lock:
+            if self._failure is None:
+                self._failure = error
+        self._failing.set()
+
+    def _too_large(self, size_bytes: int, limit_bytes: int) -> SizeLimitExceeded:
+        return SizeLimitExceeded(
+            f"The backup{self._of_database} has reached {size_bytes / _MEBIBYTE:,.1f} MB stored, and BACKUP_MAX_SIZE_MB"
+            f" allows {limit_bytes / _MEBIBYTE:,.1f} MB.",
+            hint="Raise BACKUP_MAX_SIZE_MB (0 = no limit), or compress more.",
+            database=self._database,
+        )
+
+    def _out_of_time(self, late_seconds: float) -> TimeLimitExceeded:
+        limit = self._limits.timeout_seconds
+        spent = time.monotonic() - self._started if limit is None else limit + late_seconds
+        allowed = "no more" if limit is None else f"{limit:,.0f} seconds"
+        return TimeLimitExceeded(
+            f"The backup{self._of_database} has run for {spent:,.1f} seconds, and BACKUP_TIMEOUT_SECONDS allows"
+            f" {allowed}.",
+            hint="Raise BACKUP_TIMEOUT_SECONDS, or find out what slows the dump.",
+            database=self._database,
+        )
+
+
+def _usable_cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
