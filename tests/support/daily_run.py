@@ -57,9 +57,9 @@ def run_daily(*, scheduled: bool = False) -> DailyRun:
     from airflow.utils.types import DagRunType
 
     def create(**arguments: Any) -> Any:
-        arguments["run_id"] = arguments["run_id"].replace("manual__", "scheduled__")
         dag_run = get_or_create_dagrun(**arguments)
         dag_run.run_type = DagRunType.SCHEDULED
+        arguments["session"].commit()
         return dag_run
 
     if not scheduled:

@@ -74,7 +74,7 @@ class Job:
     @property
     def scheduled(self) -> bool:
         """Whether the schedule started this run; toggles never stop a run that a person started (SPEC §2)."""
-        return str(self.context["dag_run"].run_type) == "scheduled"
+        return self.context["dag_run"].run_type == "scheduled"
 
 
 class WorkspaceOperator(BaseOperator):
