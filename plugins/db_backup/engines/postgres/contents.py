@@ -1,0 +1,130 @@
+"""What a dump stream holds, and what can be wrong with it: shared by the readers of both formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from xxhash import xxh3_64
+
+from db_backup.engines.row_hashing import TableCounter
+from db_backup.manifest import TableInventory
+
+LARGE_OBJECTS = "pg_catalog.pg_largeobject"
+_IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
+QUALIFIED_NAME = rb"(" + _IDENTIFIER + rb")\.(" + _IDENTIFIER + rb")"
+ATTACH_PARTITION = re.compile(
+    rb"^ALTER TABLE ONLY " + QUALIFIED_NAME + rb" ATTACH PARTITION " + QUALIFIED_NAME + rb" ", re.MULTILINE
+)
+_LONG_ROW_BYTES = 1 << 20
+_END_OF_COPY = b"\\.\n"
+
+TableName = tuple[str, str]  # schema, table; unquoted
+
+
+class StreamDamaged(Exception):
+    """The stream is not a complete dump. The text continues the sentence "The dump …".
+
+    :param truncated: it ends too early; otherwise it holds what no dump holds.
+    """
+
+    def __init__(self, text: str, *, truncated: bool) -> None:
+        super().__init__(text)
+        self.truncated = truncated
+
+
+@dataclass
+class DumpContents:
+    """The tables of a dump with their rows, its partitions with their parents, and its large objects."""
+
+    tables: dict[TableName, TableCounter] = field(default_factory=dict)
+    parents: dict[TableName, TableName] = field(default_factory=dict)
+    large_objects: TableCounter = field(default_factory=TableCounter)
+
+    def root(self, table: TableName) -> TableName:
+        """The partitioned table at the top; the table itself when it is no partition.
+
+        Rows of hash partitions may go to other partitions when they are restored, so only the root compares.
+        """
+        seen = {table}
+        while (parent := self.parents.get(table)) is not None and parent not in seen:
+            seen.add(parent)
+            table = parent
+        return table
+
+    def inventory(self) -> tuple[TableInventory, ...]:
+        """Every table with data in the dump by name, partitions added up in their root."""
+        totals: dict[str, TableCounter] = {}
+        for table, counter in self.tables.items():
+            totals.setdefault(".".join(self.root(table)), TableCounter()).merge(counter)
+        if self.large_objects.rows:
+            totals[LARGE_OBJECTS] = self.large_objects
+        return tuple(totals[name].inventory(name) for name in sorted(totals))
+
+
+class DumpReader(Protocol):
+    """Reads a dump as it passes by, in constant memory."""
+
+    def feed(self, block: bytes) -> None:
+        """:raises StreamDamaged: the reader is of no use afterwards."""
+
+    def finish(self) -> DumpContents:
+        """The stream has ended.
+
+        :raises StreamDamaged: before its end.
+        """
+
+
+class CopyRows:
+    """The lines of one table's COPY text, until the line ``\\.``: one line is one row, however they arrive.
+
+    COPY text escapes line ends inside values (PostgreSQL manual, "COPY", "Text Format"), so every line end is a row's.
+    """
+
+    def __init__(self, counter: TableCounter) -> None:
+        self._counter = counter
+        self._tail = b""
+        self._long_row: xxh3_64 | None = None
+
+    def feed(self, data: bytes) -> bytes | None:
+        """What follows the end mark, or None while it has not come."""
+        if self._long_row is not None:
+            end = data.find(b"\n")
+            if end < 0:
+                self._long_row.update(data)
+                return None
+            self._long_row.update(data[:end])
+            self._counter.add_hashed(self._long_row.intdigest())
+            self._long_row = None
+            data = data[end + 1 :]
+        data = self._tail + data
+        mark = 0 if data.startswith(_END_OF_COPY) else data.find(b"\n" + _END_OF_COPY) + 1
+        if mark or data.startswith(_END_OF_COPY):
+            self._count(data[:mark])
+            return data[mark + len(_END_OF_COPY) :]
+        cut = data.rfind(b"\n") + 1
+        self._count(data[:cut])
+        self._tail = data[cut:]
+        if len(self._tail) > _LONG_ROW_BYTES:
+            self._long_row, self._tail = xxh3_64(self._tail), b""
+        return None
+
+    def _count(self, lines: bytes) -> None:
+        rows = lines.split(b"\n")
+        rows.pop()  # what follows the last line end: nothing
+        self._counter.add_all(rows)
+
+
+def unquoted(identifier: bytes) -> str:
+    """An SQL identifier's name."""
+    text = identifier.decode(errors="backslashreplace")
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
+def attachments(definition: bytes, found: Callable[[TableName, TableName], None]) -> None:
+    """Tell ``found(partition, parent)`` of every partition that the SQL attaches."""
+    for match in ATTACH_PARTITION.finditer(definition):
+        schema, parent, partition_schema, partition = (unquoted(piece) for piece in match.groups())
+        found((partition_schema, partition), (schema, parent))

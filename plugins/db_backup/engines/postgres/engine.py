@@ -1,0 +1,152 @@
+"""The engine contract for PostgreSQL (see ``engines/base.py``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar
+
+import psycopg
+from psycopg import sql
+
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
+from db_backup.engines.postgres import preflight as questions
+from db_backup.engines.postgres import restore, tools
+from db_backup.engines.postgres.dump import PostgresDump, begin_snapshot, export_snapshot, open_dump
+from db_backup.engines.postgres.reading import read_archive
+from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
+from db_backup.engines.postgres.stock import stock_commands
+from db_backup.errors import FeatureNotAvailable, TargetNotEmpty
+from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
+from db_backup.model import EngineName
+from db_backup.progress import Cancellation
+
+_MAINTENANCE_DATABASE = "postgres"
+_BLOCK_BYTES = 1 << 20
+
+
+class PostgresEngine(Engine):
+    """One PostgreSQL database, dumped by pg_dump on an exported snapshot."""
+
+    name: ClassVar[EngineName] = EngineName.POSTGRES
+
+    def check(self) -> ServerInfo:
+        with connected(self.connection) as link:
+            return questions.describe_server(link, self.connection)
+
+    def preflight(self, request: DumpRequest) -> Preflight:
+        dump_format = self._format(request)
+        with connected(self.connection, entry=request.entry) as link:
+            return self._examine(link, request.entry, dump_format)[0]
+
+    def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
+        return self._open(request.entry, self._format(request), cancellation)
+
+    def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
+        return stock_commands(parts, format, self.options)
+
+    def database_exists(self, database: str) -> bool:
+        with self._maintenance() as link:
+            return bool(rows(link, "SELECT FROM pg_catalog.pg_database WHERE datname = %(name)s", name=database))
+
+    def create_database(self, database: str) -> PostgresEngine:
+        """With the encoding and locale of the database that this engine is bound to, from the pristine template0."""
+        with self._maintenance() as link:
+            try:
+                link.execute(_create_statement(link, database))
+            except psycopg.errors.DuplicateDatabase as error:
+                raise TargetNotEmpty(
+                    f"The database '{database}' exists already at {self.connection.address}; it was not touched.",
+                    hint="Choose a name that is free.",
+                ) from error
+        return PostgresEngine(dataclasses.replace(self.connection, database=database), self.options)
+
+    def drop_database(self, database: str) -> None:
+        with self._maintenance() as link:
+            link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
+        restore.load(self.connection, self.options, content, manifest, cancellation)
+        return ()
+
+    def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        with self._open(manifest.entry, manifest.format, cancellation) as dump:
+            _drain(dump, cancellation)
+            return dump.complete().inventory
+
+    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        return read_archive(content, manifest, cancellation)
+
+    def _format(self, request: DumpRequest) -> str:
+        if request.type not in self.supported_types:
+            raise FeatureNotAvailable(
+                f"Backups of type '{request.type}' of PostgreSQL are not there yet.",
+                hint="Take a full backup.",
+                database=request.entry,
+            )
+        return questions.check_format(self.options.postgres_format)
+
+    def _examine(self, link: Connection, entry: str, dump_format: str) -> tuple[Preflight, tools.Tool]:
+        """Everything that can be known before the dump starts."""
+        server = questions.describe_server(link, self.connection, entry=entry)
+        tool = tools.find("pg_dump", server.major, database=entry)
+        questions.refuse_what_would_fail(link, server, dump_format, entry)
+        preflight = Preflight(
+            server=server,
+            tools=(tool.info,),
+            warnings=questions.warnings(link, server, tool),
+            estimated_plain_bytes=questions.estimated_bytes(link),
+        )
+        return preflight, tool
+
+    @contextmanager
+    def _open(self, entry: str, dump_format: str, cancellation: Cancellation) -> Iterator[PostgresDump]:
+        """Questions, catalogue and dump, all of one moment."""
+        cancellation.check()
+        with connected(self.connection, entry=entry) as link:
+            begin_snapshot(link)
+            preflight, tool = self._examine(link, entry, dump_format)
+            snapshot = export_snapshot(link)
+            with open_dump(
+                self.connection,
+                preflight,
+                snapshot,
+                tool,
+                dump_format=dump_format,
+                options=self.options,
+                entry=entry,
+                cancellation=cancellation,
+            ) as dump:
+                yield dump
+
+    @contextmanager
+    def _maintenance(self) -> Iterator[Connection]:
+        """A connection to make and drop databases with; the bound one may itself be what was lost."""
+        try:
+            with connected(self.connection) as link:
+                yield link
+        except MissingDatabase:
+            with connected(dataclasses.replace(self.connection, database=_MAINTENANCE_DATABASE)) as link:
+                yield link
+
+
+def _create_statement(link: Connection, database: str) -> sql.Composed:
+    encoding, collation, character_type = rows(
+        link,
+        "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype "
+        "FROM pg_catalog.pg_database WHERE datname = current_database()",
+    )[0]
+    return sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+        sql.Identifier(database), *(sql.Literal(text) for text in (encoding, collation, character_type))
+    )
+
+
+def _drain(dump: PostgresDump, cancellation: Cancellation) -> None:
+    """Read every stream to its end, keeping nothing."""
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    for stream in dump.streams:
+        while size := os.readv(stream.fileno(), [buffer]):
+            cancellation.check()
+            stream.observe(buffer[:size])

@@ -1,0 +1,224 @@
+"""What is asked before a dump: who the server is, what pg_dump would fail at or leave out, what a restore will need."""
+
+# ruff: noqa: S608 - every query is put together from constants of ours; values go beside it
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from db_backup.engines.postgres.archive import NEWEST_SERVER_MAJOR
+from db_backup.engines.postgres.inventory import PREAMBLE, UNTRUSTED
+from db_backup.engines.postgres.session import Connection, rows, value
+from db_backup.engines.postgres.tools import Tool
+from db_backup.errors import FeatureNotAvailable, PrivilegeMissing, SourceUnsupported
+from db_backup.manifest import ServerInfo
+from db_backup.model import ConnectionInfo, EngineName
+
+OLDEST_SERVER_MAJOR = 13
+FORMATS = {"custom": "pg_dump custom", "plain": "pg_dump plain"}
+_SHOWN = 5
+
+_OWN = (
+    """NOT EXISTS (SELECT FROM members WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = c.oid)"""
+)
+_RELATIONS = (
+    PREAMBLE
+    + f"""SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c
+    JOIN schemas n ON n.oid = c.relnamespace WHERE {_OWN} AND """
+)
+_UNREADABLE = """c.relkind IN ('r', 'p', 'S') AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND
+    CASE c.relkind WHEN 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
+    ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') END) ORDER BY 1"""
+_FILTERED = "c.relrowsecurity AND pg_catalog.row_security_active(c.oid) ORDER BY 1"
+_UNREADABLE_LARGE_OBJECTS = """SELECT o.oid::text FROM pg_catalog.pg_largeobject_metadata o
+    WHERE pg_catalog.current_setting('lo_compat_privileges') = 'off'
+    AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+    AND NOT pg_catalog.pg_has_role(o.lomowner, 'USAGE')
+    AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(o.lomacl) a WHERE a.privilege_type = 'SELECT'
+        AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE'))) ORDER BY o.oid"""
+_INVALID_INDEXES = (
+    PREAMBLE
+    + """SELECT n.nspname || '.' || i.relname FROM pg_catalog.pg_index x
+    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid JOIN pg_catalog.pg_class c ON c.oid = x.indrelid
+    JOIN schemas n ON n.oid = i.relnamespace
+    WHERE NOT (x.indisready AND (x.indisvalid OR c.relkind = 'p')) ORDER BY 1"""
+)
+_MONEY = (
+    _RELATIONS
+    + """c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
+    AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'pg_catalog.money'::pg_catalog.regtype) ORDER BY 1"""
+)
+_ROLES = """SELECT DISTINCT r.rolname FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
+    WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+    AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    AND r.rolname !~ '^pg_' ORDER BY 1"""
+_DATABASE_SETTINGS = """SELECT pg_catalog.unnest(s.setconfig) FROM pg_catalog.pg_db_role_setting s
+    WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
+_SUBSCRIPTIONS = """SELECT subname FROM pg_catalog.pg_subscription
+    WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) ORDER BY 1"""
+
+
+def describe_server(connection: Connection, info: ConnectionInfo, *, entry: str | None = None) -> ServerInfo:
+    """Version, identity, encoding.
+
+    :raises SourceUnsupported: something that only speaks PostgreSQL's protocol, or an old version.
+    """
+    banner = value(connection, "SELECT version()")
+    number = connection.info.server_version
+    major, minor = divmod(number, 10_000)
+    if not banner.startswith("PostgreSQL") or "Redshift" in banner or major < OLDEST_SERVER_MAJOR:
+        raise SourceUnsupported(
+            f"The server at {info.address} is '{banner.partition(' on ')[0]}'; "
+            f"PostgreSQL {OLDEST_SERVER_MAJOR} and newer can be backed up.",
+            hint="Upgrade the server, or use its vendor's own backup.",
+            database=entry,
+        )
+    encoding, collation, character_type = rows(
+        connection,
+        "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype "
+        "FROM pg_catalog.pg_database WHERE datname = current_database()",
+    )[0]
+    return ServerInfo(
+        engine=EngineName.POSTGRES,
+        flavour="PostgreSQL",
+        version=f"{major}.{minor}",
+        identity=_identity(connection),
+        address=info.address,
+        encoding=encoding,
+        collation=collation,
+        character_type=character_type,
+    )
+
+
+def _identity(connection: Connection) -> str:
+    """The cluster's system identifier, where this user may ask for it."""
+    if not value(connection, "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
+        return ""
+    return str(value(connection, "SELECT system_identifier FROM pg_catalog.pg_control_system()"))
+
+
+def check_format(dump_format: str) -> str:
+    """``Manifest.format`` for ``PGSQL_BACKUP_FORMAT``.
+
+    :raises FeatureNotAvailable: a format that this release does not write.
+    """
+    if dump_format not in FORMATS:
+        raise FeatureNotAvailable(
+            f"PGSQL_BACKUP_FORMAT={dump_format} is not there yet.",
+            hint="Set it to custom or plain.",
+        )
+    return FORMATS[dump_format]
+
+
+def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_format: str, entry: str) -> None:
+    """:raises PrivilegeMissing, SourceUnsupported: pg_dump would stop, or leave rows out in silence."""
+    if dump_format == "pg_dump custom" and int(server.major) > NEWEST_SERVER_MAJOR:
+        raise SourceUnsupported(
+            f"'{entry}' lies on PostgreSQL {server.version}, whose custom archives this program cannot prove yet.",
+            hint="Set PGSQL_BACKUP_FORMAT=plain.",
+            database=entry,
+        )
+    refusals = (
+        (
+            _RELATIONS + _UNREADABLE,
+            "may not read {names}",
+            "Grant SELECT on them and USAGE on their schemas, or membership in pg_read_all_data.",
+        ),
+        (
+            _RELATIONS + _FILTERED,
+            "sees only the rows of {names} that row-level security shows it",
+            "Give the user BYPASSRLS (ALTER ROLE … BYPASSRLS), or use the tables' owner.",
+        ),
+        (
+            _UNREADABLE_LARGE_OBJECTS,
+            "may not read the large objects {names}",
+            "Grant SELECT ON LARGE OBJECT for each, or use their owner or a superuser.",
+        ),
+    )
+    for query, what, hint in refusals:
+        if names := _first_column(connection, query):
+            user = value(connection, "SELECT current_user::text")
+            raise PrivilegeMissing(
+                f"'{entry}' was not backed up: the user '{user}' {what.format(names=some(names))}.",
+                hint=hint,
+                database=entry,
+            )
+
+
+def warnings(connection: Connection, server: ServerInfo, tool: Tool) -> tuple[str, ...]:
+    """What a person should know about this backup before the day of the restore."""
+    return tuple(_warnings(connection, server, tool))
+
+
+def _warnings(connection: Connection, server: ServerInfo, tool: Tool) -> Iterator[str]:
+    standby = value(connection, "SELECT pg_catalog.pg_is_in_recovery()")
+    questions = (
+        (
+            _RELATIONS + "c.relkind = 'f' ORDER BY 1",
+            "The rows behind foreign tables are not in the backup: {names}.",
+        ),
+        (
+            _RELATIONS + "c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1",
+            "Unlogged tables cannot be read on a standby; their rows are not in the backup: {names}."
+            if standby
+            else "Unlogged tables lose their rows when the server crashes; the backup holds them: {names}.",
+        ),
+        (
+            "SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
+            "These extensions must be installed where this backup is restored: {names}.",
+        ),
+        (_ROLES, "Roles are not in the backup, and these own or may use something in it: {names}."),
+        (_DATABASE_SETTINGS, "Settings of the database itself are not restored: {names}."),
+        (_INVALID_INDEXES, "Invalid indexes are not in the backup: {names}."),
+        (_SUBSCRIPTIONS, "Subscriptions are in the backup only when a superuser makes it: {names}."),
+        (
+            "SELECT srvname || ' for ' || usename FROM pg_catalog.pg_user_mappings ORDER BY 1",
+            "User mappings restore only where their roles exist, and may lack their passwords: {names}.",
+        ),
+        (
+            _RELATIONS + "c.reltablespace <> 0 ORDER BY 1",
+            "These lie in tablespaces of their own, and are restored into the default one: {names}.",
+        ),
+        (
+            _MONEY,
+            "Columns of type money read right only where lc_monetary is "
+            f"'{value(connection, 'SHOW lc_monetary')}': {{names}}.",
+        ),
+    )
+    for query, sentence in questions:
+        if names := _first_column(connection, query):
+            yield sentence.format(names=some(names))
+    if count := value(connection, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"):
+        yield f"The backup holds {count} large objects; they keep their numbers when they are restored."
+    if _minor(tool.version) < _minor(server.version):
+        yield f"pg_dump is {tool.version}, older than the server ({server.version}); install its newest minor version."
+
+
+def estimated_bytes(connection: Connection) -> int | None:
+    """The database's files without its indexes: about what the dump will be. None when this user may not ask."""
+    size = value(
+        connection,
+        """SELECT CASE WHEN pg_catalog.has_database_privilege(current_database(), 'CONNECT') THEN
+           pg_catalog.pg_database_size(current_database()) - (SELECT pg_catalog.sum(relpages::bigint)
+           * pg_catalog.current_setting('block_size')::bigint FROM pg_catalog.pg_class WHERE relkind = 'i') END""",
+    )
+    return None if size is None else max(int(size), 0)
+
+
+def is_untrusted(kind: str) -> bool:
+    """Whether a catalogue object's kind says that it runs outside the database's own rules."""
+    return kind.startswith(UNTRUSTED)
+
+
+def some(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _first_column(connection: Connection, query: str) -> list[str]:
+    return [str(row[0]) for row in rows(connection, query)]
+
+
+def _minor(version: str) -> int:
+    digits = version.partition(".")[2]
+    return int(digits) if digits.isdigit() else 0

@@ -1,0 +1,87 @@
+"""Proving without a server that plain bytes are a complete dump."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from db_backup.engines.base import Block
+from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.contents import DumpContents, StreamDamaged
+from db_backup.engines.postgres.dump import reader_of
+from db_backup.engines.postgres.restore import feed
+from db_backup.errors import ArtefactCorrupt, ArtefactTruncated
+from db_backup.manifest import Inventory, Manifest
+from db_backup.progress import Cancellation
+from db_backup.stream.process import ChildProcess
+
+_HINT = "Restore from another backup or another copy, and verify the others."
+
+
+def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+    """Our own reader goes over the bytes and, where it can without a server, the tool that would restore them.
+
+    :raises ArtefactTruncated, ArtefactCorrupt, ToolMissing, ToolVersionMismatch:
+    """
+    watched = _Watched(content, manifest)
+    complaint = ""
+    if manifest.format == "pg_dump custom":
+        complaint = _read_with_pg_restore(watched, manifest, cancellation)
+    else:
+        for _ in watched:
+            cancellation.check()
+    inventory = Inventory(tables=watched.contents().inventory())
+    if complaint:
+        raise ArtefactCorrupt(
+            f"pg_restore cannot read {manifest.id}: {complaint}.",
+            hint=_HINT,
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+    return inventory
+
+
+def _read_with_pg_restore(watched: _Watched, manifest: Manifest, cancellation: Cancellation) -> str:
+    """What it complains of, turning the archive into a script that nobody reads; empty when it is content."""
+    tool = tools.find("pg_restore", manifest.server.major, database=manifest.entry)
+    with ChildProcess(
+        [str(tool.path), "--exit-on-error", "--file=/dev/null"], cancellation=cancellation, stdin=True, stdout=False
+    ) as process:
+        read_everything = feed(process, watched, cancellation)
+        status = process.wait()
+        cancellation.check()
+        if status == 0 and read_everything:
+            return ""
+        return process.last_words or f"it stopped with status {status}"
+
+
+class _Watched:
+    """The content on its way to somebody else, read on the way. Content's own errors come first."""
+
+    def __init__(self, content: Iterable[Block], manifest: Manifest) -> None:
+        self._content = content
+        self._manifest = manifest
+        self._reader = reader_of(manifest.format)
+        self._damage: StreamDamaged | None = None
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self._content:
+            if self._damage is None:
+                try:
+                    self._reader.feed(bytes(block))
+                except StreamDamaged as damage:
+                    self._damage = damage
+            yield block
+
+    def contents(self) -> DumpContents:
+        try:
+            if self._damage is not None:
+                raise self._damage
+            return self._reader.finish()
+        except StreamDamaged as damage:
+            error = ArtefactTruncated if damage.truncated else ArtefactCorrupt
+            raise error(
+                f"The dump in {self._manifest.id} {damage}.",
+                hint=_HINT,
+                database=self._manifest.entry,
+                backup_id=self._manifest.id,
+            ) from damage

@@ -1,0 +1,168 @@
+"""Loading a dump into an empty database."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from db_backup.engines.base import Block, EngineOptions
+from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.contents import LARGE_OBJECTS
+from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, USER_RELATIONS
+from db_backup.engines.postgres.preflight import is_untrusted, some
+from db_backup.engines.postgres.session import Connection, connected, database_argument, rows, tool_environment, value
+from db_backup.errors import LoadFailed, ScratchUnavailable, TargetNotEmpty
+from db_backup.manifest import Manifest
+from db_backup.model import ConnectionInfo
+from db_backup.progress import Cancellation
+from db_backup.stream.process import ChildProcess
+
+SCRATCH_CLUSTER_NAME = "db-backup scratch"  # how a server says that it is ours and thrown away afterwards
+_SCRATCH_OWNER = "restorer"
+# One transaction takes a lock per object, and a server has room for max_locks_per_transaction x max_connections.
+_MOST_OBJECTS_IN_ONE_TRANSACTION = 3000
+# What a scratch server may lack without the backup being at fault.
+_SCRATCH_LACKS = re.compile(
+    r'No space left on device|extension "[^"]*" is not available|could not open extension control file'
+    r'|could not access file "|role "[^"]*" does not exist|out of shared memory'
+)
+
+
+def load(
+    connection: ConnectionInfo,
+    options: EngineOptions,
+    content: Iterable[Block],
+    manifest: Manifest,
+    cancellation: Cancellation,
+) -> None:
+    """Load plain bytes into the connection's empty database, in one transaction where the server has room for it.
+
+    :raises LoadFailed: with the tool's last words.
+    :raises ScratchUnavailable: a scratch server lacks what the dump needs.
+    :raises TargetNotEmpty: the database holds something already.
+    """
+    with connected(connection, entry=manifest.entry) as link:
+        _refuse_filled(link, connection)
+        scratch = value(link, "SHOW cluster_name") == SCRATCH_CLUSTER_NAME
+        major = str(link.info.server_version // 10_000)
+        _check_extensions(link, manifest, scratch)
+        if scratch:
+            options = dataclasses.replace(options, postgres_no_owner=True, postgres_no_privileges=True)
+            if not _needs_superuser(link, manifest):
+                connection = _hand_over(link, connection)
+    arguments = _load_command(connection, options, manifest, major)
+    with (
+        tool_environment(connection) as environment,
+        ChildProcess(arguments, cancellation=cancellation, stdin=True, stdout=False, environment=environment) as tool,
+    ):
+        read_everything = feed(tool, content, cancellation)
+        status = tool.wait()
+        cancellation.check()
+        if status or not read_everything:
+            raise _load_error(tool, status, connection, manifest, scratch)
+
+
+def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: Manifest, major: str) -> list[str]:
+    if manifest.format == "pg_dump custom":
+        tool = tools.find("pg_restore", major, database=manifest.entry)
+        return [str(tool.path), *restore_flags(options, manifest), "--no-password", "-d", database_argument(connection)]
+    tool = tools.find("psql", major, database=manifest.entry)
+    return [str(tool.path), *PSQL_FLAGS, "--no-password"]
+
+
+PSQL_FLAGS = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction")
+
+
+def restore_flags(options: EngineOptions, manifest: Manifest | None = None) -> list[str]:
+    """pg_restore's flags; without a manifest those for any size."""
+    one_transaction = manifest is not None and _object_count(manifest) <= _MOST_OBJECTS_IN_ONE_TRANSACTION
+    return [
+        "--exit-on-error",
+        "--no-tablespaces",
+        *(["--single-transaction"] if one_transaction else []),
+        *(["--no-owner"] if options.postgres_no_owner else []),
+        *(["--no-privileges"] if options.postgres_no_privileges else []),
+    ]
+
+
+def _object_count(manifest: Manifest) -> int:
+    large_objects = sum(table.rows for table in manifest.inventory.tables if table.name == LARGE_OBJECTS)
+    return len(manifest.inventory.objects) + large_objects
+
+
+def feed(tool: ChildProcess, content: Iterable[Block], cancellation: Cancellation) -> bool:
+    """Give the tool all of it; whether it took it.
+
+    When the tool stops reading, the rest of the content is read all the same: damage that it finds at its end explains
+    the tool's failure better than the tool does, and is what is raised. The tool must not see an end of its input then.
+    """
+    blocks = iter(content)
+    for block in blocks:
+        cancellation.check()
+        try:
+            tool.write(block)
+        except BrokenPipeError:
+            for _ in blocks:
+                cancellation.check()
+            return False
+    tool.close_stdin()
+    return True
+
+
+def _refuse_filled(link: Connection, connection: ConnectionInfo) -> None:
+    if names := rows(link, USER_RELATIONS):
+        raise TargetNotEmpty(
+            f"The database at {connection.address} holds {some([name for (name,) in names])}, and was not touched.",
+            hint="Restore into a new database.",
+        )
+
+
+def _check_extensions(link: Connection, manifest: Manifest, scratch: bool) -> None:
+    wanted = {item.name for item in manifest.inventory.objects if item.kind == "extension"}
+    available = {name for (name,) in rows(link, "SELECT name FROM pg_catalog.pg_available_extensions")}
+    if missing := sorted(wanted - available):
+        kind = ScratchUnavailable if scratch else LoadFailed
+        raise kind(
+            f"{manifest.id} needs extensions that this server does not have: {some(missing)}.",
+            hint="Install their packages on the machine of the server.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+
+
+def _needs_superuser(link: Connection, manifest: Manifest) -> bool:
+    """Whether the dump holds what only a superuser can create."""
+    objects = manifest.inventory.objects
+    if any(item.kind in SUPERUSER_KINDS or is_untrusted(item.kind) for item in objects):
+        return True
+    wanted = {item.name for item in objects if item.kind == "extension"}
+    trusted = rows(link, "SELECT DISTINCT name FROM pg_catalog.pg_available_extension_versions WHERE trusted")
+    return bool(wanted - {name for (name,) in trusted})
+
+
+def _hand_over(link: Connection, connection: ConnectionInfo) -> ConnectionInfo:
+    """Make the scratch database an ordinary user's: a dump is code, and a superuser's COPY can run programs."""
+    owner = sql.Identifier(_SCRATCH_OWNER)
+    if not rows(link, "SELECT FROM pg_catalog.pg_roles WHERE rolname = %(name)s", name=_SCRATCH_OWNER):
+        link.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER").format(owner))
+    link.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(connection.database), owner))
+    link.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(owner))
+    return dataclasses.replace(connection, login=_SCRATCH_OWNER, password="")
+
+
+def _load_error(
+    tool: ChildProcess, status: int, connection: ConnectionInfo, manifest: Manifest, scratch: bool
+) -> LoadFailed | ScratchUnavailable:
+    last_words = tool.last_words or "it stopped reading before the end of the dump"
+    lacking = scratch and _SCRATCH_LACKS.search(last_words)
+    return (ScratchUnavailable if lacking else LoadFailed)(
+        f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {last_words}.",
+        hint="A proof needs a scratch server that has what the dump needs."
+        if lacking
+        else "Nothing of it is kept; mend what the tool names, and restore again.",
+        database=manifest.entry,
+        backup_id=manifest.id,
+    )

@@ -1,0 +1,248 @@
+"""A private PostgreSQL server of the same major version, for as long as a proof needs it.
+
+It runs as an unprivileged user in 0700 folders, listens on a socket in one of them only, and never syncs to disk. It is
+stopped and removed however the block is left. When this process is killed, the kernel kills the server with it, and the
+next scratch server removes the folders: a lock file that nobody holds says that they are nobody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.restore import SCRATCH_CLUSTER_NAME
+from db_backup.engines.postgres.session import connected
+from db_backup.errors import ScratchUnavailable, ServerUnreachable, ToolError
+from db_backup.manifest import ServerInfo
+from db_backup.model import ConnectionInfo, EngineName
+from db_backup.progress import Cancellation
+from db_backup.stream.process import ChildProcess
+
+_PREFIX = "db-backup-scratch-postgres-"
+_SUPERUSER = "postgres"
+_PORT = 5432  # names the socket's file only
+_MOST_SOCKET_BYTES = 107  # sun_path, unix(7)
+_NEEDED_BYTES = 256 << 20  # an empty cluster, its write-ahead log, and room to breathe
+_START_SECONDS = 60
+_STOP_SECONDS = 10
+_STALE_AFTER_SECONDS = 60  # a younger folder may not have its lock yet
+_SETTINGS = {
+    "cluster_name": SCRATCH_CLUSTER_NAME,
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_connections": "20",
+    "max_locks_per_transaction": "1024",
+    "autovacuum": "off",
+    "dynamic_shared_memory_type": "mmap",  # inside the folder: nothing of it stays behind in /dev/shm
+    "timezone": "UTC",
+}
+
+
+@contextmanager
+def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -> Iterator[ConnectionInfo]:
+    """A new server, empty but for ``template1``, to which the connection leads as superuser.
+
+    :param server: whose major version and encoding it gets.
+    :param folder: where its own folder is made; the unprivileged user must be able to enter it.
+    :raises ScratchUnavailable: no server of that version is installed, there is no room, or it does not start.
+    """
+    try:
+        initdb, postgres = (tools.find(name, server.major) for name in ("initdb", "postgres"))
+    except ToolError as error:
+        raise ScratchUnavailable(
+            f"There is no PostgreSQL {server.major} server on this machine for a scratch restore: {error.message}",
+            hint=error.hint,
+        ) from error
+    user = _unprivileged_user()
+    _sweep(folder)
+    _check_folder(folder, user)
+    with _private_folder(folder, user) as home:
+        _initialise(initdb, home, server, user, cancellation)
+        with _running(postgres, home, user, cancellation) as process:
+            connection = ConnectionInfo(
+                conn_id="scratch",
+                engine=EngineName.POSTGRES,
+                host=str((home / "socket").resolve()),
+                port=_PORT,
+                login=_SUPERUSER,
+                database="template1",
+            )
+            _wait_until_ready(process, connection, cancellation)
+            yield connection
+
+
+def _unprivileged_user() -> pwd.struct_passwd | None:
+    """PostgreSQL refuses to run as root; None when we are somebody else already."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise ScratchUnavailable(
+        "There is neither a user 'postgres' nor 'nobody' for a scratch server to run as.",
+        hint="Create one of them, or run db-backup as an ordinary user.",
+    )
+
+
+def _check_folder(folder: Path, user: pwd.struct_passwd | None) -> None:
+    if (free := shutil.disk_usage(folder).free) < _NEEDED_BYTES:
+        raise ScratchUnavailable(
+            f"A scratch server needs {_NEEDED_BYTES >> 20} MB in {folder}, and {free >> 20} MB are free.",
+            hint="Make room there, or set BACKUP_SCRATCH_PATH to a larger place.",
+        )
+    for place in (folder, *folder.resolve().parents):
+        if user is not None and not _may_enter(place.stat(), user):
+            raise ScratchUnavailable(
+                f"The user '{user.pw_name}', as whom a scratch server runs, may not enter {place}.",
+                hint=f"Allow it (chmod o+x {place}), or set BACKUP_SCRATCH_PATH to another place.",
+            )
+
+
+def _may_enter(place: os.stat_result, user: pwd.struct_passwd) -> bool:
+    if place.st_uid == user.pw_uid:
+        return bool(place.st_mode & stat.S_IXUSR)
+    return bool(place.st_mode & (stat.S_IXGRP if place.st_gid == user.pw_gid else stat.S_IXOTH))
+
+
+@contextmanager
+def _private_folder(folder: Path, user: pwd.struct_passwd | None) -> Iterator[Path]:
+    """A 0700 folder with ``socket`` in it, and a lock that is held while the block runs."""
+    home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+    try:
+        with (home / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            sockets = home / "socket"
+            if len(os.fsencode(sockets.resolve() / f".s.PGSQL.{_PORT}.lock")) > _MOST_SOCKET_BYTES:
+                sockets.symlink_to(tempfile.mkdtemp(prefix=_PREFIX))
+            else:
+                sockets.mkdir(mode=0o700)
+            if user is not None:
+                for place in (home, sockets):
+                    os.chown(place, user.pw_uid, user.pw_gid)
+            yield home
+    finally:
+        _remove(home)
+
+
+def _remove(home: Path) -> None:
+    """What cannot be removed now is swept by the next scratch server."""
+    sockets = home / "socket"
+    if sockets.is_symlink():
+        shutil.rmtree(sockets.resolve(), ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left: folders whose lock nobody holds."""
+    for home in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - home.stat().st_mtime > _STALE_AFTER_SECONDS and _is_abandoned(home):
+                _remove(home)
+
+
+def _is_abandoned(home: Path) -> bool:
+    with (home / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _initialise(
+    initdb: tools.Tool, home: Path, server: ServerInfo, user: pwd.struct_passwd | None, cancellation: Cancellation
+) -> None:
+    """With the source's encoding and locale; where this machine lacks the locale, with its encoding and "C"."""
+    encoding = server.encoding or "UTF8"
+    collation, character_type = server.collation or "C", server.character_type or "C"
+    complaint = ""
+    for collate, ctype in dict.fromkeys([(collation, character_type), ("C", "C")]):
+        arguments = [
+            str(initdb.path),
+            f"--pgdata={home / 'data'}",
+            f"--username={_SUPERUSER}",
+            "--auth=trust",  # the socket lies in a folder that only this user can enter
+            f"--encoding={encoding}",
+            f"--lc-collate={collate}",
+            f"--lc-ctype={ctype}",
+            "--no-locale" if collate == "C" else "--lc-messages=C",
+            "--no-sync",
+        ]
+        with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=_ids(user), cwd=home) as process:
+            if process.wait() == 0:
+                return
+            cancellation.check()
+            complaint = process.last_words
+    raise ScratchUnavailable(
+        f"A scratch server could not be set up in {home.parent}: {complaint}.",
+        hint="Mend what initdb names, or set BACKUP_SCRATCH_PATH to another place.",
+    )
+
+
+@contextmanager
+def _running(
+    postgres: tools.Tool, home: Path, user: pwd.struct_passwd | None, cancellation: Cancellation
+) -> Iterator[ChildProcess]:
+    """The server while the block runs; stopped at once, its shared memory given back, also on cancellation."""
+    settings = {**_SETTINGS, "unix_socket_directories": str((home / "socket").resolve())}
+    arguments = [
+        str(postgres.path),
+        *("-D", str(home / "data")),
+        *("-p", str(_PORT)),
+        *(word for name, text in settings.items() for word in ("-c", f"{name}={text}")),
+    ]
+    # Its own Cancellation: SIGKILL, which ChildProcess sends, would leave shared memory behind.
+    with ChildProcess(arguments, cancellation=Cancellation(), stdout=False, user=_ids(user), cwd=home) as process:
+
+        def stop() -> None:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGQUIT)
+
+        try:
+            with cancellation.on_cancel(stop):
+                yield process
+        finally:
+            stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+
+
+def _ids(user: pwd.struct_passwd | None) -> tuple[int, int] | None:
+    return (user.pw_uid, user.pw_gid) if user else None
+
+
+def _wait_until_ready(process: ChildProcess, connection: ConnectionInfo, cancellation: Cancellation) -> None:
+    """Until it answers; then every name but the templates' is free for the database to restore."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        cancellation.check()
+        try:
+            with connected(connection) as link:
+                link.execute("DROP DATABASE postgres")
+        except ServerUnreachable as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ScratchUnavailable(
+                    f"The scratch server did not start: {process.last_words or error.message}",
+                    hint="Mend what it names, or set BACKUP_SCRATCH_PATH to another place.",
+                ) from error
+            time.sleep(0.05)
+        else:
+            return

@@ -1,0 +1,202 @@
+"""How we reach a PostgreSQL server: psycopg's parameters, the tools' environment, and errors in our own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, cast
+
+import psycopg
+from psycopg import conninfo
+
+from db_backup.errors import (
+    AccessDenied,
+    BackupError,
+    ConfigurationError,
+    PrivilegeMissing,
+    ServerUnreachable,
+    SourceError,
+)
+from db_backup.model import ConnectionInfo
+from db_backup.stream.process import option_file
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+CONNECT_TIMEOUT_SECONDS = 10
+# Values must print the same whatever the server, the database or the role has set (pg_dump sets the others itself).
+_PRINTING = {"timezone": "UTC", "bytea_output": "hex"}
+# libpq's parameters that a connection's extra may hold, and the variables that tell them to the tools
+# (PostgreSQL manual, "libpq", "Environment Variables").
+_ENVIRONMENT = {
+    "hostaddr": "PGHOSTADDR",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslcrl": "PGSSLCRL",
+    "sslcrldir": "PGSSLCRLDIR",
+    "sslsni": "PGSSLSNI",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "channel_binding": "PGCHANNELBINDING",
+    "require_auth": "PGREQUIREAUTH",
+    "gssencmode": "PGGSSENCMODE",
+    "krbsrvname": "PGKRBSRVNAME",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
+_PSYCOPG_ONLY = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+
+
+class MissingDatabase(SourceError):
+    """The server answered, and has no database of this name."""
+
+
+def _extras(connection: ConnectionInfo, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, str]:
+    if connection.extra.get("sslpassword"):
+        raise ConfigurationError(
+            f"The connection '{connection.conn_id}' has an sslpassword, which pg_dump can only be given in the open.",
+            hint="Use a key file without a passphrase that only this user can read.",
+        )
+    return {name: str(connection.extra[name]) for name in names if connection.extra.get(name) not in {None, ""}}
+
+
+def _options(connection: ConnectionInfo) -> str:
+    """Session settings, the connection's own first, so that ours win."""
+    ours = " ".join(f"-c {name}={value}" for name, value in _PRINTING.items())
+    return f"{connection.extra.get('options') or ''} {ours}".strip()
+
+
+def _parameters(connection: ConnectionInfo, database: str) -> dict[str, str]:
+    addresses = {
+        "host": connection.host,
+        "port": str(connection.port or ""),
+        "user": connection.login,
+        "password": connection.password,
+        "dbname": database,
+    }
+    return {
+        **{name: value for name, value in addresses.items() if value},
+        "options": _options(connection),
+        "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+        "keepalives_idle": "60",  # seconds; the snapshot's connection is idle while the dump runs
+        "application_name": "db-backup",
+        "client_encoding": "UTF8",
+        **_extras(connection, (*_ENVIRONMENT, *_PSYCOPG_ONLY)),
+    }
+
+
+@contextmanager
+def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterator[Connection]:
+    """An autocommitting connection while the block runs; psycopg's errors in the block become ours.
+
+    :param entry: names the database in errors.
+    :raises ServerUnreachable, AccessDenied, PrivilegeMissing, ConfigurationError, SourceError:
+    """
+    if not connection.database:
+        raise ConfigurationError(
+            f"The connection '{connection.conn_id}' names no database.",
+            hint="Write the database's name into its schema field.",
+            database=entry,
+        )
+    try:
+        link = psycopg.connect(
+            "", autocommit=True, **cast("dict[str, Any]", _parameters(connection, connection.database))
+        )
+    except psycopg.OperationalError as error:
+        raise _connect_error(connection, error, entry) from None  # its context could hold the parameters
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            f"The connection '{connection.conn_id}' cannot be used: {_one_line(error)}.",
+            hint="Correct its extra fields.",
+            database=entry,
+        ) from None
+    with closing(link), _translated(connection, entry):
+        yield link
+
+
+def rows(connection: Connection, query: str, **values: object) -> list[tuple[Any, ...]]:
+    """Run a query of ours; ``%(name)s`` are its values."""
+    return connection.execute(query, values or None).fetchall()
+
+
+def value(connection: Connection, query: str, **values: object) -> Any:
+    """The only value of a query's only row."""
+    return rows(connection, query, **values)[0][0]
+
+
+@contextmanager
+def tool_environment(connection: ConnectionInfo) -> Iterator[dict[str, str]]:
+    """The variables with which the stock tools reach this database; the password lies in a 0600 file meanwhile."""
+    variables = {
+        "PGHOST": connection.host,
+        "PGPORT": str(connection.port or ""),
+        "PGUSER": connection.login,
+        "PGDATABASE": connection.database,
+        "PGOPTIONS": _options(connection),
+        "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_SECONDS),
+        "PGAPPNAME": "db-backup",
+        **{_ENVIRONMENT[name]: text for name, text in _extras(connection, _ENVIRONMENT).items()},
+    }
+    with ExitStack() as stack:
+        if connection.password:
+            secret = connection.password.replace("\\", "\\\\").replace(":", "\\:")
+            variables["PGPASSFILE"] = str(stack.enter_context(option_file(f"*:*:*:*:{secret}\n")))
+        yield {name: text for name, text in variables.items() if text}
+
+
+def database_argument(connection: ConnectionInfo) -> str:
+    """The database for a tool's ``-d``: a conninfo string, for a bare name with ``=`` in it would be read as one."""
+    return conninfo.make_conninfo("", dbname=connection.database)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _connect_error(connection: ConnectionInfo, error: psycopg.Error, entry: str | None) -> BackupError:
+    """libpq gives no error code for a failed connection, only its text."""
+    text = _one_line(error)
+    where = f"PostgreSQL at {connection.address} (connection '{connection.conn_id}')"
+    if re.search(r'database ".*" does not exist', text):
+        return MissingDatabase(
+            f"There is no database '{connection.database}' at {connection.address}: {text}.",
+            hint="Correct the schema field of the connection, or create the database.",
+            database=entry,
+        )
+    if any(sign in text for sign in ("authentication failed", "password", "pg_hba", 'role "', "certificate required")):
+        return AccessDenied(
+            f"{where} did not let '{connection.login}' in: {text}.",
+            hint="Correct the login and password of the connection, or the server's pg_hba.conf.",
+            database=entry,
+        )
+    return ServerUnreachable(
+        f"{where} cannot be reached: {text}.",
+        hint="Check that the server runs, and the host, the port and the TLS options of the connection.",
+        database=entry,
+    )
+
+
+@contextmanager
+def _translated(connection: ConnectionInfo, entry: str | None) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PrivilegeMissing(
+            f"'{connection.login}' may not do this on {connection.address}: {_one_line(error)}.",
+            hint="Grant the right that the server names, or use a connection that has it.",
+            database=entry,
+        ) from error
+    except psycopg.OperationalError as error:
+        raise ServerUnreachable(
+            f"The connection to {connection.address} broke: {_one_line(error)}.",
+            hint="Look into the server's log, and run it again.",
+            database=entry,
+        ) from error
+    except psycopg.Error as error:
+        raise SourceError(
+            f"PostgreSQL at {connection.address} refused a query: {_one_line(error)}.",
+            hint="Look into the server's log for what led to it.",
+            database=entry,
+        ) from error
