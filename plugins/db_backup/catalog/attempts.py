@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, insert, select, update
 
 from db_backup.catalog.database import Database
 from db_backup.catalog.heartbeat import Heartbeat, next_expiry
@@ -70,8 +70,9 @@ class Attempts:
             )
 
     def abandoned(self) -> list[Attempt]:
+        unfinished = select(attempts).where(attempts.c.outcome.is_(None)).order_by(attempts.c.started_at)
         with self._database.read() as connection:
-            running = connection.execute(abandoned_statement()).all()
+            running = connection.execute(unfinished).all()
         return [_attempt(row) for row in running if self._claims.is_dead(row)]
 
     def list(self, entry: str | None, since: datetime | None) -> list[Attempt]:
@@ -82,11 +83,6 @@ class Attempts:
             wanted = wanted.where(attempts.c.started_at >= since)
         with self._database.read() as connection:
             return [_attempt(row) for row in connection.execute(wanted)]
-
-
-def abandoned_statement() -> Select[Any]:
-    """The attempts that run, or that nobody has finished."""
-    return select(attempts).where(attempts.c.outcome.is_(None)).order_by(attempts.c.started_at)
 
 
 def _attempt(row: Row[Any]) -> Attempt:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Row, Select, func, select
+from sqlalchemy import Column, Connection, Row, Select, Table, func, select
 
 from db_backup.catalog.database import Database
 from db_backup.catalog.index import conditions, source_of
@@ -18,10 +18,12 @@ K = TypeVar("K", bound=Hashable)
 
 
 def statistics(database: Database, query: BackupQuery) -> Statistics:
+    source = source_of(query)
+    kind = (source.c.entry, source.c.type, source.c.status)
     with database.read() as connection:
-        kinds = connection.execute(kinds_statement(query)).all()
-        days = connection.execute(days_statement(query)).all()
-        places = connection.execute(places_statement(query)).all()
+        kinds = connection.execute(_grouped(query, source, *kind)).all()
+        days = connection.execute(_grouped(query, source, source.c.created_day)).all()
+        places = connection.execute(_grouped(query, copies, copies.c.storage)).all()
         figures = _attempts(connection, query)
     return Statistics(
         total=sum((_tally(row) for row in kinds), Tally()),
@@ -34,48 +36,17 @@ def statistics(database: Database, query: BackupQuery) -> Statistics:
     )
 
 
-def kinds_statement(query: BackupQuery) -> Select[Any]:
-    columns = source_of(query).c
-    return _grouped(query, columns.entry, columns.type, columns.status)
-
-
-def days_statement(query: BackupQuery) -> Select[Any]:
-    return _grouped(query, source_of(query).c.created_day)
-
-
-def places_statement(query: BackupQuery) -> Select[Any]:
-    groups = [copies.c.storage]
-    return select(*groups, *_sizes(copies.c)).where(*conditions(query, copies)).group_by(*groups)
-
-
-def attempts_statement(query: BackupQuery) -> Select[Any]:
-    wanted = {attempts.c.entry: query.database, attempts.c.type: query.type}
-    filters = [column == str(value) for column, value in wanted.items() if value is not None]
-    if query.since is not None:
-        filters.append(attempts.c.started_at >= query.since)
-    seconds = attempts.c.duration_seconds
+def _grouped(query: BackupQuery, source: Table, *groups: Column[Any]) -> Select[Any]:
     return (
         select(
-            attempts.c.outcome,
-            func.count().label("number"),
-            func.avg(seconds).label("average"),
-            func.max(seconds).label("longest"),
+            *groups,
+            func.count().label("backups"),
+            func.sum(source.c.size_bytes).label("size_bytes"),
+            func.sum(source.c.plain_bytes).label("plain_bytes"),
         )
-        .where(*filters)
-        .group_by(attempts.c.outcome)
-    )
-
-
-def _grouped(query: BackupQuery, *groups: Column[Any]) -> Select[Any]:
-    source = source_of(query)
-    return select(*groups, *_sizes(source.c)).where(*conditions(query, source)).group_by(*groups).order_by(*groups)
-
-
-def _sizes(columns: Any) -> tuple[Any, ...]:
-    return (
-        func.count().label("backups"),
-        func.sum(columns.size_bytes).label("size_bytes"),
-        func.sum(columns.plain_bytes).label("plain_bytes"),
+        .where(*conditions(query, source))
+        .group_by(*groups)
+        .order_by(*groups)
     )
 
 
@@ -92,7 +63,7 @@ def _sums(tallies: Iterable[tuple[K, Tally]]) -> dict[K, Tally]:
 
 
 def _attempts(connection: Connection, query: BackupQuery) -> AttemptFigures:
-    rows = {row.outcome: row for row in connection.execute(attempts_statement(query))}
+    rows = {row.outcome: row for row in connection.execute(_attempts_by_outcome(query))}
     counts = {outcome: rows[outcome].number if outcome in rows else 0 for outcome in (*AttemptOutcome, None)}
     tried = sum(counts[o] for o in AttemptOutcome if o is not AttemptOutcome.SKIPPED)
     done = rows.get(AttemptOutcome.SUCCEEDED)
@@ -105,4 +76,22 @@ def _attempts(connection: Connection, query: BackupQuery) -> AttemptFigures:
         success_rate=counts[AttemptOutcome.SUCCEEDED] / tried if tried else None,
         average_seconds=float(done.average) if done else None,
         longest_seconds=float(done.longest) if done else None,
+    )
+
+
+def _attempts_by_outcome(query: BackupQuery) -> Select[Any]:
+    wanted = {attempts.c.entry: query.database, attempts.c.type: query.type}
+    filters = [column == str(value) for column, value in wanted.items() if value is not None]
+    if query.since is not None:
+        filters.append(attempts.c.started_at >= query.since)
+    seconds = attempts.c.duration_seconds
+    return (
+        select(
+            attempts.c.outcome,
+            func.count().label("number"),
+            func.avg(seconds).label("average"),
+            func.max(seconds).label("longest"),
+        )
+        .where(*filters)
+        .group_by(attempts.c.outcome)
     )

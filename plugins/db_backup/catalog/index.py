@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, tuple_
 
 from db_backup import naming
 from db_backup.catalog import cursor as cursors
@@ -81,45 +81,38 @@ def get(database: Database, backup: str) -> BackupSummary:
 
 
 def page(database: Database, query: BackupQuery, limit: int, cursor: str | None) -> BackupPage:
-    with database.read() as connection:
-        rows = connection.execute(page_statement(query, limit, cursor)).all()
-    next_cursor = cursors.encode(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
-    return BackupPage(tuple(_summary(row.summary) for row in rows[:limit]), next_cursor)
-
-
-def page_statement(query: BackupQuery, limit: int, cursor: str | None) -> Select[Any]:
-    """One row more than the page has: it tells whether there is a next page."""
     if not 1 <= limit <= LARGEST_PAGE:
         raise UsageError(
             f"A page cannot have {limit} backups.", hint=f"Ask for 1 to {LARGEST_PAGE}, then for the next page."
         )
     source = source_of(query)
-    place = tuple_(source.c.created_at, source.c.id)
-    found = select(backups.c.summary, source.c.created_at, source.c.id).where(*conditions(query, source))
+    wanted = select(backups.c.summary, source.c.created_at, source.c.id).where(*conditions(query, source))
     if source is copies:
-        found = found.join_from(copies, backups, backups.c.id == copies.c.id)
+        wanted = wanted.join_from(copies, backups, backups.c.id == copies.c.id)
     if cursor is not None:
-        found = found.where(place < tuple_(*cursors.decode(cursor)))
-    return found.order_by(source.c.created_at.desc(), source.c.id.desc()).limit(limit + 1)
+        wanted = wanted.where(tuple_(source.c.created_at, source.c.id) < tuple_(*cursors.decode(cursor)))
+    # One row more than the page has: it tells whether there is a next page.
+    wanted = wanted.order_by(source.c.created_at.desc(), source.c.id.desc()).limit(limit + 1)
+    with database.read() as connection:
+        rows = connection.execute(wanted).all()
+    next_cursor = cursors.encode(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
+    return BackupPage(tuple(_summary(row.summary) for row in rows[:limit]), next_cursor)
 
 
 def newest(
     database: Database, entry: str, backup_type: BackupType | None, *, verified_only: bool
 ) -> BackupSummary | None:
-    with database.read() as connection:
-        document = connection.scalar(newest_statement(entry, backup_type, verified_only=verified_only))
-    return _summary(document) if document is not None else None
-
-
-def newest_statement(entry: str, backup_type: BackupType | None, *, verified_only: bool) -> Select[Any]:
     status = backups.c.status
-    standing = status == BackupStatus.GOOD if verified_only else status != BackupStatus.DELETING
-    return (
+    wanted = (
         select(backups.c.summary)
-        .where(*conditions(BackupQuery(database=entry, type=backup_type), backups), standing)
+        .where(*conditions(BackupQuery(database=entry, type=backup_type), backups))
+        .where(status == BackupStatus.GOOD if verified_only else status != BackupStatus.DELETING)
         .order_by(backups.c.created_at.desc(), backups.c.id.desc())
         .limit(1)
     )
+    with database.read() as connection:
+        document = connection.scalar(wanted)
+    return _summary(document) if document is not None else None
 
 
 def ids(database: Database) -> Iterator[str]:

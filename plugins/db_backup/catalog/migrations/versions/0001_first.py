@@ -72,15 +72,22 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index("backups_by_entry", "backups", ["entry", "created_at", "id"], unique=False)
+    op.create_index("backups_by_entry_and_status", "backups", ["entry", "status", "created_at", "id"], unique=False)
     op.create_index("backups_by_entry_and_type", "backups", ["entry", "type", "created_at", "id"], unique=False)
     op.create_index(
         "backups_by_kind",
         "backups",
-        ["entry", "type", "status", "created_at", "size_bytes", "plain_bytes"],
+        ["entry", "type", "status", "created_at", "id", "created_day", "size_bytes", "plain_bytes"],
         unique=False,
     )
     op.create_index("backups_by_status", "backups", ["status", "created_at", "id"], unique=False)
     op.create_index("backups_by_type", "backups", ["type", "created_at", "id"], unique=False)
+    op.create_index(
+        "backups_by_type_and_status",
+        "backups",
+        ["type", "status", "created_at", "id", "entry", "created_day", "size_bytes", "plain_bytes"],
+        unique=False,
+    )
     op.create_table(
         "leases",
         sa.Column("token", sa.String(length=32), nullable=False),
@@ -146,18 +153,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["id"], ["backups.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("storage", "id"),
     )
-    op.create_index("copies_by_age", "copies", ["storage", "created_at", "id"], unique=False)
+    op.create_index("copies_by_age", "copies", ["storage", "created_at", "id", "entry", "type", "status"], unique=False)
     op.create_index(
-        "copies_by_day",
-        "copies",
-        ["storage", "created_day", "entry", "type", "status", "created_at", "size_bytes", "plain_bytes"],
-        unique=False,
+        "copies_by_entry", "copies", ["storage", "entry", "created_at", "id", "type", "status"], unique=False
     )
-    op.create_index("copies_by_entry", "copies", ["storage", "entry", "created_at", "id"], unique=False)
     op.create_index(
         "copies_by_kind",
         "copies",
-        ["storage", "entry", "type", "status", "created_at", "size_bytes", "plain_bytes"],
+        ["storage", "entry", "type", "status", "created_at", "created_day", "size_bytes", "plain_bytes"],
         unique=False,
     )
     op.create_index("copies_of_backup", "copies", ["id"], unique=False)

@@ -1,0 +1,173 @@
+"""How a backup stands: what proofs add up to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from db_backup import standing
+from db_backup.manifest import Proof, Tombstone
+from db_backup.model import BackupStatus, BackupType, ProofResult, VerificationLevel
+from support.factories import MORNING, make_manifest, make_proof, make_state
+
+pytestmark = pytest.mark.unit
+
+CHECKSUM, ARCHIVE, RESTORE = VerificationLevel
+PASSED, FAILED, INCONCLUSIVE = ProofResult
+
+
+def proof(
+    minute: int, level: VerificationLevel, result: ProofResult, reached: VerificationLevel | None = None
+) -> Proof:
+    """A proof at that minute; ``reached`` is what it passed on the way to another result."""
+    return make_proof(
+        level=level,
+        result=result,
+        reached=level if result is PASSED else reached,
+        checked_at=MORNING + timedelta(minutes=minute),
+    )
+
+
+def standing_of(
+    *proofs: Proof, required: VerificationLevel = RESTORE
+) -> tuple[BackupStatus, bool, VerificationLevel | None]:
+    manifest = make_manifest(required_proof=required)
+    state = make_state(manifest, *proofs)
+    return standing.status(manifest, state), standing.is_verified(manifest, state), standing.proof_level(state)
+
+
+def test_a_backup_without_proofs_is_unverified() -> None:
+    assert standing_of() == (BackupStatus.UNVERIFIED, False, None)
+
+
+def test_a_proof_at_the_required_level_makes_it_good() -> None:
+    assert standing_of(proof(1, RESTORE, PASSED)) == (BackupStatus.GOOD, True, RESTORE)
+
+
+def test_a_proof_below_the_required_level_does_not() -> None:
+    assert standing_of(proof(1, ARCHIVE, PASSED)) == (BackupStatus.UNVERIFIED, False, ARCHIVE)
+
+
+def test_a_proof_above_the_required_level_does() -> None:
+    assert standing_of(proof(1, RESTORE, PASSED), required=ARCHIVE) == (BackupStatus.GOOD, True, RESTORE)
+
+
+def test_a_later_proof_at_a_lower_level_takes_nothing_away() -> None:
+    assert standing_of(proof(1, RESTORE, PASSED), proof(2, CHECKSUM, PASSED)) == (BackupStatus.GOOD, True, RESTORE)
+
+
+def test_an_inconclusive_proof_takes_nothing_away() -> None:
+    proofs = (proof(1, RESTORE, PASSED), proof(2, RESTORE, INCONCLUSIVE, reached=ARCHIVE))
+
+    assert standing_of(*proofs) == (BackupStatus.GOOD, True, RESTORE)
+
+
+def test_an_inconclusive_proof_counts_for_what_it_reached() -> None:
+    tried = proof(1, RESTORE, INCONCLUSIVE, reached=ARCHIVE)
+
+    assert standing_of(tried) == (BackupStatus.UNVERIFIED, False, ARCHIVE)
+    assert standing_of(tried, required=ARCHIVE) == (BackupStatus.GOOD, True, ARCHIVE)
+
+
+def test_a_failure_takes_everything_away() -> None:
+    proofs = (proof(1, RESTORE, PASSED), proof(2, CHECKSUM, FAILED))
+
+    assert standing_of(*proofs) == (BackupStatus.FAILED_VERIFICATION, False, None)
+
+
+def test_a_checksum_refutes_no_failed_restore() -> None:
+    proofs = (proof(1, RESTORE, FAILED, reached=ARCHIVE), proof(2, CHECKSUM, PASSED))
+
+    assert standing_of(*proofs) == (BackupStatus.FAILED_VERIFICATION, False, CHECKSUM)
+
+
+def test_an_archive_check_refutes_no_failed_restore_even_where_it_would_have_sufficed() -> None:
+    proofs = (proof(1, RESTORE, FAILED, reached=ARCHIVE), proof(2, ARCHIVE, PASSED))
+
+    assert standing_of(*proofs, required=ARCHIVE) == (BackupStatus.FAILED_VERIFICATION, False, ARCHIVE)
+
+
+def test_passing_the_step_that_failed_refutes_the_failure() -> None:
+    proofs = (proof(1, RESTORE, FAILED, reached=ARCHIVE), proof(2, RESTORE, PASSED))
+
+    assert standing_of(*proofs) == (BackupStatus.GOOD, True, RESTORE)
+
+
+def test_a_restore_that_failed_at_its_checksum_is_refuted_by_a_checksum() -> None:
+    proofs = (proof(1, RESTORE, FAILED, reached=None), proof(2, CHECKSUM, PASSED))
+
+    assert standing_of(*proofs) == (BackupStatus.UNVERIFIED, False, CHECKSUM)
+
+
+def test_a_later_failure_at_a_lower_step_does_not_hide_the_higher_one() -> None:
+    proofs = (
+        proof(1, RESTORE, FAILED, reached=ARCHIVE),
+        proof(2, CHECKSUM, FAILED),
+        proof(3, CHECKSUM, PASSED),
+    )
+
+    assert standing_of(*proofs) == (BackupStatus.FAILED_VERIFICATION, False, CHECKSUM)
+
+
+def test_an_inconclusive_proof_does_not_hide_a_failure() -> None:
+    proofs = (proof(1, RESTORE, FAILED, reached=ARCHIVE), proof(2, RESTORE, INCONCLUSIVE, reached=ARCHIVE))
+
+    assert standing_of(*proofs) == (BackupStatus.FAILED_VERIFICATION, False, ARCHIVE)
+
+
+def test_proofs_count_in_the_order_of_their_times() -> None:
+    proofs = (proof(2, RESTORE, PASSED), proof(1, RESTORE, FAILED))
+
+    assert standing_of(*proofs) == (BackupStatus.GOOD, True, RESTORE)
+
+
+def test_of_two_proofs_at_one_moment_the_one_written_last_is_the_newest() -> None:
+    passed, failed = proof(1, RESTORE, PASSED), proof(1, RESTORE, FAILED)
+    manifest = make_manifest()
+
+    assert standing.newest_proof(make_state(manifest, passed, failed)) is failed
+    assert standing.newest_proof(make_state(manifest, failed, passed)) is passed
+    assert standing_of(passed, failed)[0] is BackupStatus.FAILED_VERIFICATION
+    assert standing_of(failed, passed)[0] is BackupStatus.GOOD
+
+
+def test_no_proof_is_the_newest_of_none() -> None:
+    assert standing.newest_proof(make_state(make_manifest())) is None
+
+
+def test_suspicion_outweighs_a_proof_and_deletion_outweighs_both() -> None:
+    manifest = make_manifest()
+    suspect = make_state(manifest, proof(1, RESTORE, PASSED), suspect_reason="its disk reports errors")
+    tombstone = Tombstone(marked_at=MORNING, reason="expired", actor="ada")
+
+    assert standing.status(manifest, suspect) is BackupStatus.SUSPECT
+    deleting = suspect.model_copy(update={"tombstone": tombstone})
+    assert standing.status(manifest, deleting) is BackupStatus.DELETING
+
+
+@pytest.mark.parametrize(
+    ("backup_type", "configured", "required"),
+    [
+        (BackupType.FULL, RESTORE, RESTORE),
+        (BackupType.FULL, CHECKSUM, CHECKSUM),
+        (BackupType.STRUCTURE, RESTORE, RESTORE),
+        (BackupType.DATA, RESTORE, ARCHIVE),
+        (BackupType.DATA, CHECKSUM, CHECKSUM),
+        (BackupType.INCREMENTAL, RESTORE, CHECKSUM),
+    ],
+)
+def test_each_type_has_its_required_level(
+    backup_type: BackupType, configured: VerificationLevel, required: VerificationLevel
+) -> None:
+    assert standing.required_level(backup_type, configured) is required
+
+
+def test_a_backup_expires_after_its_days() -> None:
+    assert standing.expires_at(make_manifest(retention_days=30)) == datetime(2026, 3, 2, 3, 0, 0, tzinfo=UTC)
+
+
+def test_days_beyond_the_calendar_mean_its_end() -> None:
+    manifest = make_manifest(retention_days=10**12)
+
+    assert standing.expires_at(manifest) == datetime.max.replace(tzinfo=UTC)
