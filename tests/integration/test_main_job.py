@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from support.lab import EngineLab, ToolBehaviour
-from support.project import Project
 
 from db_backup.model import ConnectionInfo, EngineName
+from support.lab import EngineLab, ToolBehaviour
+from support.project import Project
 
 pytestmark = pytest.mark.integration
 

@@ -8,13 +8,15 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from db_backup.errors import FeatureNotAvailable
 from db_backup.manifest import RunInfo
 from db_backup.progress import Cancellation
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, progress on stderr.")
 
@@ -52,10 +54,10 @@ def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> 
     )
 
 
-def not_yet(*names: str, flag: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def not_yet(*names: str, flag: bool = False) -> Callable[[F], F]:
     """Options that SPEC §3 promises and that a later release brings: refused when used, never accepted in silence."""
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+    def decorate(function: F) -> F:
         for name in names:
             option = click.option(name, is_flag=flag, hidden=True, expose_value=False, callback=_refuse)
             function = option(function)

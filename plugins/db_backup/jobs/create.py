@@ -75,6 +75,12 @@ def create_backup(
     ):
         plan = _plan(workspace, entry, request)
         engine = workspace.engine(entry)
+        if request.type not in engine.supported_types:
+            raise FeatureNotAvailable(
+                f"A {request.type} backup of '{entry.name}' is not there yet.",
+                hint=f"Types of {engine.name} that are: {', '.join(sorted(engine.supported_types))}.",
+                database=entry.name,
+            )
         _tidy(workspace, plan.storages)
         manifest, state = _Creation(plan, engine, run, progress, cancellation).publish()
         act.backup_id = manifest.id

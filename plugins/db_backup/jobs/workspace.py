@@ -31,7 +31,12 @@ class Workspace:
         self.catalog = catalog
         self._environment = environment
         self.storages: Mapping[str, Storage] = {
-            "local": LocalStorage("local", settings.backup_local_path, group=settings.backup_file_group)
+            "local": LocalStorage(
+                "local",
+                settings.backup_local_path,
+                group=settings.backup_file_group,
+                expected_id=catalog.storage_id("local"),
+            )
         }
 
     @classmethod

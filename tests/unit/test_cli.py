@@ -1,0 +1,101 @@
+"""The command line as such: help, usage errors, exit codes. What the commands do is tested with real databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from db_backup.cli.main import cli, main
+from db_backup.units import human_bytes, human_duration
+
+pytestmark = pytest.mark.unit
+
+
+def every_command(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+
+
+COMMANDS = dict(every_command(cli))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example_that_parses(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*path, "--help"]) == 0
+    text = capsys.readouterr().out
+    examples = [line.split() for line in text.splitlines() if line.strip().startswith("db-backup ")]
+    assert "Examples:" in text
+    assert examples
+    for words in examples:
+        parses(words[1:])
+
+
+def parses(arguments: list[str]) -> None:
+    """The command exists and takes these arguments; nothing is run."""
+    command: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group) and arguments:
+        found = command.get_command(context, arguments[0])
+        assert found is not None, arguments
+        command, arguments = found, arguments[1:]
+        context = click.Context(command)
+    command.make_context(command.name, list(arguments))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_option_says_what_it_does(path: tuple[str, ...]) -> None:
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["create", "--nonsense"], ["list", "--days", "many"], ["verify"]])
+def test_bad_usage_ends_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create", "--encrypt"],
+        ["create", "--jobs", "2"],
+        ["create", "--no-cleanup"],
+        ["restore", "x", "--as", "y", "--force"],
+        ["restore", "x", "--as", "y", "--to", "staging"],
+        ["restore", "x", "--as", "y", "--table", "t"],
+    ],
+)
+def test_an_option_whose_feature_is_not_there_is_refused_by_name(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    named = next(word for word in reversed(arguments) if word.startswith("--"))
+    assert f"{named} is not there yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (12_500_000, "12.5 MB"), (3e15, "3000.0 TB")],
+)
+def test_sizes_read_in_human_units(count: float, words: str) -> None:
+    assert human_bytes(count) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(2.341, "2.34s"), (45.6, "46s"), (185, "3m 05s"), (15_000, "4h 10m"), (12 * 86400 + 3 * 3600, "12d 3h")],
+)
+def test_durations_read_in_human_units(seconds: float, words: str) -> None:
+    assert human_duration(seconds) == words
