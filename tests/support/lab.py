@@ -1,7 +1,7 @@
 """What the engine conformance suite needs of an engine: a real server, sample databases, and ways to break things.
 
-One subclass per engine: ``lab_sqlite``, ``lab_postgres``, ``lab_mysql``. A *database* is what ``ConnectionInfo.database``
-holds: a name, or for SQLite a file path.
+One subclass per engine: ``lab_sqlite``, ``lab_postgres``, ``lab_mysql``. A *database* is what
+``ConnectionInfo.database`` holds: a name, or for SQLite a file path.
 """
 
 from __future__ import annotations
@@ -30,36 +30,26 @@ class ToolBehaviour(StrEnum):
 
 
 class EngineLab(ABC):
-    """One engine's real server, for as long as the test session runs.
+    """One engine's real server, which the test session has started.
 
     Every sample database (``create_sample``) holds at least these tables, beside whatever is awkward in that engine:
 
     - ``marks (id, word)``: three rows, the second with the word ``doomed``;
-    - ``left_side (id)`` and ``right_side (id)``: empty; a writer adds to both in one transaction, so that a dump that is
-      one moment of the database has as many rows in one as in the other;
+    - ``left_side (id)`` and ``right_side (id)``: empty; a writer adds to both in one transaction, so that a dump that
+      is one moment of the database has as many rows in one as in the other;
     - ``empty_table``: no rows.
 
-    :param folder: a private folder for whatever the lab writes; unprivileged servers can enter it.
+    :param folder: a private folder for whatever the lab writes.
     """
 
     engine_name: ClassVar[EngineName]
-    dump_tool: ClassVar[str | None]  # the client tool that dumps; None: the engine needs none
-    password: ClassVar[str] = ""  # what must never show; "" where the engine knows no passwords
+    dump_tool: ClassVar[str | None] = None  # the client tool that dumps; None: the engine needs none
+    password: str = ""  # what must never show; "" where the engine knows no passwords
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.options = EngineOptions(staging_path=folder / "staging", scratch_path=folder / "scratch")
-        self.options.staging_path.mkdir()
-        self.options.scratch_path.mkdir(mode=0o755)
+        self.options = self.private_options(folder)
         self._serial = itertools.count(1)
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start the server."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Stop the server; called once, also after a failed ``start``."""
 
     @abstractmethod
     def connection(self, database: str) -> ConnectionInfo:
@@ -74,16 +64,16 @@ class EngineLab(ABC):
         """A new database as the class describes it."""
 
     @abstractmethod
+    def create_empty(self) -> str:
+        """A new database without a single object."""
+
+    @abstractmethod
     def fill(self, database: str, megabytes: int) -> None:
-        """Add a table ``filler`` whose dump is at least that large and compresses badly."""
+        """Add a table ``filler`` whose dump is at least that large."""
 
     @abstractmethod
     def execute(self, database: str, *statements: str) -> None:
         """Run the statements in one committed transaction."""
-
-    @abstractmethod
-    def count(self, database: str, table: str) -> int:
-        """``select count(*)`` of a table, by the short name above."""
 
     @abstractmethod
     def counts(self, database: str) -> dict[str, int]:
@@ -94,19 +84,30 @@ class EngineLab(ABC):
         """Whether the database is there; asked of the server, not of the engine under test."""
 
     @abstractmethod
+    def drop(self, database: str) -> None:
+        """Remove the database if it is there, without the engine under test."""
+
+    @abstractmethod
     def break_one_row(self, plain: bytes) -> bytes:
         """The dump without the row ``doomed`` of ``marks``, otherwise well formed."""
 
     @abstractmethod
     def stock_environment(self, home: Path) -> Mapping[str, str]:
-        """What a person's shell holds to reach the server with stock tools: address and option file, in ``home``."""
+        """What a person's shell holds to reach the server with stock tools; option files lie in ``home``."""
 
-    @abstractmethod
     def real_dump_tool(self) -> Path:
         """The dump tool that belongs to the server."""
+        raise NotImplementedError(f"{self.engine_name} has no dump tool")
 
     def engine(self, database: str, options: EngineOptions | None = None) -> Engine:
         return engine_for(self.connection(database), options or self.options)
+
+    def private_options(self, folder: Path) -> EngineOptions:
+        """Options whose temporary files lie in ``folder``, which unprivileged servers can pass through."""
+        options = EngineOptions(staging_path=folder / "staging", scratch_path=folder / "scratch")
+        for path in (options.staging_path, options.scratch_path):
+            path.mkdir(mode=0o755, exist_ok=True)
+        return options
 
     def fresh_name(self) -> str:
         """A database that does not exist yet."""

@@ -1,0 +1,573 @@
+"""The engine contract of ``engines.base`` as tests. ``test_engines.py`` runs them over every engine's real server.
+
+What is asked of an engine here is asked of each one in the same words; what only one engine can get wrong is in that
+engine's own tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from db_backup.comparison import compare, compare_tables
+from db_backup.engines import engine_for, open_scratch
+from db_backup.engines.base import Dump, DumpRequest, DumpStream, Engine, EngineOptions
+from db_backup.errors import (
+    AccessDenied,
+    ArtefactCorrupt,
+    ArtefactError,
+    BackupError,
+    DumpFailed,
+    DumpIncomplete,
+    LoadFailed,
+    ServerUnreachable,
+    TargetNotEmpty,
+)
+from db_backup.manifest import Manifest, Part
+from db_backup.model import Compression, ConnectionInfo, utc_now
+from db_backup.progress import Cancellation
+from support import processes
+from support.factories import make_manifest
+from support.lab import EngineLab, ToolBehaviour
+
+REQUEST = DumpRequest(entry="shop")
+_BLOCK_BYTES = 100_003  # no power of two: rows and pages do not end where blocks end
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """A whole dump in memory, and the manifest that a backup of it would have."""
+
+    plain: bytes
+    manifest: Manifest
+
+
+def read_to_end(stream: DumpStream) -> bytes:
+    """What the pipeline does: read the descriptor, show every block."""
+    pieces = []
+    buffer = bytearray(_BLOCK_BYTES)
+    while count := os.readv(stream.fileno(), [buffer]):
+        stream.observe(memoryview(buffer)[:count])
+        pieces.append(bytes(buffer[:count]))
+    return b"".join(pieces)
+
+
+def finish(engine: Engine, dump: Dump) -> Dumped:
+    """Read the streams to their ends and describe what came."""
+    (stream,) = dump.streams
+    plain = read_to_end(stream)
+    summary = dump.complete()
+    digest = hashlib.sha256(plain).hexdigest()
+    part = Part(
+        path=f"part.{stream.suffix}",
+        stored_bytes=len(plain),
+        stored_sha256=digest,
+        plain_bytes=len(plain),
+        plain_sha256=digest,
+        compression=Compression.NONE,
+    )
+    manifest = make_manifest(
+        engine=engine.name,
+        databases=(engine.connection.database,),
+        format=dump.format,
+        server=dump.preflight.server,
+        tools=dump.preflight.tools,
+        consistency=summary.consistency,
+        recovery_point=summary.recovery_point,
+        inventory=summary.inventory,
+        warnings=(*dump.preflight.warnings, *summary.warnings),
+        parts=(part,),
+    )
+    return Dumped(plain, Manifest.from_json(manifest.to_json(), source="the test"))
+
+
+def dump_of(engine: Engine, cancellation: Cancellation | None = None) -> Dumped:
+    with engine.open_backup(REQUEST, cancellation or Cancellation()) as dump:
+        return finish(engine, dump)
+
+
+def blocks(plain: bytes) -> Iterator[bytes]:
+    for start in range(0, len(plain), _BLOCK_BYTES):
+        yield plain[start : start + _BLOCK_BYTES]
+
+
+def load(engine: Engine, name: str, dumped: Dumped) -> Engine:
+    target = engine.create_database(name)
+    target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+    return target
+
+
+def without_connection(lab: EngineLab, options: EngineOptions | None = None) -> Engine:
+    return engine_for(ConnectionInfo(conn_id="", engine=lab.engine_name), options or lab.options)
+
+
+@contextmanager
+def writing(lab: EngineLab, database: str) -> Iterator[Writer]:
+    writer = Writer(lab, database)
+    writer.thread.start()
+    try:
+        writer.wait_for_more()
+        yield writer
+    finally:
+        writer.stopping.set()
+        writer.thread.join()
+    if writer.failure is not None:
+        raise writer.failure
+
+
+class Writer:
+    """Commits a row to ``left_side`` and one to ``right_side``, together, again and again."""
+
+    def __init__(self, lab: EngineLab, database: str) -> None:
+        self.lab = lab
+        self.database = database
+        self.stopping = threading.Event()
+        self.failure: Exception | None = None
+        self.committed = 0
+        self._more = threading.Condition()
+        self.thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        try:
+            while not self.stopping.is_set():
+                number = self.committed + 1
+                self.lab.execute(
+                    self.database,
+                    f"INSERT INTO left_side (id) VALUES ({number})",
+                    f"INSERT INTO right_side (id) VALUES ({number})",
+                )
+                with self._more:
+                    self.committed = number
+                    self._more.notify_all()
+        except Exception as error:  # noqa: BLE001 - it is raised again in the test's thread
+            self.failure = error
+            with self._more:
+                self._more.notify_all()
+
+    def wait_for_more(self, count: int = 3) -> None:
+        """Until the writer has committed so many more transactions."""
+        with self._more:
+            goal = self.committed + count
+            assert self._more.wait_for(lambda: self.committed >= goal or self.failure is not None, timeout=60)
+
+
+class _LeftEarly(Exception):
+    pass
+
+
+class EngineContract:
+    """``lab_fixture`` names the session's fixture of one engine's lab."""
+
+    lab_fixture: ClassVar[str]
+
+    @pytest.fixture
+    def lab(self, request: pytest.FixtureRequest) -> EngineLab:
+        lab: EngineLab = request.getfixturevalue(self.lab_fixture)
+        return lab
+
+    @pytest.fixture
+    def database(self, lab: EngineLab) -> Iterator[str]:
+        database = lab.create_sample()
+        yield database
+        lab.drop(database)
+
+    @pytest.fixture
+    def new_name(self, lab: EngineLab) -> Iterator[str]:
+        name = lab.fresh_name()
+        yield name
+        lab.drop(name)
+
+    @pytest.fixture
+    def private(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        """A folder that takes everything temporary; unprivileged servers can pass through it."""
+        with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
+            folder = Path(name)
+            folder.chmod(0o755)
+            (folder / "temporary").mkdir(mode=0o1777)
+            (folder / "temporary").chmod(0o1777)
+            monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+            yield folder
+
+    # What a backup holds
+
+    def test_a_full_backup_restores_into_a_new_database_with_the_same_inventory(
+        self, lab: EngineLab, database: str, new_name: str
+    ) -> None:
+        dumped = dump_of(lab.engine(database))
+        target = load(lab.engine(database), new_name, dumped)
+        found = target.take_inventory(dumped.manifest, Cancellation())
+        assert compare(dumped.manifest.inventory, found) == ()
+        assert lab.counts(new_name) == lab.counts(database)
+
+    def test_the_inventory_has_every_table_with_the_rows_that_sql_counts(self, lab: EngineLab, database: str) -> None:
+        inventory = dump_of(lab.engine(database)).manifest.inventory
+        assert {table.name: table.rows for table in inventory.tables} == lab.counts(database)
+        assert all(table.checksum for table in inventory.tables)
+
+    def test_a_changed_value_changes_the_checksum_of_its_table_alone(self, lab: EngineLab, database: str) -> None:
+        before = dump_of(lab.engine(database)).manifest.inventory
+        lab.execute(database, "UPDATE marks SET word = 'changed' WHERE id = 2")
+        after = dump_of(lab.engine(database)).manifest.inventory
+        assert [difference.name for difference in compare(before, after)] == [lab.table("marks")]
+
+    def test_the_inventory_lists_objects_that_hold_no_rows(self, lab: EngineLab, database: str) -> None:
+        objects = dump_of(lab.engine(database)).manifest.inventory.objects
+        found = {(item.kind, item.name.rpartition(".")[2]) for item in objects}
+        assert {("view", "revenue"), ("trigger", "log_orders")} <= found
+
+    def test_two_dumps_of_an_unchanged_database_have_the_same_inventory(self, lab: EngineLab, database: str) -> None:
+        first, second = (dump_of(lab.engine(database)).manifest.inventory for _ in range(2))
+        assert first == second
+
+    def test_an_empty_database_can_be_backed_up_and_restored(self, lab: EngineLab, new_name: str) -> None:
+        empty = lab.create_empty()
+        dumped = dump_of(lab.engine(empty))
+        assert dumped.manifest.inventory.rows == 0
+        found = load(lab.engine(empty), new_name, dumped).take_inventory(dumped.manifest, Cancellation())
+        assert compare(dumped.manifest.inventory, found) == ()
+        lab.drop(empty)
+
+    # One moment
+
+    def test_the_recovery_point_lies_between_before_and_after_opening(self, lab: EngineLab, database: str) -> None:
+        engine = lab.engine(database)
+        before = utc_now()
+        with engine.open_backup(REQUEST, Cancellation()) as dump:
+            opened = utc_now()
+            manifest = finish(engine, dump).manifest
+        assert before <= manifest.recovery_point <= opened
+
+    def test_a_dump_is_one_moment_of_a_database_that_is_being_written(
+        self, lab: EngineLab, database: str, new_name: str
+    ) -> None:
+        lab.fill(database, megabytes=5)
+        engine = lab.engine(database)
+        with writing(lab, database) as writer:
+            committed_before = writer.committed
+            with engine.open_backup(REQUEST, Cancellation()) as dump:
+                writer.wait_for_more()
+                dumped = finish(engine, dump)
+            committed_after = writer.committed
+        rows = {table.name: table.rows for table in dumped.manifest.inventory.tables}
+        assert rows[lab.table("left_side")] == rows[lab.table("right_side")]
+        assert committed_before <= rows[lab.table("left_side")] < committed_after
+        found = load(engine, new_name, dumped).take_inventory(dumped.manifest, Cancellation())
+        assert compare(dumped.manifest.inventory, found) == ()
+
+    # Nothing is left behind
+
+    def test_a_whole_backup_leaves_no_process_and_no_file(self, lab: EngineLab, database: str, private: Path) -> None:
+        before = processes.family()
+        dump_of(lab.engine(database, lab.private_options(private)))
+        assert processes.family(ignoring=before) == set()
+        assert files_in(private) == []
+
+    def test_leaving_early_kills_what_runs_and_leaves_no_file(
+        self, lab: EngineLab, database: str, private: Path
+    ) -> None:
+        lab.fill(database, megabytes=10)
+        before = processes.family()
+        engine = lab.engine(database, lab.private_options(private))
+        with contextlib.suppress(_LeftEarly), engine.open_backup(REQUEST, Cancellation()) as dump:
+            os.read(dump.streams[0].fileno(), 1000)
+            running = processes.family(ignoring=before)
+            raise _LeftEarly
+        assert processes.still_alive(running) == set()
+        assert files_in(private) == []
+
+    def test_a_cancellation_that_came_before_starts_no_dump(self, lab: EngineLab, database: str, private: Path) -> None:
+        before = processes.family()
+        cancellation = Cancellation()
+        cancellation.cancel("the test says so")
+        engine = lab.engine(database, lab.private_options(private))
+        with pytest.raises(BackupError), engine.open_backup(REQUEST, cancellation) as dump:
+            finish(engine, dump)
+        assert processes.family(ignoring=before) == set()
+        assert files_in(private) == []
+
+    # Servers that refuse
+
+    def test_check_names_the_server(self, lab: EngineLab, database: str) -> None:
+        server = lab.engine(database).check()
+        assert server.engine is lab.engine_name
+        assert server.version
+        assert server == lab.engine(database).preflight(REQUEST).server
+
+    def test_an_unreachable_server_is_named_by_its_address_and_without_the_password(
+        self, lab: EngineLab, database: str
+    ) -> None:
+        connection = lab.unreachable(database)
+        address = f"{connection.host}:{connection.port}" if connection.host else connection.database
+        engine = engine_for(connection, lab.options)
+        for attempt in (engine.check, lambda: engine.preflight(REQUEST), lambda: dump_of(engine)):
+            with pytest.raises(ServerUnreachable) as caught:
+                attempt()
+            assert address in caught.value.message
+            assert caught.value.hint
+            assert not lab.password or lab.password not in str(caught.value)
+
+    # Targets
+
+    def test_create_database_never_touches_one_that_exists(self, lab: EngineLab, database: str) -> None:
+        before = lab.counts(database)
+        with pytest.raises(TargetNotEmpty):
+            lab.engine(database).create_database(database)
+        assert lab.counts(database) == before
+
+    def test_database_exists_says_what_the_server_says(self, lab: EngineLab, database: str, new_name: str) -> None:
+        assert lab.engine(database).database_exists(database)
+        assert not lab.engine(database).database_exists(new_name)
+
+    def test_drop_database_removes_what_was_restored_and_takes_a_missing_one(
+        self, lab: EngineLab, database: str, new_name: str
+    ) -> None:
+        engine = lab.engine(database)
+        load(engine, new_name, dump_of(engine))
+        engine.drop_database(new_name)
+        engine.drop_database(new_name)
+        assert not lab.exists(new_name)
+        assert lab.exists(database)
+
+    @pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
+    def test_loading_a_truncated_dump_fails(self, lab: EngineLab, database: str, new_name: str, kept: float) -> None:
+        dumped = dump_of(lab.engine(database))
+        cut = dumped.plain[: int(len(dumped.plain) * kept)]
+        target = lab.engine(database).create_database(new_name)
+        with pytest.raises(LoadFailed):
+            target.load(blocks(cut), dumped.manifest, Cancellation())
+
+    def test_loading_a_dump_with_a_hole_in_it_fails(self, lab: EngineLab, database: str, new_name: str) -> None:
+        dumped = dump_of(lab.engine(database))
+        target = lab.engine(database).create_database(new_name)
+        with pytest.raises(LoadFailed):
+            target.load(blocks(with_a_hole(dumped.plain)), dumped.manifest, Cancellation())
+
+    def test_damage_that_the_reader_finds_at_the_very_end_is_passed_on(
+        self, lab: EngineLab, database: str, new_name: str
+    ) -> None:
+        dumped = dump_of(lab.engine(database))
+
+        def content() -> Iterator[bytes]:
+            yield from blocks(dumped.plain)
+            raise ArtefactCorrupt("The hash is another one.")
+
+        target = lab.engine(database).create_database(new_name)
+        with pytest.raises(ArtefactCorrupt, match="The hash is another one"):
+            target.load(content(), dumped.manifest, Cancellation())
+
+    def test_a_cancelled_load_stops_and_leaves_no_process(
+        self, lab: EngineLab, database: str, new_name: str, private: Path
+    ) -> None:
+        lab.fill(database, megabytes=2)
+        dumped = dump_of(lab.engine(database))
+        cancellation = Cancellation()
+        before = processes.family()
+
+        def content() -> Iterator[bytes]:
+            for number, block in enumerate(blocks(dumped.plain)):
+                if number == 3:
+                    cancellation.cancel("the test says so")
+                yield block
+
+        target = lab.engine(database, lab.private_options(private)).create_database(new_name)
+        with pytest.raises(BackupError):
+            target.load(content(), dumped.manifest, cancellation)
+        assert processes.family(ignoring=before) == set()
+        assert files_in(private) == []
+
+    # Archives
+
+    def test_read_archive_needs_no_server_and_finds_the_same_tables(
+        self, lab: EngineLab, database: str, private: Path
+    ) -> None:
+        dumped = dump_of(lab.engine(database))
+        engine = without_connection(lab, lab.private_options(private))
+        found = engine.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        assert compare_tables(dumped.manifest.inventory, found) == ()
+        assert files_in(private) == []
+
+    @pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
+    def test_read_archive_finds_a_truncation(self, lab: EngineLab, database: str, private: Path, kept: float) -> None:
+        dumped = dump_of(lab.engine(database))
+        cut = dumped.plain[: int(len(dumped.plain) * kept)]
+        with pytest.raises(ArtefactError):
+            without_connection(lab, lab.private_options(private)).read_archive(
+                blocks(cut), dumped.manifest, Cancellation()
+            )
+        assert files_in(private) == []
+
+    def test_read_archive_finds_a_hole(self, lab: EngineLab, database: str) -> None:
+        dumped = dump_of(lab.engine(database))
+        with pytest.raises(ArtefactError):
+            without_connection(lab).read_archive(blocks(with_a_hole(dumped.plain)), dumped.manifest, Cancellation())
+
+    def test_a_removed_row_shows_as_a_difference_of_its_table(self, lab: EngineLab, database: str) -> None:
+        dumped = dump_of(lab.engine(database))
+        broken = lab.break_one_row(dumped.plain)
+        found = without_connection(lab).read_archive(blocks(broken), dumped.manifest, Cancellation())
+        (difference,) = compare_tables(dumped.manifest.inventory, found)
+        assert difference.name == lab.table("marks")
+        assert difference.expected.startswith("3 rows")
+        assert difference.found.startswith("2 rows")
+
+    # Other places
+
+    def test_a_backup_restores_into_a_scratch_server_that_leaves_nothing(
+        self, lab: EngineLab, database: str, private: Path
+    ) -> None:
+        dumped = dump_of(lab.engine(database))
+        options = lab.private_options(private)
+        before = processes.family()
+        with open_scratch(dumped.manifest.server, options.scratch_path, Cancellation()) as scratch:
+            name = scratch.database if not scratch.host and lab.dump_tool is None else database
+            target = load(engine_for(scratch, options), name, dumped)
+            found = target.take_inventory(dumped.manifest, Cancellation())
+            assert compare(dumped.manifest.inventory, found) == ()
+            running = processes.family(ignoring=before)
+        assert processes.still_alive(running) == set()
+        assert files_in(private) == []
+
+    @pytest.mark.parametrize("compression", [Compression.GZIP, Compression.NONE])
+    def test_the_stock_commands_alone_rebuild_the_database(
+        self, lab: EngineLab, database: str, tmp_path: Path, compression: Compression
+    ) -> None:
+        engine = lab.engine(database)
+        dumped = dump_of(engine)
+        part = dumped.manifest.parts[0].model_copy(update={"compression": compression, "path": "it's the part.x"})
+        stored = gzip.compress(dumped.plain, 1) if compression is Compression.GZIP else dumped.plain
+        (tmp_path / part.path).write_bytes(stored)
+        restored = lab.restored_database(tmp_path)
+        lab.drop(restored)
+        try:
+            for step in engine.stock_commands((part,), dumped.manifest.format):
+                run_in_a_plain_shell(step.command, tmp_path, lab)
+            found = lab.engine(restored).take_inventory(dumped.manifest, Cancellation())
+            assert compare(dumped.manifest.inventory, found) == ()
+        finally:
+            lab.drop(restored)
+
+
+class ServerEngineContract(EngineContract):
+    """What more is asked of an engine that has a server, passwords and a dump tool."""
+
+    @pytest.fixture
+    def dump_tool(self, lab: EngineLab, private: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTools:
+        return FakeTools(lab, private / "tools", monkeypatch)
+
+    def test_a_cancellation_ends_a_dump_that_hangs(
+        self, lab: EngineLab, database: str, private: Path, dump_tool: FakeTools
+    ) -> None:
+        dump_tool.behave(ToolBehaviour.HANGS)
+        before = processes.family()
+        cancellation = Cancellation()
+        engine = lab.engine(database, lab.private_options(private))
+        running: set[processes.Process] = set()
+        with pytest.raises(BackupError):
+            cancel_in_the_middle(engine, cancellation, lambda: running.update(processes.family(ignoring=before)))
+        assert running
+        assert processes.still_alive(running) == set()
+        assert files_in(private, but=dump_tool.folder) == []
+
+    def test_a_tool_that_fails_after_a_whole_dump_fails_the_backup(
+        self, lab: EngineLab, database: str, dump_tool: FakeTools
+    ) -> None:
+        dump_tool.behave(ToolBehaviour.FAILS)
+        with pytest.raises(DumpFailed, match="something broke at the end") as caught:
+            dump_of(lab.engine(database))
+        assert lab.password not in str(caught.value)
+
+    def test_a_tool_that_truncates_its_output_with_status_0_fails_the_backup(
+        self, lab: EngineLab, database: str, dump_tool: FakeTools
+    ) -> None:
+        dump_tool.behave(ToolBehaviour.TRUNCATES)
+        with pytest.raises(DumpIncomplete):
+            dump_of(lab.engine(database))
+
+    def test_a_wrong_password_is_told_apart_from_an_unreachable_server(self, lab: EngineLab, database: str) -> None:
+        engine = engine_for(lab.wrong_password(database), lab.options)
+        for attempt in (engine.check, lambda: dump_of(engine)):
+            with pytest.raises(AccessDenied) as caught:
+                attempt()
+            assert "not-the-password" not in str(caught.value)
+            assert caught.value.hint
+
+    def test_no_process_shows_the_password_while_a_dump_runs(self, lab: EngineLab, database: str) -> None:
+        lab.fill(database, megabytes=5)
+        engine = lab.engine(database)
+        with engine.open_backup(REQUEST, Cancellation()) as dump:
+            os.read(dump.streams[0].fileno(), 1000)
+            shown = processes.that_show(lab.password)
+        assert shown == []
+
+
+@dataclass
+class FakeTools:
+    """A folder first on PATH whose dump tool misbehaves."""
+
+    lab: EngineLab
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def behave(self, behaviour: ToolBehaviour) -> None:
+        self.lab.fake_dump_tool(self.folder, behaviour)
+        self.monkeypatch.setenv("PATH", f"{self.folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def cancel_in_the_middle(engine: Engine, cancellation: Cancellation, look: Callable[[], None]) -> None:
+    """Read a little, have a look around, cancel, and go on as if nothing were."""
+    with engine.open_backup(REQUEST, cancellation) as dump:
+        os.read(dump.streams[0].fileno(), 10)
+        look()
+        cancellation.cancel("the test says so")
+        finish(engine, dump)
+
+
+def files_in(folder: Path, *, but: Path | None = None) -> list[Path]:
+    """Every file in the folder, and every folder that is not there from the start."""
+    expected = {folder / "temporary", folder / "staging", folder / "scratch"}
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path not in expected and not (but is not None and path.is_relative_to(but))
+    ]
+
+
+def with_a_hole(plain: bytes) -> bytes:
+    """A tenth of it, in the middle, is zeros."""
+    start, length = len(plain) // 2, len(plain) // 10
+    return plain[:start] + bytes(length) + plain[start + length :]
+
+
+def run_in_a_plain_shell(command: str, folder: Path, lab: EngineLab) -> None:
+    """As a person would: bash, the system's tools, an option file; none of our code and none of our environment."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = subprocess.run(
+        [bash, "-e", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **lab.stock_environment(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(home)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,59 @@
+"""What every test may use: one real server of each kind for the whole session, and the engine labs over them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("conformance.engine_contract")
+
+from support import mysql_server as mysql_support  # noqa: E402
+from support.lab_mysql import MysqlLab  # noqa: E402
+from support.lab_postgres import PostgresLab  # noqa: E402
+from support.lab_sqlite import SqliteLab  # noqa: E402
+from support.mysql_server import MariaDbServer  # noqa: E402
+from support.postgres_server import PostgresServer, postgres_server  # noqa: E402
+
+__all__ = ["postgres_server"]
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[MariaDbServer]:
+    """One MariaDB without a binary log; every test makes databases of its own."""
+    if reason := mysql_support.missing_binaries():
+        pytest.skip(reason)
+    with MariaDbServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lab_folder() -> Iterator[Path]:
+    """For labs: unlike pytest's own folders, unprivileged servers can pass through it."""
+    with tempfile.TemporaryDirectory(prefix="labs-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def sqlite_lab(lab_folder: Path) -> SqliteLab:
+    return SqliteLab(_subfolder(lab_folder, "sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_lab(lab_folder: Path, postgres_server: PostgresServer) -> PostgresLab:
+    return PostgresLab(_subfolder(lab_folder, "postgres"), postgres_server)
+
+
+@pytest.fixture(scope="session")
+def mysql_lab(lab_folder: Path, mysql_server: MariaDbServer) -> MysqlLab:
+    return MysqlLab(_subfolder(lab_folder, "mysql"), mysql_server)
+
+
+def _subfolder(folder: Path, name: str) -> Path:
+    path = folder / name
+    path.mkdir(mode=0o755)
+    return path

@@ -1,0 +1,55 @@
+"""Looking at processes through /proc, as an administrator would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Set
+from pathlib import Path
+
+Process = tuple[int, str]  # pid, start time: together unique until the next boot
+
+
+def _status(pid: int) -> tuple[int, str, str] | None:
+    """Parent, state and start time; None when it is gone (proc(5), /proc/pid/stat, fields 4, 3 and 22)."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(fields[1]), fields[0], fields[19]
+    return None
+
+
+def _all_pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def family(*, ignoring: Set[Process] = frozenset()) -> set[Process]:
+    """Our living children and all their descendants, without the families of those children to be ignored."""
+    known = {pid: status for pid in _all_pids() if (status := _status(pid)) is not None and status[1] != "Z"}
+    ignored = {pid for pid, _ in ignoring}
+    found: set[int] = set()
+    parents = {os.getpid()}
+    while parents:
+        parents = {pid for pid, (parent, _, _) in known.items() if parent in parents and pid not in ignored}
+        found |= parents
+    return {(pid, known[pid][2]) for pid in found}
+
+
+def still_alive(processes: Set[Process]) -> set[Process]:
+    """Those that run still, whoever their parent is by now."""
+    return {
+        (pid, started)
+        for pid, started in processes
+        if (status := _status(pid)) is not None and status[1] != "Z" and status[2] == started
+    }
+
+
+def that_show(secret: str) -> list[str]:
+    """Every process of this machine whose command line or environment holds the text."""
+    shown = []
+    for pid in _all_pids():
+        for file in ("cmdline", "environ"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                content = Path(f"/proc/{pid}/{file}").read_bytes()
+                if secret.encode() in content:
+                    shown.append(f"{pid} {file}: {content!r}")
+    return shown
