@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -71,9 +70,10 @@ _limits = partial(_setting, "Limits")
 _engines = partial(_setting, "Engines")
 
 
-@dataclass(frozen=True)
-class EffectiveSetting:
+class EffectiveSetting(BaseModel):
     """One setting as it stands: ``value`` as text, masked when secret; ``source``: environment, .env or default."""
+
+    model_config = ConfigDict(frozen=True)
 
     name: str
     value: str
