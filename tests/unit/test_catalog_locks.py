@@ -238,23 +238,56 @@ def test_a_beat_that_fails_is_forgiven_until_others_may_take_the_claim_for_dead(
         assert cancellation.requested
 
 
-def test_a_forked_child_neither_beats_for_its_parent_nor_releases_its_lock(catalog: Catalog, path: Path) -> None:
-    with catalog.entry_lock("shop", "the parent's"):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                with pytest.raises(EntryLocked), catalog.entry_lock("shop", "the child's"):
-                    pass
-                with catalog.entry_lock("crm", "the child's"):
-                    catalog._heartbeat.beat()
-                    status = 0 if len(catalog._heartbeat._claims) == 1 else 2
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def in_a_forked_child(work: Callable[[], None]) -> int:
+    """The exit status of a child that does only this: 0 when nothing was raised."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-        assert column(path, tables.locks, "purpose") == ["the parent's"]
+
+def test_a_forked_child_does_not_have_its_parents_lock(catalog: Catalog) -> None:
+    def work() -> None:
+        with pytest.raises(EntryLocked), catalog.entry_lock("shop", "the child's"):
+            pytest.fail("two hold one lock")
+
+    with catalog.entry_lock("shop", "the parent's"):
+        assert in_a_forked_child(work) == 0
+
+
+def test_a_forked_child_beats_for_its_own_claims_alone(catalog: Catalog) -> None:
+    def work() -> None:
+        with catalog.entry_lock("crm", "the child's"):
+            assert len(catalog._heartbeat._claims) == 1
+
+    with catalog.entry_lock("shop", "the parent's"):
+        assert in_a_forked_child(work) == 0
+
+
+def test_a_forked_child_that_leaves_its_parents_block_releases_nothing(catalog: Catalog, path: Path) -> None:
+    lock = catalog.entry_lock("shop", "the parent's")
+    lock.__enter__()
+
+    def leave() -> None:
+        lock.__exit__(None, None, None)
+
+    assert in_a_forked_child(leave) == 0
+
+    assert column(path, tables.locks, "purpose") == ["the parent's"]
+    lock.__exit__(None, None, None)
     assert column(path, tables.locks, "purpose") == []
+
+
+def test_no_connection_stays_open_that_a_forked_child_could_share(catalog: Catalog, path: Path) -> None:
+    catalog.begin_attempt("shop", BackupType.FULL, RUN)
+
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [link for link in links if str(path) in str(link.readlink())]
 
 
 def test_a_process_is_dead_when_it_is_a_zombie() -> None:
