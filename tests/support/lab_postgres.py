@@ -97,7 +97,7 @@ class PostgresLab(EngineLab):
         }
 
     def exists(self, database: str) -> bool:
-        return bool(self.server.run(f"SELECT FROM pg_database WHERE datname = '{database}'"))
+        return bool(self.server.run(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"))
 
     def drop(self, database: str) -> None:
         self.server.run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
