@@ -10,7 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from db_backup.errors import ManifestError
 from db_backup.model import BackupType, Compression, EngineName, Method, ProofResult, Scope, VerificationLevel
@@ -29,7 +29,11 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-BareFileName = Annotated[str, AfterValidator(_bare_file_name)]
+BareFileName = Annotated[
+    str,
+    AfterValidator(_bare_file_name),
+    WithJsonSchema({"type": "string", "pattern": r"^(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+$"}),
+]
 BackupId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # names files: no dot, no folder
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
