@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from db_backup.engines.sqlite.contents import (
 from db_backup.engines.sqlite.landing import inspect_image, land, private_scratch, receive, refuse_existing
 from db_backup.engines.sqlite.source import SIDE_FILES, describe, explained, open_source, side_file
 from db_backup.engines.sqlite.staging import Image, open_unchanging, size_in_transaction, staged_image
+from db_backup.engines.stock import unpack_command
 from db_backup.errors import (
     DumpFailed,
     DumpIncomplete,
@@ -36,12 +36,10 @@ from db_backup.errors import (
     UsageError,
 )
 from db_backup.manifest import Consistency, Inventory, Manifest, Part, ServerInfo, StockCommand, ToolInfo
-from db_backup.model import Compression, EngineName, utc_now
+from db_backup.model import EngineName, utc_now
 from db_backup.progress import Cancellation
 
 FORMAT = "sqlite image"
-_HEADER_BYTES = 100
-_DECOMPRESS = {Compression.GZIP: "gunzip -c", Compression.ZSTD: "zstd -dc", Compression.NONE: "cat"}
 
 
 @dataclass
@@ -153,12 +151,8 @@ class SqliteEngine(Engine):
             yield SqliteDump(path, preflight, moment, image, counted)
 
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
-        (part,) = parts
         return (
-            StockCommand(
-                description="Unpack the database file",
-                command=f"{_DECOMPRESS[part.compression]} {shlex.quote(part.path)} > restored.sqlite",
-            ),
+            StockCommand(description="Unpack the database file", command=f"{unpack_command(parts)} > restored.sqlite"),
             StockCommand(description="Check it", command="sqlite3 restored.sqlite 'PRAGMA integrity_check'"),
         )
 
@@ -166,11 +160,11 @@ class SqliteEngine(Engine):
         return os.path.lexists(database)
 
     def create_database(self, database: str) -> SqliteEngine:
-        target = Path(database)
+        target = Path(database).absolute()
         refuse_existing(target)
         if not target.parent.is_dir():
             raise UsageError(f"There is no folder {target.parent}.", hint="Create it, or name a path in another one.")
-        return SqliteEngine(dataclasses.replace(self.connection, database=database), self.options)
+        return SqliteEngine(dataclasses.replace(self.connection, database=str(target)), self.options)
 
     def drop_database(self, database: str) -> None:
         for path in (Path(database), *(side_file(Path(database), suffix) for suffix in SIDE_FILES)):
