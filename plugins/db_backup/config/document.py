@@ -68,6 +68,10 @@ def read_document(path: Path, shown: str) -> Document:
             document.content = _Reader(loader, document).value(node, (), ())
     except yaml.YAMLError as error:
         raise _not_yaml(shown, error) from error
+    except RecursionError:
+        raise ConfigurationError(
+            f"{shown} is nested too deeply, or refers to itself.", hint="Replace its aliases by what they stand for."
+        ) from None
     return document
 
 
