@@ -18,7 +18,7 @@ INSERT INTO marks VALUES (1, 'first'), (2, 'doomed'), (3, 'last');
 CREATE TABLE left_side (id bigint AUTO_INCREMENT PRIMARY KEY);
 CREATE TABLE right_side (id bigint AUTO_INCREMENT PRIMARY KEY);
 CREATE TABLE empty_table (id int);
-CREATE TABLE `select "from" where; '%' ?#` (`group` int, `a \\`\\`quoted column` text);
+CREATE TABLE `select "from" where; '%' ?#` (`group` int, `a ``quoted`` column` text);
 INSERT INTO `select "from" where; '%' ?#` VALUES (1, 'it''s'), (NULL, NULL), (2, 'tab\\tline\\nback\\\\),(3,\\'');
 CREATE TABLE customers (id int AUTO_INCREMENT PRIMARY KEY, email varchar(100) UNIQUE, profile json);
 CREATE TABLE orders (
