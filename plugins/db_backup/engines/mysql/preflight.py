@@ -1,0 +1,286 @@
+"""Before the dump: the server, the tools, the privileges, and what this database holds that a dump trips over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pymysql
+
+from db_backup.engines.base import EngineOptions, Preflight
+from db_backup.engines.mysql.connecting import Session, connect, explain, query
+from db_backup.engines.mysql.flavour import (
+    DumpPlan,
+    Flavour,
+    Tool,
+    Version,
+    find_client_tool,
+    server_flavour,
+    version_numbers,
+)
+from db_backup.engines.mysql.inventory import invalid_views
+from db_backup.engines.mysql.privileges import Privileges, read_privileges
+from db_backup.errors import ConfigurationError, PrivilegeMissing
+from db_backup.manifest import ServerInfo
+from db_backup.model import ConnectionInfo, EngineName
+
+_SNAPSHOT_ENGINES = {"InnoDB", "RocksDB"}  # what START TRANSACTION WITH CONSISTENT SNAPSHOT covers
+_FIRST_HISTORY: Version = (10, 11, 0)
+
+_ENGINES = """SELECT table_name, engine FROM information_schema.tables
+    WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND engine IS NOT NULL"""
+_SIZE = """SELECT SUM(data_length) FROM information_schema.tables WHERE table_schema = %s"""
+_FLOATS = """SELECT DISTINCT c.table_name FROM information_schema.columns c
+    JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
+    WHERE c.table_schema = %s AND c.data_type = 'float' AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
+    AND NOT EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.table_schema = c.table_schema
+        AND s.table_name = c.table_name AND s.index_name = 'PRIMARY')"""
+_VERSIONED = """SELECT table_name FROM information_schema.tables
+    WHERE table_schema = %s AND table_type = 'SYSTEM VERSIONED'"""
+_SEQUENCE_DEFAULTS = """SELECT DISTINCT table_name FROM information_schema.columns
+    WHERE table_schema = %s AND column_default LIKE '%%nextval(%%'"""
+_VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = %s"
+_DEFINERS = """SELECT definer FROM information_schema.routines WHERE routine_schema = %s
+    UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s
+    UNION SELECT definer FROM information_schema.events WHERE event_schema = %s
+    UNION SELECT definer FROM information_schema.views WHERE table_schema = %s"""
+_ACCOUNTS = "SELECT CONCAT(user, '@', host) FROM mysql.user"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server says of itself."""
+
+    info: ServerInfo
+    flavour: Flavour
+    version: Version
+    binlog: bool
+
+
+def describe_server(session: Session, connection: ConnectionInfo) -> Server:
+    version, comment, binlog = query(session, "SELECT VERSION(), @@version_comment, @@log_bin")[0]
+    flavour, numbers = server_flavour(str(version), str(comment)), version_numbers(str(version))
+    # MariaDB's server_uid changes with the port: it has no identity that would hold.
+    identity = str(query(session, "SELECT @@server_uuid")[0][0]) if _has_uuid(flavour, numbers) else ""
+    info = ServerInfo(
+        engine=EngineName.MYSQL,
+        flavour=flavour.value,
+        version=".".join(map(str, numbers)),
+        identity=identity,
+        address=connection.address,
+    )
+    return Server(info, flavour, numbers, bool(binlog))
+
+
+def _has_uuid(flavour: Flavour, version: Version) -> bool:
+    return flavour is Flavour.MYSQL and version >= (5, 6, 0)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the preflight found out, for the contract and for the dump that follows."""
+
+    preflight: Preflight
+    server: Server
+    dump_tool: Tool
+    plan: DumpPlan
+    may_block_structure: bool
+    unprotected_tables: tuple[str, ...]  # of engines that the snapshot does not cover
+    may_lock_tables: bool
+
+
+def run_preflight(connection: ConnectionInfo, options: EngineOptions) -> Findings:
+    """:raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceError, ToolMissing, ToolVersionMismatch:"""
+    if not connection.database:
+        raise ConfigurationError(
+            f"The connection '{connection.conn_id}' names no database.",
+            hint="Set its schema to the database that is to be backed up.",
+        )
+    session = connect(connection)
+    try:
+        return _examine(session, connection, options)
+    except pymysql.err.MySQLError as error:
+        raise explain(error, connection, doing="examine") from error
+    finally:
+        session.close()
+
+
+def _examine(session: Session, connection: ConnectionInfo, options: EngineOptions) -> Findings:
+    database = connection.database
+    server = describe_server(session, connection)
+    tool = find_client_tool(server.flavour, server.flavour.dump_names)
+    privileges = read_privileges(session, database, server.flavour)
+    _require(privileges, server, connection, options)
+
+    views = [str(row[0]) for row in query(session, _VIEWS, (database,))]
+    invalid = invalid_views(session, database, views)
+    versioned = _names(session, _VERSIONED, database) if server.flavour is Flavour.MARIADB else []
+    with_history = bool(versioned) and min(server.version, tool.version) >= _FIRST_HISTORY
+    unprotected = _unprotected(session, database) if options.mysql_single_transaction else {}
+    may_block = _may_block_structure(privileges, server)
+    may_lock = privileges.holds("LOCK TABLES")
+    warnings = [
+        *_about_options(options),
+        *_about_versions(server, tool),
+        *_about_views(invalid),
+        *_about_engines(unprotected, may_lock),
+        *_about_columns(session, database, server.flavour),
+        *([] if with_history or not versioned else [_history_warning(versioned)]),
+        *_about_definers(session, database, privileges),
+        *([] if may_block else [_structure_warning(connection, server.flavour)]),
+    ]
+    size = query(session, _SIZE, (database,))[0][0]
+    return Findings(
+        Preflight(server.info, (tool.info,), tuple(warnings), int(size) if size is not None else None),
+        server,
+        tool,
+        DumpPlan(database, tuple(invalid), _may_record_position(privileges, server, options), with_history),
+        may_block,
+        tuple(unprotected),
+        may_lock,
+    )
+
+
+def _names(session: Session, statement: str, database: str) -> list[str]:
+    return [str(row[0]) for row in query(session, statement, (database,))]
+
+
+def _require(privileges: Privileges, server: Server, connection: ConnectionInfo, options: EngineOptions) -> None:
+    """Each of these, when it is missing, makes the tool leave something out with exit status 0."""
+    scope = f"`{connection.database.replace('`', '``')}`.*"
+    wanted = {"SELECT": True, "SHOW VIEW": True}
+    wanted |= {"TRIGGER": options.mysql_triggers, "EVENT": options.mysql_events}
+    wanted |= {"LOCK TABLES": not options.mysql_single_transaction}
+    lacking = [name for name, needed in wanted.items() if needed and not privileges.holds(name)]
+    if lacking:
+        raise PrivilegeMissing(
+            f"The user '{connection.login}' lacks {', '.join(lacking)} on the database '{connection.database}': "
+            "the dump would leave out what the user cannot see.",
+            hint=f"GRANT {', '.join(lacking)} ON {scope} TO {_account(connection)};",
+        )
+    if options.mysql_routines and not privileges.sees_all_routines(server.flavour, server.version):
+        raise PrivilegeMissing(
+            f"The user '{connection.login}' cannot see all stored routines of the database '{connection.database}': "
+            "the dump would leave them out in silence.",
+            hint=f"{_routine_grant(server, scope)} TO {_account(connection)};",
+        )
+
+
+def _routine_grant(server: Server, scope: str) -> str:
+    if server.flavour is Flavour.MARIADB and server.version >= (11, 3, 0):
+        return f"GRANT SHOW CREATE ROUTINE ON {scope}"
+    if server.flavour is Flavour.MYSQL and server.version >= (8, 0, 20):
+        return "GRANT SHOW_ROUTINE ON *.*"
+    return "GRANT SELECT ON mysql.proc"
+
+
+def _account(connection: ConnectionInfo) -> str:
+    return f"'{connection.login}'@'%'"
+
+
+def _may_block_structure(privileges: Privileges, server: Server) -> bool:
+    if server.flavour is Flavour.MARIADB:
+        return server.version >= (10, 4, 0) and privileges.on_all("RELOAD")
+    return server.version >= (8, 0, 0) and privileges.on_all("BACKUP_ADMIN")
+
+
+def _may_record_position(privileges: Privileges, server: Server, options: EngineOptions) -> bool:
+    # Without a transaction the tools would lock every database of the server for it.
+    if not (server.binlog and options.mysql_single_transaction):
+        return False
+    # MariaDB shows the position of the snapshot itself; MySQL's tool takes a global read lock for it.
+    if server.flavour is Flavour.MARIADB:
+        return True
+    return privileges.on_all("RELOAD") and privileges.on_all("REPLICATION CLIENT")
+
+
+def _unprotected(session: Session, database: str) -> dict[str, str]:
+    rows = query(session, _ENGINES, (database,))
+    return {str(table): str(engine) for table, engine in rows if engine not in _SNAPSHOT_ENGINES}
+
+
+def _about_options(options: EngineOptions) -> Iterator[str]:
+    for setting, wanted, what in (
+        ("MYSQL_BACKUP_ROUTINES", options.mysql_routines, "Stored routines"),
+        ("MYSQL_BACKUP_TRIGGERS", options.mysql_triggers, "Triggers"),
+        ("MYSQL_BACKUP_EVENTS", options.mysql_events, "Events"),
+    ):
+        if not wanted:
+            yield f"{what} are left out, as {setting}=false asks."
+
+
+def _about_versions(server: Server, tool: Tool) -> Iterator[str]:
+    if tool.version[:2] < server.version[:2]:
+        yield (
+            f"The tool {tool.path.name} {tool.info.version} is older than the server ({server.info.version}): "
+            f"install the {tool.flavour.package} of the server's release."
+        )
+
+
+def _about_views(invalid: Mapping[str, str]) -> Iterator[str]:
+    for view, statement in invalid.items():
+        yield f"The view '{view}' is invalid (it refers to something that is gone) and is left out. Its SQL: {statement}"
+
+
+def _about_engines(unprotected: Mapping[str, str], may_lock: bool) -> Iterator[str]:
+    if not unprotected:
+        return
+    tables = _listed([f"{table} ({engine})" for table, engine in unprotected.items()])
+    if may_lock:
+        yield f"Tables without transactions were locked against writing while the dump ran: {tables}."
+    else:
+        yield (
+            f"Tables without transactions may be newer than the snapshot, for LOCK TABLES is not granted: {tables}. "
+            "Convert them to InnoDB, or grant LOCK TABLES."
+        )
+
+
+def _about_columns(session: Session, database: str, flavour: Flavour) -> Iterator[str]:
+    if floats := _names(session, _FLOATS, database):
+        yield (
+            f"FLOAT columns in tables without a primary key are dumped with 6 digits, and cannot be found again by "
+            f"their value when a binlog is replayed: {_listed(floats)}."
+        )
+    if flavour is Flavour.MARIADB and (tables := _names(session, _SEQUENCE_DEFAULTS, database)):
+        yield (
+            f"Column defaults name their sequence together with the database '{database}': {_listed(tables)}. "
+            "db-backup corrects this when it restores under another name; the stock command does not."
+        )
+
+
+def _history_warning(versioned: list[str]) -> str:
+    return (
+        f"The history of system-versioned tables is not in the dump (it takes a server and a tool of 10.11 or newer): "
+        f"{_listed(versioned)}."
+    )
+
+
+def _about_definers(session: Session, database: str, privileges: Privileges) -> Iterator[str]:
+    if not privileges.reads_system_table("user"):
+        return
+    accounts = {str(row[0]) for row in query(session, _ACCOUNTS)}
+    definers = {str(row[0]) for row in query(session, _DEFINERS, (database,) * 4)}
+    gone = sorted(name for name in definers - accounts if name.removesuffix("@") not in _roles(accounts))
+    if gone:
+        yield (
+            f"These definers of views, triggers, routines or events do not exist, so using them fails (1449), "
+            f"here and after a restore: {_listed(gone)}."
+        )
+
+
+def _roles(accounts: set[str]) -> set[str]:
+    return {name.removesuffix("@") for name in accounts}
+
+
+def _structure_warning(connection: ConnectionInfo, flavour: Flavour) -> str:
+    privilege = "RELOAD" if flavour is Flavour.MARIADB else "BACKUP_ADMIN"
+    return (
+        "The structure could have been changed while the dump ran, and the dump then fails: "
+        f"GRANT {privilege} ON *.* TO {_account(connection)} lets the backup hold such changes back."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(re.sub(r"\s", " ", name) for name in names[:10])
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
