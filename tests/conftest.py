@@ -10,7 +10,9 @@ import pytest
 
 pytest.register_assert_rewrite("conformance.engine_contract")
 
+from db_backup.model import EngineName  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
+from support.lab import EngineLab  # noqa: E402
 from support.lab_mysql import MysqlLab  # noqa: E402
 from support.lab_postgres import PostgresLab  # noqa: E402
 from support.lab_sqlite import SqliteLab  # noqa: E402
@@ -51,6 +53,11 @@ def postgres_lab(lab_folder: Path, postgres_server: PostgresServer) -> PostgresL
 @pytest.fixture(scope="session")
 def mysql_lab(lab_folder: Path, mysql_server: MariaDbServer) -> MysqlLab:
     return MysqlLab(_subfolder(lab_folder, "mysql"), mysql_server)
+
+
+@pytest.fixture(scope="session")
+def labs(sqlite_lab: SqliteLab, mysql_lab: MysqlLab, postgres_lab: PostgresLab) -> dict[EngineName, EngineLab]:
+    return {lab.engine_name: lab for lab in (sqlite_lab, mysql_lab, postgres_lab)}
 
 
 def _subfolder(folder: Path, name: str) -> Path:
