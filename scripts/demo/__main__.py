@@ -17,8 +17,8 @@ from rich.console import Console
 from scripts.demo import database, installation, report
 from scripts.demo.errors import DemoFailed
 from scripts.demo.installation import HOME, ROOT, USER
-from scripts.demo.rest import AirflowApi, wait_until
-from scripts.demo.services import FOR_A_RUN, Services, migrate
+from scripts.demo.rest import AirflowApi
+from scripts.demo.services import FOR_A_RUN, Services, is_migrated, migrate, tail, wait_until
 from scripts.demo.view import RunView, TaskLine
 
 DAG_ID = "backup_daily"
@@ -44,6 +44,7 @@ def main() -> int:
             console.print(failure.details, style="dim", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
+        console.print("Interrupted.")
         return 130
 
 
@@ -56,20 +57,21 @@ class Demo:
     def run(self) -> int:
         """The exit status: 0 when the run ended well and its backup is there.
 
-        Services that this command has started are stopped again when it fails before the run has ended, or on Ctrl-C.
+        Services that this command has started are stopped again when it cannot follow the run to its end.
         """
         self._make_database()
         services, reused = self._services()
-        keep_running = reused
+        keep_running = False
         try:
             api = self._connect(services)
             succeeded = self._follow(api, services)
             keep_running = not self._once
-        except KeyboardInterrupt:
-            self._console.print("Interrupted.")
+        except BaseException:
+            # One that ran before goes on running, unless it is broken.
+            keep_running = reused and not self._once and services.running()
             raise
         finally:
-            if self._once or not keep_running:
+            if not keep_running:
                 services.stop()
                 self._say("Airflow is stopped")
         if keep_running:
@@ -95,8 +97,9 @@ class Demo:
         address = installation.free_address()
         installation.write_configuration(address)
         installation.password()
-        self._say("Making Airflow's own database (SQLite) ready")
-        migrate()
+        if not is_migrated():
+            self._say("Making Airflow's own database (SQLite)")
+            migrate()
         self._say(f"Starting Airflow at {address.url}")
         services = Services.new(address)
         try:
@@ -119,13 +122,11 @@ class Demo:
             health = api.health()
             return all(health.get(name) == "healthy" for name in ("metadatabase", "scheduler", "dag_processor"))
 
-        wait_until(answers, seconds=START_SECONDS, or_else="Airflow's API server did not answer")
+        wait_until(answers, START_SECONDS, "Airflow's API server did not answer", ["api-server"])
         api.log_in()
         self._create_connections_and_pools(api)
-        wait_until(works, seconds=START_SECONDS, or_else="Airflow's scheduler and DAG processor did not get ready")
-        wait_until(
-            lambda: api.dag_is_known(DAG_ID), seconds=START_SECONDS, or_else=f"Airflow did not find the DAG {DAG_ID}"
-        )
+        wait_until(works, START_SECONDS, "Airflow's scheduler and DAG processor did not get ready", FOR_A_RUN[1:])
+        wait_until(lambda: api.dag_is_known(DAG_ID), START_SECONDS, f"Airflow did not find {DAG_ID}", FOR_A_RUN[2:])
         return api
 
     def _create_connections_and_pools(self, api: AirflowApi) -> None:
@@ -148,9 +149,8 @@ class Demo:
 
     def _follow(self, api: AirflowApi, services: Services) -> bool:
         """Trigger the run, show it, print what it left. Whether it ended well."""
-        # Triggered while the DAG is paused, so that this run is the first: unpausing adds the run of last night.
-        run_id = api.trigger(DAG_ID)
         api.unpause(DAG_ID)
+        run_id = api.trigger(DAG_ID)
         self._say(f"Run of {DAG_ID}: {run_id}")
         deadline = time.monotonic() + RUN_SECONDS
         with RunView(self._console) as view:
@@ -162,7 +162,7 @@ class Demo:
                 if state in {"success", "failed"}:
                     break
                 if time.monotonic() > deadline:
-                    raise DemoFailed(f"The run {run_id} has not ended within {RUN_SECONDS:.0f} seconds.")
+                    raise DemoFailed(f"The run has not ended within {RUN_SECONDS:.0f} seconds.", tail("scheduler"))
                 time.sleep(POLL_SECONDS)
         for task in tasks:
             if task["state"] == "failed":
@@ -199,7 +199,7 @@ def _stop(console: Console) -> int:
 @contextmanager
 def _only_one() -> Iterator[None]:
     """:raises DemoFailed: another `make demo` of this project is at work."""
-    HOME.mkdir(exist_ok=True)
+    HOME.mkdir(mode=0o700, exist_ok=True)
     handle = os.open(HOME / "demo.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

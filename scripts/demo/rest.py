@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -61,10 +60,6 @@ class AirflowApi:
     def run_state(self, dag_id: str, run_id: str) -> str:
         return str(self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def runs_under_way(self, dag_id: str) -> int:
-        query = {"state": ["running", "queued"]}
-        return int(self._ask("GET", f"dags/{dag_id}/dagRuns", params=query)["total_entries"])
-
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         query = {"limit": 500}
         return list(self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params=query)["task_instances"])
@@ -92,15 +87,6 @@ class AirflowApi:
         if response.is_error:
             raise DemoFailed(f"Airflow answered {response.status_code} to {method} {path}.", response.text)
         return dict(response.json())
-
-
-def wait_until(done: Callable[[], bool], *, seconds: float, or_else: str, every: float = 0.5) -> None:
-    """:raises DemoFailed: the time is over; says `or_else`."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            raise DemoFailed(f"{or_else} within {seconds:.0f} seconds.")
-        time.sleep(every)
 
 
 def _path(task: Mapping[str, Any]) -> str:

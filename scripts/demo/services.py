@@ -13,7 +13,9 @@ import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from scripts.demo.errors import DemoFailed
@@ -57,19 +59,17 @@ class Services:
             return None
 
     def start(self, name: str, *, once: bool) -> None:
-        """:param once: the service ends with this process, however that ends, and starts no run by the clock."""
+        """:param once: the service ends with this process, however that ends."""
         command = [str(_AIRFLOW), *_COMMANDS[name]]
-        variables = environment() | {MARK: self.mark}
         if once:
             command = ["setpriv", "--pdeathsig", "TERM", *command]
-            variables["BACKUP_DAILY_ENABLED"] = "false"
         SERVICE_LOGS.mkdir(parents=True, exist_ok=True)
         with _log(name).open("wb") as log:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
                 # SPT_NOENV: a process that renames itself must not write its new name over the mark.
-                env=variables | {"SPT_NOENV": "1"},
+                env=environment() | {MARK: self.mark, "SPT_NOENV": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -104,38 +104,37 @@ class Services:
         return found
 
     def stop(self, patience_seconds: float = 25) -> int:
-        """End them all and return how many there were: asked politely first, so that a running task ends cleanly."""
-        processes = self.all_processes()
-        leaders = [process for process in self.process_ids.values() if process in processes]
-        _signal(leaders, signal.SIGTERM)
-        if not self._gone_within(patience_seconds):
-            _signal(self.all_processes(), signal.SIGTERM)
-            if not self._gone_within(3):
-                _signal(self.all_processes(), signal.SIGKILL)
-                self._gone_within(3)
-        STATE.unlink(missing_ok=True)
-        return len(processes)
+        """End them all and return how many there were.
 
-    def _gone_within(self, seconds: float) -> bool:
+        Services are asked first, so that a running task ends cleanly; then what they have left; then all is killed.
+        """
+        before = self.all_processes()
+        services = set(self.process_ids.values())
+        _signal([process for process in before if process in services], signal.SIGTERM)
+        self._wait_until_gone(services, patience_seconds)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            left = self.all_processes()
+            _signal(left, number)
+            self._wait_until_gone(set(left), 5)
+        STATE.unlink(missing_ok=True)
+        return len(before)
+
+    def _wait_until_gone(self, processes: set[int], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            _reap()
-            if not self.all_processes():
-                return True
-            time.sleep(0.2)
-        return False
+        while processes.intersection(self.all_processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def is_migrated() -> bool:
+    """Whether this very release of Airflow has made its database ready before."""
+    return MIGRATED.is_file() and MIGRATED.read_text() == _airflow_version() and (HOME / "airflow.db").is_file()
 
 
 def migrate() -> None:
-    """Make or bring up to date Airflow's own database; does nothing when this very Airflow has done so before.
+    """Make Airflow's own database, or bring it up to date.
 
     :raises DemoFailed: with the end of the log.
     """
-    from importlib.metadata import version
-
-    wanted = version("apache-airflow-core")
-    if MIGRATED.is_file() and MIGRATED.read_text() == wanted and (HOME / "airflow.db").is_file():
-        return
     SERVICE_LOGS.mkdir(parents=True, exist_ok=True)
     with _log("migrate").open("wb") as log:
         status = subprocess.run(
@@ -149,15 +148,30 @@ def migrate() -> None:
         ).returncode
     if status:
         raise DemoFailed(f"`airflow db migrate` ended with status {status}.", tail("migrate"))
-    MIGRATED.write_text(wanted)
+    MIGRATED.write_text(_airflow_version())
+
+
+def wait_until(done: Callable[[], bool], seconds: float, or_else: str, services: Iterable[str]) -> None:
+    """:raises DemoFailed: the time is over; says `or_else` and shows the ends of these services' logs."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            logs = "\n".join(f"--- {name}\n{tail(name)}" for name in services)
+            raise DemoFailed(f"{or_else} within {seconds:.0f} seconds.", logs)
+        time.sleep(0.5)
 
 
 def tail(name: str, lines: int = 20) -> str:
     """The last lines of a service's log."""
     try:
-        return "\n".join(_log(name).read_text(errors="replace").splitlines()[-lines:])
+        text = _log(name).read_text(errors="replace")
     except FileNotFoundError:
         return ""
+    return "\n".join(line[:300] for line in text.splitlines()[-lines:])
+
+
+def _airflow_version() -> str:
+    return version("apache-airflow-core")
 
 
 def _log(name: str) -> Path:
@@ -170,12 +184,3 @@ def _signal(processes: list[int], number: signal.Signals) -> None:
             os.kill(process, number)
         except ProcessLookupError:
             continue
-
-
-def _reap() -> None:
-    """Those of our own children that have ended would otherwise stay as zombies, with nothing to tell them apart."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return

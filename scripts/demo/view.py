@@ -29,14 +29,14 @@ class TaskLine:
     @classmethod
     def of(cls, task: dict[str, Any], progress: dict[str, Any]) -> TaskLine:
         mapped = task["map_index"] >= 0
-        entry = str(task.get("rendered_map_index") or task["map_index"]) if mapped else ""
+        entry = str(task["rendered_map_index"] or task["map_index"]) if mapped else ""
         return cls(
             task=task["task_id"].rpartition(".")[2],
             entry=entry,
             state=task["state"] or "waiting",
             seconds=task["duration"],
             doing=str(progress.get("stage", "")),
-            named=not mapped or bool(task.get("rendered_map_index")),
+            named=not mapped or task["rendered_map_index"] not in {None, str(task["map_index"])},
         )
 
     @property
