@@ -93,6 +93,28 @@ class PostgresServer:
                 server.stop()
             shutil.rmtree(folder)
 
+    @contextmanager
+    def standby(self) -> Iterator[PostgresServer]:
+        """A streaming replica of this server, caught up."""
+        folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        user = unprivileged_user()
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        replica = None
+        try:
+            subprocess.run(
+                [str(self.bin / "pg_basebackup"), "-D", str(folder / "data"), "-c", "fast", "-X", "stream", "-R"],
+                env={**os.environ, **self.environment()},
+                check=True,
+                **_as_user(user),
+            )
+            replica = self._launch(folder, self.bin, user, self.password, ())
+            yield replica
+        finally:
+            if replica is not None:
+                replica.stop()
+            shutil.rmtree(folder)
+
     @classmethod
     def _launch(
         cls, folder: Path, programs: Path, user: pwd.struct_passwd | None, password: str, options: Sequence[str]

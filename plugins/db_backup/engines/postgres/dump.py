@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from db_backup.engines.base import Dump, DumpSummary, EngineOptions, Preflight
+from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.archive import ArchiveReader
 from db_backup.engines.postgres.contents import DumpContents, DumpReader, StreamDamaged
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
 from db_backup.engines.postgres.preflight import some
 from db_backup.engines.postgres.script import ScriptReader
 from db_backup.engines.postgres.session import Connection, rows, tool_environment
-from db_backup.engines.postgres.tools import Tool
 from db_backup.errors import DumpFailed, DumpIncomplete
 from db_backup.manifest import Consistency, Inventory
 from db_backup.model import ConnectionInfo
@@ -107,12 +107,17 @@ class PostgresDump(Dump):
         self._tool = tool
         self._entry = entry
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What the database holds in the snapshot."""
+        return self._snapshot.catalogue
+
     def complete(self) -> DumpSummary:
         if status := self._tool.wait():
-            last_words = self._tool.last_words
+            complaint = tools.complaint(self._tool)
             raise DumpFailed(
-                f"pg_dump of '{self._entry}' ended with status {status}: {last_words or 'it said nothing'}.",
-                hint=_failure_hint(last_words),
+                f"pg_dump of '{self._entry}' ended with status {status}: {complaint or 'it said nothing'}.",
+                hint=_failure_hint(complaint),
                 database=self._entry,
             )
         try:
@@ -124,7 +129,7 @@ class PostgresDump(Dump):
             consistency=Consistency(snapshot="exported snapshot", lsn=self._snapshot.lsn),
             recovery_point=self._snapshot.taken_at,
             inventory=Inventory(tables=contents.inventory(), objects=self._snapshot.catalogue.objects),
-            warnings=tuple(line for line in self._tool.last_words.splitlines() if "warning:" in line),
+            warnings=tools.remarks(self._tool),
         )
 
     def _compare_with_catalogue(self, contents: DumpContents) -> None:
@@ -158,7 +163,7 @@ def open_dump(
     connection: ConnectionInfo,
     preflight: Preflight,
     snapshot: Snapshot,
-    tool: Tool,
+    tool: tools.Tool,
     *,
     dump_format: str,
     options: EngineOptions,
@@ -197,9 +202,9 @@ def _arguments(dump_format: str, snapshot: Snapshot, options: EngineOptions) -> 
     ]
 
 
-def _failure_hint(last_words: str) -> str:
-    if "lock timeout" in last_words:
+def _failure_hint(complaint: str) -> str:
+    if "lock timeout" in complaint:
         return f"A change of a table's structure held its lock for {LOCK_WAIT_SECONDS} s; run it again afterwards."
-    if "No space left" in last_words:
+    if "No space left" in complaint:
         return "The database server has no room for temporary files."
     return "Nothing was kept; mend what pg_dump names, and run it again."

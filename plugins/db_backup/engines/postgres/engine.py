@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import ClassVar
 
 import psycopg
@@ -25,6 +25,7 @@ from db_backup.progress import Cancellation
 
 _MAINTENANCE_DATABASE = "postgres"
 _BLOCK_BYTES = 1 << 20
+_LOCALE_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}  # pg_database.datlocprovider
 
 
 class PostgresEngine(Engine):
@@ -64,17 +65,16 @@ class PostgresEngine(Engine):
         return PostgresEngine(dataclasses.replace(self.connection, database=database), self.options)
 
     def drop_database(self, database: str) -> None:
-        with self._maintenance() as link:
+        with self._maintenance(beside=database) as link:
             link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
     def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
-        restore.load(self.connection, self.options, content, manifest, cancellation)
-        return ()
+        return restore.load(self.connection, self.options, content, manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         with self._open(manifest.entry, manifest.format, cancellation) as dump:
             _drain(dump, cancellation)
-            return dump.complete().inventory
+            return _without_unread_tables(dump.complete().inventory, manifest, dump)
 
     def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return read_archive(content, manifest, cancellation)
@@ -122,25 +122,46 @@ class PostgresEngine(Engine):
                 yield dump
 
     @contextmanager
-    def _maintenance(self) -> Iterator[Connection]:
-        """A connection to make and drop databases with; the bound one may itself be what was lost."""
-        try:
-            with connected(self.connection) as link:
-                yield link
-        except MissingDatabase:
-            with connected(dataclasses.replace(self.connection, database=_MAINTENANCE_DATABASE)) as link:
-                yield link
+    def _maintenance(self, *, beside: str | None = None) -> Iterator[Connection]:
+        """A connection to make and drop databases with: not to the one ``beside`` which it must stand.
+
+        The bound database may itself be what was lost.
+        """
+        elsewhere = dataclasses.replace(self.connection, database=_MAINTENANCE_DATABASE)
+        with ExitStack() as stack:
+            try:
+                link = stack.enter_context(
+                    connected(elsewhere if self.connection.database == beside else self.connection)
+                )
+            except MissingDatabase:
+                link = stack.enter_context(connected(elsewhere))
+            yield link
 
 
 def _create_statement(link: Connection, database: str) -> sql.Composed:
-    encoding, collation, character_type = rows(
+    encoding, described = rows(
         link,
-        "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype "
-        "FROM pg_catalog.pg_database WHERE datname = current_database()",
+        "SELECT pg_catalog.pg_encoding_to_char(encoding), pg_catalog.to_jsonb(d) "
+        "FROM pg_catalog.pg_database d WHERE datname = current_database()",
     )[0]
-    return sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-        sql.Identifier(database), *(sql.Literal(text) for text in (encoding, collation, character_type))
+    options = {"ENCODING": encoding, "LC_COLLATE": described["datcollate"], "LC_CTYPE": described["datctype"]}
+    provider = _LOCALE_PROVIDERS.get(described.get("datlocprovider", "c"))
+    if provider is not None:
+        name, option = provider
+        # The column was renamed in PostgreSQL 17.
+        options |= {"LOCALE_PROVIDER": name, option: described.get("datlocale") or described.get("daticulocale")}
+    return sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
+        sql.Identifier(database),
+        sql.SQL(" ").join(sql.SQL(option) + sql.SQL(" ") + sql.Literal(text) for option, text in options.items()),
     )
+
+
+def _without_unread_tables(inventory: Inventory, manifest: Manifest, dump: PostgresDump) -> Inventory:
+    """Without the empty unlogged tables that the manifest does not list: a standby cannot read those."""
+    unlogged = {".".join(table.name) for table in dump.catalogue.tables if table.unlogged}
+    unread = unlogged - {table.name for table in manifest.inventory.tables}
+    kept = tuple(table for table in inventory.tables if table.rows or table.name not in unread)
+    return inventory.model_copy(update={"tables": kept})
 
 
 def _drain(dump: PostgresDump, cancellation: Cancellation) -> None:

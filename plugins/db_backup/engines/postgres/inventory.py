@@ -14,7 +14,7 @@ from db_backup.engines.postgres.contents import TableName
 from db_backup.engines.postgres.session import Connection, rows, value
 from db_backup.manifest import DatabaseObject
 
-UNTRUSTED = "untrusted "
+UNTRUSTED = "untrusted "  # routines outside the database's own rules
 # Kinds that only a superuser can create, as far as it can be told from the kind.
 SUPERUSER_KINDS = frozenset(
     {
@@ -90,8 +90,8 @@ def _global(kind: str, catalogue: str, name: str, where: str = "true") -> str:
 _RELATION_KIND = """CASE o.relkind WHEN 'r' THEN CASE WHEN o.relispartition THEN 'partition' ELSE 'table' END
     WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
     WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'composite type' END"""
-_ROUTINE_KIND = f"""CASE WHEN (SELECT l.lanpltrusted FROM pg_catalog.pg_language l WHERE l.oid = o.prolang)
-    OR o.prokind = 'a' THEN '' ELSE '{UNTRUSTED}' END
+_ROUTINE_KIND = f"""CASE WHEN o.prokind = 'a' OR NOT o.proleakproof
+    AND (SELECT l.lanpltrusted FROM pg_catalog.pg_language l WHERE l.oid = o.prolang) THEN '' ELSE '{UNTRUSTED}' END
     || CASE o.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window function'
     ELSE 'function' END"""
 _USER_OBJECT = "o.oid >= 16384"  # FirstNormalObjectId: what initdb made has lower oids

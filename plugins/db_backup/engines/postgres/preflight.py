@@ -193,15 +193,14 @@ def _warnings(connection: Connection, server: ServerInfo, tool: Tool) -> Iterato
         yield f"pg_dump is {tool.version}, older than the server ({server.version}); install its newest minor version."
 
 
-def estimated_bytes(connection: Connection) -> int | None:
-    """The database's files without its indexes: about what the dump will be. None when this user may not ask."""
+def estimated_bytes(connection: Connection) -> int:
+    """The database's files without its indexes: about what the dump will be."""
     size = value(
         connection,
-        """SELECT CASE WHEN pg_catalog.has_database_privilege(current_database(), 'CONNECT') THEN
-           pg_catalog.pg_database_size(current_database()) - (SELECT pg_catalog.sum(relpages::bigint)
-           * pg_catalog.current_setting('block_size')::bigint FROM pg_catalog.pg_class WHERE relkind = 'i') END""",
+        """SELECT pg_catalog.pg_database_size(current_database()) - (SELECT pg_catalog.sum(relpages::bigint)
+           * pg_catalog.current_setting('block_size')::bigint FROM pg_catalog.pg_class WHERE relkind = 'i')""",
     )
-    return None if size is None else max(int(size), 0)
+    return max(int(size), 0)
 
 
 def is_untrusted(kind: str) -> bool:

@@ -51,7 +51,7 @@ def _read_with_pg_restore(watched: _Watched, manifest: Manifest, cancellation: C
         cancellation.check()
         if status == 0 and read_everything:
             return ""
-        return process.last_words or f"it stopped with status {status}"
+        return tools.complaint(process) or f"it stopped with status {status}"
 
 
 class _Watched:

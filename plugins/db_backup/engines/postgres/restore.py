@@ -28,6 +28,7 @@ _MOST_OBJECTS_IN_ONE_TRANSACTION = 3000
 _SCRATCH_LACKS = re.compile(
     r'No space left on device|extension "[^"]*" is not available|could not open extension control file'
     r'|could not access file "|role "[^"]*" does not exist|out of shared memory'
+    r"|must be superuser|only superuser|permission denied"  # an ordinary user loads it
 )
 
 
@@ -37,8 +38,10 @@ def load(
     content: Iterable[Block],
     manifest: Manifest,
     cancellation: Cancellation,
-) -> None:
+) -> tuple[str, ...]:
     """Load plain bytes into the connection's empty database, in one transaction where the server has room for it.
+
+    Returns what the tool warned of.
 
     :raises LoadFailed: with the tool's last words.
     :raises ScratchUnavailable: a scratch server lacks what the dump needs.
@@ -63,6 +66,7 @@ def load(
         cancellation.check()
         if status or not read_everything:
             raise _load_error(tool, status, connection, manifest, scratch)
+        return tools.remarks(tool)
 
 
 def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: Manifest, major: str) -> list[str]:
@@ -156,10 +160,10 @@ def _hand_over(link: Connection, connection: ConnectionInfo) -> ConnectionInfo:
 def _load_error(
     tool: ChildProcess, status: int, connection: ConnectionInfo, manifest: Manifest, scratch: bool
 ) -> LoadFailed | ScratchUnavailable:
-    last_words = tool.last_words or "it stopped reading before the end of the dump"
-    lacking = scratch and _SCRATCH_LACKS.search(last_words)
+    complaint = tools.complaint(tool) or "it stopped reading before the end of the dump"
+    lacking = scratch and _SCRATCH_LACKS.search(complaint)
     return (ScratchUnavailable if lacking else LoadFailed)(
-        f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {last_words}.",
+        f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {complaint}.",
         hint="A proof needs a scratch server that has what the dump needs."
         if lacking
         else "Nothing of it is kept; mend what the tool names, and restore again.",

@@ -25,7 +25,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_SECONDS = 10
 # Values must print the same whatever the server, the database or the role has set (pg_dump sets the others itself).
-_PRINTING = {"timezone": "UTC", "bytea_output": "hex"}
+_PRINTING = {"datestyle": "ISO", "timezone": "UTC", "bytea_output": "hex"}
 # libpq's parameters that a connection's extra may hold, and the variables that tell them to the tools
 # (PostgreSQL manual, "libpq", "Environment Variables").
 _ENVIRONMENT = {
@@ -46,6 +46,10 @@ _ENVIRONMENT = {
     "krbsrvname": "PGKRBSRVNAME",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
+_DENIED = re.compile(
+    r'authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role ".*" does not exist'
+    r'|role ".*" is not permitted|permission denied for database|requires a valid client certificate'
+)
 _PSYCOPG_ONLY = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 
 
@@ -165,7 +169,7 @@ def _connect_error(connection: ConnectionInfo, error: psycopg.Error, entry: str 
             hint="Correct the schema field of the connection, or create the database.",
             database=entry,
         )
-    if any(sign in text for sign in ("authentication failed", "password", "pg_hba", 'role "', "certificate required")):
+    if _DENIED.search(text):
         return AccessDenied(
             f"{where} did not let '{connection.login}' in: {text}.",
             hint="Correct the login and password of the connection, or the server's pg_hba.conf.",

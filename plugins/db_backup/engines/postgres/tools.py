@@ -15,6 +15,7 @@ from db_backup.stream.process import ChildProcess
 
 _VERSIONED_FOLDER = "/usr/lib/postgresql/{major}/bin"  # Debian's and Ubuntu's packages
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(\S*)")
+_QUOTATION = re.compile(r"Command was:|CONTEXT:|DETAIL:|STATEMENT:|QUERY:|LINE \d+:")
 _PACKAGES = {"postgres": "postgresql-{major}", "initdb": "postgresql-{major}"}
 
 
@@ -61,6 +62,21 @@ def find(name: str, major: str, *, database: str | None = None) -> Tool:
             database=database,
         )
     raise ToolMissing(f"The tool '{name}' is not installed on this machine.", hint=hint, database=database)
+
+
+def complaint(tool: ChildProcess) -> str:
+    """What a tool said, without the statements and rows that it quotes: they may hold data, or a password."""
+    kept, quoting = [], False
+    for line in tool.last_words.splitlines():
+        quoting = bool(_QUOTATION.match(line)) or (quoting and not line.startswith(f"{tool.name}:"))
+        if line.strip() and not quoting:
+            kept.append(line.strip())
+    return " ".join(kept).rstrip(".")
+
+
+def remarks(tool: ChildProcess) -> tuple[str, ...]:
+    """The warnings among its words."""
+    return tuple(line for line in tool.last_words.splitlines() if "warning:" in line.lower())
 
 
 def _candidates(name: str, major: str) -> Iterator[Path]:
