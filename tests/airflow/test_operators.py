@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import pytest
 
 from db_backup.model import BackupType
+from support.lab import ToolBehaviour
+from support.lab_postgres import PostgresLab
+from support.postgres_server import PostgresServer, postgres_server
 from support.project import Project
 from support.shop_database import sqlite_database, unreachable
 
@@ -45,6 +49,9 @@ def context(**more: Any) -> Any:
         "outlet_events": OutletEventAccessors(),
         **more,
     }
+
+
+__all__ = ["postgres_server"]  # a fixture
 
 
 def run(operator: Any, with_context: Any) -> Any:
@@ -200,21 +207,80 @@ def test_on_kill_stops_a_backup_that_waits_and_leaves_nothing(
     assert run(BackupOperator(task_id="backup", database="shop", wait_seconds=0), context())["id"]
 
 
-def test_stopping_by_an_exception_cancels_the_work() -> None:
-    """``AirflowTaskTimeout`` is a BaseException, raised in the middle of anything."""
+def children(program: str) -> set[int]:
+    """The processes of this machine whose command line names that path."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if program.encode() in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> PostgresLab:
+    return PostgresLab(tmp_path_factory.mktemp("lab"), postgres_server)
+
+
+@pytest.fixture
+def hanging_dump(
+    tmp_path: Path, project: ProjectOf, postgres_lab: PostgresLab, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Project, Path]:
+    """A project whose entry's pg_dump hangs for ever after a third of its output, and that program's folder."""
+    made = project(post=postgres_lab.connection(postgres_lab.create_sample()))
+    programs = postgres_lab.fake_dump_tool(tmp_path / "programs", ToolBehaviour.HANGS)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return made, programs
+
+
+def when_it_hangs(programs: Path, act: Callable[[], None]) -> threading.Thread:
+    """Calls ``act`` from a thread once the dump tool has begun to hang."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not list(programs.glob("whole.*")) or not children(str(programs)):
+            pause.wait(0.05)
+        pause.wait(1.0)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_on_kill_stops_a_dump_that_hangs_and_leaves_nothing(
+    hanging_dump: tuple[Project, Path], own_sigterm: None
+) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    from db_backup.operators import BackupOperator
+
+    made, programs = hanging_dump
+    operator = BackupOperator(task_id="backup", database="post")
+    signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    killer = when_it_hangs(programs, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+        run(operator, context())
+    killer.join()
+
+    assert children(str(programs)) == set()
+    assert made.files() == set()
+
+
+def test_an_execution_timeout_stops_a_dump_that_hangs_and_leaves_nothing(hanging_dump: tuple[Project, Path]) -> None:
+    """``AirflowTaskTimeout`` is a BaseException that Airflow raises from SIGALRM, in the middle of anything."""
     from airflow.sdk.exceptions import AirflowTaskTimeout
+    from airflow.sdk.execution_time.timeout import timeout
 
-    from db_backup.operators.stopping import Stopping
+    from db_backup.operators import BackupOperator
 
-    stopping = Stopping()
+    made, programs = hanging_dump
+    operator = BackupOperator(task_id="backup", database="post")
+    with pytest.raises(AirflowTaskTimeout), timeout(8):
+        run(operator, context())
 
-    def work() -> None:
-        with stopping:
-            raise AirflowTaskTimeout
-
-    with pytest.raises(AirflowTaskTimeout):
-        work()
-    assert stopping.cancellation.requested
+    assert children(str(programs)) == set()
+    assert made.files() == set()
 
 
 def test_progress_is_logged_in_human_units_and_kept_in_the_state_store() -> None:

@@ -30,7 +30,6 @@ from db_backup.errors import (
     UsageError,
 )
 from db_backup.operators.progress import TaskProgress
-from db_backup.operators.stopping import Stopping
 from db_backup.progress import Cancellation, Progress
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class WorkspaceOperator(BaseOperator):
     """
 
     ui_color = "#d9e8f5"
-    _stopping: Stopping | None = None
+    _cancellation: Cancellation | None = None
 
     @abstractmethod
     def work(self, job: Job) -> dict[str, Any]:
@@ -98,10 +97,11 @@ class WorkspaceOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from db_backup.jobs.workspace import Workspace
 
+        self._cancellation = cancellation = Cancellation()
         try:
-            with Stopping() as self._stopping, Workspace.open() as workspace:
+            with Workspace.open() as workspace:
                 progress = TaskProgress(self.log, context.get("task_state_store"))
-                return self.work(Job(workspace, context, run_info(context), progress, self._stopping.cancellation))
+                return self.work(Job(workspace, context, run_info(context), progress, cancellation))
         except AirflowSkipException as skipped:
             _leave(context, "skipped", str(skipped))
             raise
@@ -113,11 +113,14 @@ class WorkspaceOperator(BaseOperator):
             if isinstance(error, _NOT_WORTH_A_RETRY):
                 raise AirflowFailException(str(error)) from error
             raise AirflowException(str(error)) from error
+        finally:
+            # AirflowTaskTimeout is a BaseException, raised in the middle of anything: whatever still works is stopped.
+            cancellation.cancel("the task has ended")
 
     def on_kill(self) -> None:
         """Called from Airflow's SIGTERM handler, where nothing is raised: ask the work to stop, and let it clean up."""
-        if self._stopping is not None:
-            self._stopping.ask("Airflow stopped the task")
+        if self._cancellation is not None:
+            self._cancellation.cancel("Airflow stopped the task")
 
 
 def run_info(context: Context) -> RunInfo:

@@ -57,10 +57,9 @@ class EntryEnd:
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """Entry, backup, stored size, proof."""
+        """Entry, backup, stored size, and the proof or why there is none."""
         if self.backup.returned is None:
-            word = "FAILED" if self.failure else "skipped"
-            return self.database, f"{word}: {self.backup.reason}", "", ""
+            return self.database, "FAILED" if self.failure else "skipped", "", self.backup.reason
         size = human_bytes(self.backup.returned["size_bytes"])
         return self.database, str(self.backup.returned["id"]), size, self._proof
 
