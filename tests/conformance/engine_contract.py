@@ -432,8 +432,7 @@ class EngineContract:
         options = lab.private_options(private)
         before = processes.family()
         with open_scratch(dumped.manifest.server, options.scratch_path, Cancellation()) as scratch:
-            name = scratch.database if not scratch.host and lab.dump_tool is None else database
-            target = load(engine_for(scratch, options), name, dumped)
+            target = load(engine_for(scratch, options), lab.scratch_database(scratch, database), dumped)
             found = target.take_inventory(dumped.manifest, Cancellation())
             assert compare(dumped.manifest.inventory, found) == ()
             running = processes.family(ignoring=before)

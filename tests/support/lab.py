@@ -117,6 +117,10 @@ class EngineLab(ABC):
         """What the stock commands, run in ``folder``, have rebuilt."""
         return "restored"
 
+    def scratch_database(self, scratch: ConnectionInfo, database: str) -> str:
+        """The name under which a backup of ``database`` is loaded into a scratch server: its own."""
+        return database
+
     def wrong_password(self, database: str) -> ConnectionInfo:
         return dataclasses.replace(self.connection(database), password="not-the-password")
 

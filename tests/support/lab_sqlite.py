@@ -120,3 +120,6 @@ class SqliteLab(EngineLab):
 
     def restored_database(self, folder: Path) -> str:
         return str(folder / "restored.sqlite")
+
+    def scratch_database(self, scratch: ConnectionInfo, database: str) -> str:
+        return scratch.database
