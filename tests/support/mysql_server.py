@@ -1,8 +1,8 @@
 """A throwaway real MariaDB for tests: its own data folder and port, an unprivileged user, always stopped.
 
-    with MariaDbServer.start(tmp_path_factory.mktemp("mariadb")) as server:
-        server.run("CREATE DATABASE shop")
-        connection = server.connection("shop")
+with MariaDbServer.start(tmp_path_factory.mktemp("mariadb")) as server:
+    server.run("CREATE DATABASE shop")
+    connection = server.connection("shop")
 """
 
 from __future__ import annotations

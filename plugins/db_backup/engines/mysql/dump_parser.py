@@ -16,11 +16,9 @@ _SEQUENCE = re.compile(rb"CREATE SEQUENCE (?:IF NOT EXISTS )?(%s)" % IDENTIFIER)
 _VIEW = re.compile(rb"/\*!\d+ VIEW (%s) AS " % IDENTIFIER)
 _VERSIONED = rb"(?:/\*!\d+ |\*/\s*)*"
 _DEFINER = rb"(?:%sDEFINER\s*=\s*\S+?@(?:`[^`]*`|\"[^\"]*\"|'[^']*'|\S+)\s*)?" % _VERSIONED
-_CODE = re.compile(
-    rb"%sCREATE\s*%s%s%s(?:AGGREGATE\s+)?(TRIGGER|PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|EVENT)\s+(?:IF NOT EXISTS\s+)?%s"
-    % (_VERSIONED, _VERSIONED, _DEFINER, _VERSIONED, _QUALIFIED_NAME)
-)
-_COMPLETED = re.compile(rb"-- Dump completed(?: on [\d: -]+)?\s*$")
+_KIND = rb"(?:AGGREGATE\s+)?(TRIGGER|PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|EVENT)\s+(?:IF NOT EXISTS\s+)?"
+_CODE = re.compile(rb"%sCREATE\s*%s%s%s%s%s" % (_VERSIONED, _VERSIONED, _DEFINER, _VERSIONED, _KIND, _QUALIFIED_NAME))
+_COMPLETED = re.compile(rb"-- Dump completed(?: on \d{4}-\d\d-\d\d +\d{1,2}:\d\d:\d\d)?\s*$")
 _NO_PRIVILEGE = re.compile(rb"-- insufficient privileges to (.*)")
 _DATABASE = re.compile(rb"-- Host: .*?    Database: (.*)\n")
 _FILE_POSITION = re.compile(
@@ -44,7 +42,6 @@ class DumpParser:
         self._counters: dict[bytes, TableCounter] = {}
         self._created: set[bytes] = set()
         self._completed = False
-        self.plain_bytes = 0
         self.database: str | None = None  # the source's name, from the dump's first comment
         self.objects: list[tuple[str, str]] = []  # (kind, name) of views, sequences, triggers, routines, events
         self.refusals: list[str] = []  # what the tool says that it may not show
@@ -62,7 +59,6 @@ class DumpParser:
 
         :raises MalformedDump:
         """
-        self.plain_bytes += len(block)
         for piece in self._splitter.feed(block):
             self._see(piece)
             yield piece

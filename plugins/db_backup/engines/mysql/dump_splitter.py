@@ -83,7 +83,10 @@ class DumpSplitter:
 
         :raises MalformedDump:
         """
-        self._buffer = self._buffer[self._position :] + bytes(block)
+        block = bytes(block)
+        if b"\0" in block:  # the tools write it as an escape; in a file it is a hole
+            raise MalformedDump("there are zero bytes in it")
+        self._buffer = self._buffer[self._position :] + block
         self._position = 0
         while self._position < len(self._buffer):
             if self._large_row is not None:
@@ -111,19 +114,31 @@ class DumpSplitter:
         line_end = buffer.find(b"\n", start) + 1
         if not line_end and len(buffer) - start < STATEMENT_LIMIT_BYTES:
             return None  # every construct that we know ends its line
-        if not self._started:
-            self._started = True
-            if (sandbox := _SANDBOX.match(buffer, start)) is not None:
-                return self._take(Kind.SANDBOX, sandbox.end())
+        return self._line(line_end or len(buffer)) or self._insert() or self._statement()
+
+    def _line(self, end: int) -> Piece | None:
+        """What is a line of its own: comments and the client's commands."""
+        buffer, start = self._buffer, self._position
+        first, self._started = not self._started, True
+        if first and (sandbox := _SANDBOX.match(buffer, start)) is not None:
+            return self._take(Kind.SANDBOX, sandbox.end())
         if buffer.startswith((b"-- ", b"--\n"), start):
-            return self._take(Kind.COMMENT, line_end or len(buffer))
+            return self._take(Kind.COMMENT, end)
         if buffer.startswith(b"DELIMITER ", start):
-            self._delimiter = buffer[start + 10 : line_end].strip() or b";"
-            return self._take(Kind.DELIMITER, line_end)
-        if (insert := _INSERT.match(buffer, start)) is not None:
-            self._table = insert[1]
-            return self._take(Kind.INSERT, insert.end(), table=insert[1])
-        statement = _statement(self._delimiter, self._backslash_escapes).match(buffer, start)
+            self._delimiter = buffer[start + 10 : end].strip() or b";"
+            return self._take(Kind.DELIMITER, end)
+        return None
+
+    def _insert(self) -> Piece | None:
+        insert = _INSERT.match(self._buffer, self._position)
+        if insert is None:
+            return None
+        self._table = insert[1]
+        return self._take(Kind.INSERT, insert.end(), table=insert[1])
+
+    def _statement(self) -> Piece | None:
+        buffer, start = self._buffer, self._position
+        statement = _statement_pattern(self._delimiter, self._backslash_escapes).match(buffer, start)
         if statement is None:
             if len(buffer) - start > STATEMENT_LIMIT_BYTES:
                 raise MalformedDump(f"a statement without an end begins with {buffer[start : start + 60]!r}")
@@ -220,7 +235,7 @@ def _whole_rows(region: bytes) -> list[bytes] | None:
 
 
 @lru_cache(maxsize=64)
-def _statement(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
+def _statement_pattern(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
     """One statement with its delimiter, the way the client reads it: nothing counts inside quotes and comments."""
     escape = rb"\\." if backslash_escapes else rb"(?!)"
     plain = rb"\\" if backslash_escapes else b""

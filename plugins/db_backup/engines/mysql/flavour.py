@@ -95,7 +95,8 @@ def parse_tool(path: Path, printed: str) -> Tool:
     return Tool(path, flavour, version)
 
 
-def _inspect(path: Path) -> Tool:
+def inspect_tool(path: Path) -> Tool:
+    """What a client or server binary says that it is."""
     done = subprocess.run(
         [str(path), "--version"],
         capture_output=True,
@@ -116,7 +117,7 @@ def find_client_tool(flavour: Flavour, names: Sequence[str]) -> Tool:
     :raises ToolMissing: none of the names is there.
     :raises ToolVersionMismatch: only the other flavour's are.
     """
-    found = [_inspect(Path(path)) for name in names if (path := shutil.which(name)) is not None]
+    found = [inspect_tool(Path(path)) for name in names if (path := shutil.which(name)) is not None]
     for tool in found:
         if tool.flavour is flavour:
             return tool

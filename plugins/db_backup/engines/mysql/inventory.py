@@ -30,8 +30,6 @@ _CHECKS = {
     Flavour.MYSQL: """SELECT 'check', constraint_name
     FROM information_schema.table_constraints WHERE constraint_schema = %s AND constraint_type = 'CHECK'""",
 }
-_COLLATION = """SELECT 'default collation', default_collation_name
-    FROM information_schema.schemata WHERE schema_name = %s"""
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,7 @@ class Catalogue:
 
     def without_views(self, left_out: Collection[str]) -> Catalogue:
         """The same without the views that the dump leaves out."""
-        return Catalogue(
-            tuple(item for item in self.objects if not (item.kind == "view" and item.name in left_out))
-        )
+        return Catalogue(tuple(item for item in self.objects if not (item.kind == "view" and item.name in left_out)))
 
 
 def read_catalogue(session: Session, database: str, flavour: Flavour, options: EngineOptions) -> Catalogue:
@@ -55,7 +51,7 @@ def read_catalogue(session: Session, database: str, flavour: Flavour, options: E
 
     Invalid views are listed too: they are the preflight's to find.
     """
-    statements = [_INDEXES, _FOREIGN_KEYS, _CHECKS[flavour], _COLLATION]
+    statements = [_INDEXES, _FOREIGN_KEYS, _CHECKS[flavour]]
     statements += [_ROUTINES] if options.mysql_routines else []
     statements += [_TRIGGERS] if options.mysql_triggers else []
     statements += [_EVENTS] if options.mysql_events else []

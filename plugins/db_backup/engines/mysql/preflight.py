@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pymysql
@@ -63,12 +64,15 @@ def describe_server(session: Session, connection: ConnectionInfo) -> Server:
     flavour, numbers = server_flavour(str(version), str(comment)), version_numbers(str(version))
     # MariaDB's server_uid changes with the port: it has no identity that would hold.
     identity = str(query(session, "SELECT @@server_uuid")[0][0]) if _has_uuid(flavour, numbers) else ""
+    encoding, collation = query(session, "SELECT @@character_set_database, @@collation_database")[0]
     info = ServerInfo(
         engine=EngineName.MYSQL,
         flavour=flavour.value,
         version=".".join(map(str, numbers)),
         identity=identity,
         address=connection.address,
+        encoding=str(encoding),
+        collation=str(collation),
     )
     return Server(info, flavour, numbers, bool(binlog))
 
@@ -85,9 +89,9 @@ class Findings:
     server: Server
     dump_tool: Tool
     plan: DumpPlan
-    may_block_structure: bool
-    unprotected_tables: tuple[str, ...]  # of engines that the snapshot does not cover
-    may_lock_tables: bool
+    may_block_structure: bool = False
+    unprotected_tables: tuple[str, ...] = ()  # of engines that the snapshot does not cover
+    may_lock_tables: bool = False
 
 
 def run_preflight(connection: ConnectionInfo, options: EngineOptions) -> Findings:
@@ -97,45 +101,89 @@ def run_preflight(connection: ConnectionInfo, options: EngineOptions) -> Finding
             f"The connection '{connection.conn_id}' names no database.",
             hint="Set its schema to the database that is to be backed up.",
         )
+    with _examining(connection) as session:
+        return _examine(session, connection, options)
+
+
+def examine_copy(connection: ConnectionInfo) -> Findings:
+    """What a dump of a restored database is asked for: no privileges, no locks, no warnings.
+
+    :raises ServerUnreachable, AccessDenied, SourceError, ToolMissing, ToolVersionMismatch:
+    """
+    with _examining(connection) as session:
+        survey = _survey(session, connection)
+    return Findings(
+        Preflight(survey.server.info, (survey.tool.info,), (), None),
+        survey.server,
+        survey.tool,
+        DumpPlan(connection.database, tuple(survey.invalid_views), with_history=survey.with_history),
+    )
+
+
+@contextmanager
+def _examining(connection: ConnectionInfo) -> Iterator[Session]:
     session = connect(connection)
     try:
-        return _examine(session, connection, options)
+        yield session
     except pymysql.err.MySQLError as error:
         raise explain(error, connection, doing="examine") from error
     finally:
         session.close()
 
 
-def _examine(session: Session, connection: ConnectionInfo, options: EngineOptions) -> Findings:
+@dataclass(frozen=True)
+class _Survey:
+    """What decides the tool and its arguments."""
+
+    server: Server
+    tool: Tool
+    invalid_views: Mapping[str, str]
+    versioned_tables: tuple[str, ...]
+
+    @property
+    def with_history(self) -> bool:
+        return bool(self.versioned_tables) and min(self.server.version, self.tool.version) >= _FIRST_HISTORY
+
+
+def _survey(session: Session, connection: ConnectionInfo) -> _Survey:
     database = connection.database
     server = describe_server(session, connection)
     tool = find_client_tool(server.flavour, server.flavour.dump_names)
+    versioned = _names(session, _VERSIONED, database) if server.flavour is Flavour.MARIADB else []
+    invalid = invalid_views(session, database, _names(session, _VIEWS, database))
+    return _Survey(server, tool, invalid, tuple(versioned))
+
+
+def _examine(session: Session, connection: ConnectionInfo, options: EngineOptions) -> Findings:
+    database = connection.database
+    server = describe_server(session, connection)
     privileges = read_privileges(session, database, server.flavour)
     _require(privileges, server, connection, options)
-
-    views = [str(row[0]) for row in query(session, _VIEWS, (database,))]
-    invalid = invalid_views(session, database, views)
-    versioned = _names(session, _VERSIONED, database) if server.flavour is Flavour.MARIADB else []
-    with_history = bool(versioned) and min(server.version, tool.version) >= _FIRST_HISTORY
+    survey = _survey(session, connection)
     unprotected = _unprotected(session, database) if options.mysql_single_transaction else {}
     may_block = _may_block_structure(privileges, server)
     may_lock = privileges.holds("LOCK TABLES")
     warnings = [
         *_about_options(options),
-        *_about_versions(server, tool),
-        *_about_views(invalid),
+        *_about_versions(server, survey.tool),
+        *_about_views(survey.invalid_views),
         *_about_engines(unprotected, may_lock),
         *_about_columns(session, database, server.flavour),
-        *([] if with_history or not versioned else [_history_warning(versioned)]),
+        *_about_history(survey),
         *_about_definers(session, database, privileges),
         *([] if may_block else [_structure_warning(connection, server.flavour)]),
     ]
     size = query(session, _SIZE, (database,))[0][0]
     return Findings(
-        Preflight(server.info, (tool.info,), tuple(warnings), int(size) if size is not None else None),
+        Preflight(server.info, (survey.tool.info,), tuple(warnings), int(size) if size is not None else None),
         server,
-        tool,
-        DumpPlan(database, tuple(invalid), _may_record_position(privileges, server, options), with_history),
+        survey.tool,
+        DumpPlan(
+            database,
+            ignored_views=tuple(survey.invalid_views),
+            with_position=_may_record_position(privileges, server, options),
+            with_history=survey.with_history,
+        ),
         may_block,
         tuple(unprotected),
         may_lock,
@@ -220,7 +268,7 @@ def _about_versions(server: Server, tool: Tool) -> Iterator[str]:
 
 def _about_views(invalid: Mapping[str, str]) -> Iterator[str]:
     for view, statement in invalid.items():
-        yield f"The view '{view}' is invalid (it refers to something that is gone) and is left out. Its SQL: {statement}"
+        yield f"The view '{view}' refers to something that is gone, and is left out. Its SQL: {statement}"
 
 
 def _about_engines(unprotected: Mapping[str, str], may_lock: bool) -> Iterator[str]:
@@ -249,11 +297,12 @@ def _about_columns(session: Session, database: str, flavour: Flavour) -> Iterato
         )
 
 
-def _history_warning(versioned: list[str]) -> str:
-    return (
-        f"The history of system-versioned tables is not in the dump (it takes a server and a tool of 10.11 or newer): "
-        f"{_listed(versioned)}."
-    )
+def _about_history(survey: _Survey) -> Iterator[str]:
+    if survey.versioned_tables and not survey.with_history:
+        yield (
+            "The history of system-versioned tables is not in the dump (it takes a server and a tool of 10.11 or "
+            f"newer): {_listed(survey.versioned_tables)}."
+        )
 
 
 def _about_definers(session: Session, database: str, privileges: Privileges) -> Iterator[str]:
@@ -281,6 +330,6 @@ def _structure_warning(connection: ConnectionInfo, flavour: Flavour) -> str:
     )
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(re.sub(r"\s", " ", name) for name in names[:10])
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

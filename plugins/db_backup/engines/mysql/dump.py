@@ -1,0 +1,211 @@
+"""A running dump tool under a guard, and the proof that what it printed is the whole database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pymysql
+
+from db_backup.engines.base import Dump, DumpSummary, EngineOptions
+from db_backup.engines.mysql.connecting import Session, connect, explain, option_file_content, query
+from db_backup.engines.mysql.dump_parser import DumpParser
+from db_backup.engines.mysql.dump_splitter import MalformedDump
+from db_backup.engines.mysql.flavour import Flavour, Tool, dump_arguments
+from db_backup.engines.mysql.inventory import Catalogue, missing_from_dump, read_catalogue
+from db_backup.engines.mysql.preflight import Findings
+from db_backup.engines.mysql.snapshot import Guard, guard
+from db_backup.errors import DumpFailed, DumpIncomplete
+from db_backup.manifest import Consistency, Inventory
+from db_backup.model import ConnectionInfo
+from db_backup.progress import Cancellation
+from db_backup.stream.process import ChildProcess, option_file
+
+DUMP_FORMAT = "sql"
+_HINTS = {
+    1412: "A table's structure was changed while the dump ran; run it again, or grant RELOAD so that it is held back.",
+    1449: "A view's definer does not exist any more: recreate the view, or the account.",
+    2013: "The server ended the connection: see its error log, and its net_write_timeout where storage is slow.",
+    2020: "A row is larger than the server's max_allowed_packet.",
+}
+
+
+class MysqlStream:
+    """The dump tool's standard output. What is wrong with it is kept until the tool's exit status is known."""
+
+    name = "main"
+    suffix = "sql"
+
+    def __init__(self, tool: ChildProcess) -> None:
+        self._tool = tool
+        self._malformed: MalformedDump | None = None
+        self.parser = DumpParser()
+
+    def fileno(self) -> int:
+        return self._tool.stdout.fileno()
+
+    def observe(self, block: memoryview) -> None:
+        if self._malformed is None:
+            try:
+                self.parser.feed(block)
+            except MalformedDump as error:
+                self._malformed = error
+
+    def finish(self) -> str:
+        """The stream has ended; what is wrong with it, or nothing."""
+        if self._malformed is None:
+            try:
+                self.parser.finish()
+            except MalformedDump as error:
+                self._malformed = error
+        if self._malformed is not None:
+            return f"it is no SQL dump: {self._malformed}"
+        if self.parser.refusals:
+            return f"the user lacks the privilege to {self.parser.refusals[0]}"
+        if not self.parser.complete:
+            last = self.parser.last_table
+            return "the end marker is missing" + (f"; the last table in it is '{last}'" if last else "")
+        return ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The source just before the dump's own snapshot, with its structure held still where that is granted."""
+
+    taken_at: datetime
+    catalogue: Catalogue
+
+
+def read_moment(connection: ConnectionInfo, findings: Findings, options: EngineOptions) -> Moment:
+    """:raises ServerUnreachable, AccessDenied, SourceError:"""
+    session = connect(connection)
+    try:
+        return _moment(session, connection, findings, options)
+    except pymysql.err.MySQLError as error:
+        raise explain(error, connection, doing="list the objects of") from error
+    finally:
+        session.close()
+
+
+def _moment(session: Session, connection: ConnectionInfo, findings: Findings, options: EngineOptions) -> Moment:
+    flavour = findings.server.flavour
+    catalogue = read_catalogue(session, connection.database, flavour, options)
+    # The dump's snapshot begins a moment later: everything committed before this time is in it.
+    taken_at = query(session, "SELECT UTC_TIMESTAMP(6)")[0][0]
+    return Moment(taken_at.replace(tzinfo=UTC), catalogue.without_views(findings.plan.ignored_views))
+
+
+class MysqlDump(Dump):
+    """See ``open_dump``."""
+
+    format = DUMP_FORMAT
+
+    def __init__(
+        self,
+        entry: str,
+        connection: ConnectionInfo,
+        options: EngineOptions,
+        findings: Findings,
+        moment: Moment,
+        tool: ChildProcess,
+        held: Guard,
+    ) -> None:
+        self.preflight = findings.preflight
+        self._stream = MysqlStream(tool)
+        self.streams = (self._stream,)
+        self._entry = entry
+        self._connection = connection
+        self._options = options
+        self._findings = findings
+        self._moment = moment
+        self._tool = tool
+        self._held = held
+
+    def complete(self) -> DumpSummary:
+        if status := self._tool.wait():
+            raise self._failed(status)
+        if problem := self._stream.finish():
+            raise self._incomplete(problem)
+        parser = self._stream.parser
+        if missing := missing_from_dump(self._moment.catalogue, parser):
+            raise self._incomplete(f"it lacks {'; '.join(missing[:10])}")
+        return DumpSummary(
+            consistency=Consistency(
+                snapshot="single transaction" if self._options.mysql_single_transaction else "tables locked",
+                binlog_file=parser.binlog_file,
+                binlog_position=parser.binlog_position,
+                gtid=parser.gtid,
+            ),
+            recovery_point=self._moment.taken_at,
+            inventory=Inventory(tables=parser.tables, objects=self._moment.catalogue.objects),
+            warnings=tuple(self._late_warnings()),
+        )
+
+    def _late_warnings(self) -> Iterator[str]:
+        if self._findings.may_block_structure:
+            if not self._held.still_holds():
+                yield "The connection that held changes back was lost while the dump ran; the structure was compared."
+                self._compare_structure()
+        else:
+            self._compare_structure()
+
+    def _compare_structure(self) -> None:
+        after = read_moment(self._connection, self._findings, self._options).catalogue
+        changed = set(self._moment.catalogue.objects) ^ set(after.objects)
+        if changed:
+            first = min(changed, key=lambda item: (item.kind, item.name))
+            raise self._incomplete(f"the structure was changed meanwhile, such as the {first.kind} '{first.name}'")
+
+    def _failed(self, status: int) -> DumpFailed:
+        words = self._tool.last_words
+        code = re.search(r"(?:error:? |Error |\()(\d{4})", words)
+        return DumpFailed(
+            f"{self._tool.name} of '{self._entry}' ended with status {status}: {words or 'it said nothing'}",
+            hint=_HINTS.get(int(code[1]) if code else 0, "Nothing was kept; mend what it names, and run it again."),
+            database=self._entry,
+        )
+
+    def _incomplete(self, what: str) -> DumpIncomplete:
+        return DumpIncomplete(
+            f"{self._tool.name} of '{self._entry}' ended with status 0, but the dump is not whole: {what}.",
+            hint="Nothing was kept; check the tool on PATH and the user's privileges, and run it again.",
+            database=self._entry,
+        )
+
+
+@contextmanager
+def open_dump(
+    connection: ConnectionInfo,
+    options: EngineOptions,
+    findings: Findings,
+    *,
+    entry: str,
+    cancellation: Cancellation,
+) -> Iterator[MysqlDump]:
+    """Hold changes back, list the objects, start the tool. All of it is gone when the block ends."""
+    with guard(connection, findings) as held:
+        moment = read_moment(connection, findings, options)
+        with running_tool(connection, options, findings, cancellation) as tool:
+            yield MysqlDump(entry, connection, options, findings, moment, tool, held)
+
+
+@contextmanager
+def running_tool(
+    connection: ConnectionInfo, options: EngineOptions, findings: Findings, cancellation: Cancellation
+) -> Iterator[ChildProcess]:
+    """The dump tool at work, printing to its standard output."""
+    content = option_file_content(connection, mariadb_tool=is_mariadb(findings.dump_tool))
+    with (
+        option_file(content) as path,
+        ChildProcess(
+            dump_arguments(findings.dump_tool, path, findings.plan, options), cancellation=cancellation
+        ) as tool,
+    ):
+        yield tool
+
+
+def is_mariadb(tool: Tool) -> bool:
+    return tool.flavour is Flavour.MARIADB

@@ -1,0 +1,159 @@
+"""The engine contract for MySQL and MariaDB (see ``engines/base.py``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar
+
+import pymysql
+
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight
+from db_backup.engines.mysql import loading
+from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
+from db_backup.engines.mysql.dump import MysqlStream, open_dump, read_moment, running_tool
+from db_backup.engines.mysql.flavour import Flavour
+from db_backup.engines.mysql.preflight import describe_server, examine_copy, run_preflight
+from db_backup.engines.stock import unpack_command
+from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty
+from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
+from db_backup.model import ConnectionInfo, EngineName
+from db_backup.progress import Cancellation
+
+_BLOCK_BYTES = 1 << 20
+_DATABASE_EXISTS = 1007
+
+
+class MysqlEngine(Engine):
+    """One MySQL or MariaDB database, dumped by its flavour's own tool in one transaction."""
+
+    name: ClassVar[EngineName] = EngineName.MYSQL
+
+    def __init__(self, connection: ConnectionInfo, options: EngineOptions) -> None:
+        super().__init__(connection, options)
+        self._source: ServerInfo | None = None  # of the backup that was opened last
+
+    def check(self) -> ServerInfo:
+        session = connect(self.connection)
+        try:
+            return describe_server(session, self.connection).info
+        finally:
+            session.close()
+
+    def preflight(self, request: DumpRequest) -> Preflight:
+        self._require_supported(request)
+        return run_preflight(self.connection, self.options).preflight
+
+    def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
+        return self._open(request, cancellation)
+
+    @contextmanager
+    def _open(self, request: DumpRequest, cancellation: Cancellation) -> Iterator[Dump]:
+        self._require_supported(request)
+        cancellation.check()
+        findings = run_preflight(self.connection, self.options)
+        self._source = findings.preflight.server
+        with open_dump(self.connection, self.options, findings, entry=request.entry, cancellation=cancellation) as dump:
+            yield dump
+
+    def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
+        source = self._source
+        client = "mysql" if source is not None and source.flavour == Flavour.MYSQL else "mariadb"
+        like = f" CHARACTER SET {source.encoding} COLLATE {source.collation}" if source is not None else ""
+        return (
+            StockCommand(
+                description="Create an empty database", command=f"{client} -e 'CREATE DATABASE restored{like}'"
+            ),
+            StockCommand(
+                description="Load the backup into it",
+                command=f"{unpack_command(parts)} | {client} --binary-mode --max-allowed-packet=1G "
+                "--default-character-set=utf8mb4 restored",
+            ),
+        )
+
+    def database_exists(self, database: str) -> bool:
+        with self._maintenance() as session:
+            return bool(_schema(session, database))
+
+    def create_database(self, database: str) -> MysqlEngine:
+        """With the character set of the database that this engine is bound to, where that is there."""
+        with self._maintenance() as session:
+            defaults = _schema(session, self.connection.database)
+            like = f" CHARACTER SET {defaults[0]} COLLATE {defaults[1]}" if defaults else ""
+            try:
+                query(session, f"CREATE DATABASE {identifier(database)}{like}")
+            except pymysql.err.MySQLError as error:
+                if error_code(error) == _DATABASE_EXISTS:
+                    raise TargetNotEmpty(
+                        f"The database '{database}' exists already at {self.connection.address}; it was not touched.",
+                        hint="Choose a name that is free.",
+                    ) from error
+                raise
+        return MysqlEngine(dataclasses.replace(self.connection, database=database), self.options)
+
+    def drop_database(self, database: str) -> None:
+        with self._maintenance() as session:
+            query(session, f"DROP DATABASE IF EXISTS {identifier(database)}")
+
+    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
+        return loading.load(self.connection, content, manifest, cancellation)
+
+    def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        """By the same tool, the same arguments and the same reader as the dump's."""
+        cancellation.check()
+        findings = examine_copy(self.connection)
+        moment = read_moment(self.connection, findings, self.options)
+        with running_tool(self.connection, self.options, findings, cancellation) as tool:
+            stream = MysqlStream(tool)
+            buffer = bytearray(_BLOCK_BYTES)
+            while count := os.readv(stream.fileno(), [buffer]):
+                stream.observe(memoryview(buffer)[:count])
+            status = tool.wait()
+            cancellation.check()
+            problem = f"status {status}: {tool.last_words}" if status else stream.finish()
+        if problem:
+            raise LoadFailed(
+                f"The restored database '{self.connection.database}' cannot be read back: {problem}.",
+                hint="See what the dump tool names; the restored database is not as the backup was.",
+                backup_id=manifest.id,
+            )
+        return Inventory(tables=stream.parser.tables, objects=moment.catalogue.objects)
+
+    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        return loading.read_archive(content, manifest, cancellation)
+
+    def _require_supported(self, request: DumpRequest) -> None:
+        if request.type not in self.supported_types:
+            raise FeatureNotAvailable(
+                f"Backups of type '{request.type}' of MySQL are not there yet.",
+                hint="Take a full backup.",
+                database=request.entry,
+            )
+
+    @contextmanager
+    def _maintenance(self) -> Iterator[Session]:
+        """A session without a database: the bound one may itself be what was lost."""
+        session = connect(self.connection, database="")
+        try:
+            yield session
+        except pymysql.err.MySQLError as error:
+            raise explain(error, self.connection, doing="manage databases at") from error
+        finally:
+            session.close()
+
+
+def _schema(session: Session, database: str) -> tuple[str, str] | None:
+    """Character set and collation of a database; None when there is none of exactly this name."""
+    folded = bool(query(session, "SELECT @@lower_case_table_names")[0][0])
+    rows = query(
+        session,
+        "SELECT schema_name, default_character_set_name, default_collation_name FROM information_schema.schemata "
+        "WHERE schema_name = %s",
+        (database,),
+    )
+    for name, encoding, collation in rows:
+        if name == database or (folded and str(name).lower() == database.lower()):
+            return str(encoding), str(collation)
+    return None

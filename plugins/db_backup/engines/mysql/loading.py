@@ -1,0 +1,196 @@
+"""Plain bytes of a dump into an empty database, and the reading of a dump without any server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pymysql
+
+from db_backup.engines.base import Block
+from db_backup.engines.mysql.connecting import Session, connect, identifier, option_file_content, query
+from db_backup.engines.mysql.definers import Definers
+from db_backup.engines.mysql.definers import wanted as definers_wanted
+from db_backup.engines.mysql.dump_parser import DumpParser
+from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
+from db_backup.engines.mysql.flavour import Flavour, find_client_tool, load_arguments
+from db_backup.engines.mysql.preflight import describe_server
+from db_backup.engines.mysql.renaming import Renaming
+from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, LoadFailed
+from db_backup.manifest import Inventory, Manifest
+from db_backup.model import ConnectionInfo
+from db_backup.progress import Cancellation
+from db_backup.stream.process import ChildProcess, option_file
+
+
+def load(
+    connection: ConnectionInfo, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation
+) -> tuple[str, ...]:
+    """Feed a dump to the stock client. The binlog stays on: replicas and later increments must see a restore.
+
+    :raises LoadFailed: the client failed, or the dump ended before its end marker.
+    """
+    cancellation.check()
+    flavour, events_run = _prepare(connection, manifest)
+    client = find_client_tool(flavour, flavour.client_names)
+    feeder = _Feeder(connection, manifest, cancellation, keep_sandbox_line=client.knows_sandbox)
+    settings = option_file_content(connection, mariadb_tool=client.flavour is Flavour.MARIADB)
+    with (
+        option_file(settings) as path,
+        ChildProcess(
+            load_arguments(client, path, connection.database), cancellation=cancellation, stdin=True, stdout=False
+        ) as process,
+    ):
+        feeder.feed(process, iter(content))
+    events = sum(kind == "event" for kind, _ in feeder.parser.objects)
+    if events and events_run:
+        feeder.warnings.append(f"{events} events are now active in '{connection.database}', beside the original's.")
+    return tuple(feeder.warnings)
+
+
+def _prepare(connection: ConnectionInfo, manifest: Manifest) -> tuple[Flavour, bool]:
+    """Give the database the character set that it had; the target's flavour, and whether its events would run."""
+    session = connect(connection)
+    try:
+        server = describe_server(session, connection)
+        if manifest.server.collation:
+            name = identifier(connection.database)
+            query(
+                session,
+                f"ALTER DATABASE {name} CHARACTER SET {manifest.server.encoding} COLLATE {manifest.server.collation}",
+            )
+        return server.flavour, str(query(session, "SELECT @@event_scheduler")[0][0]).upper() == "ON"
+    except pymysql.err.MySQLError as error:
+        raise LoadFailed(
+            f"{manifest.id} cannot be loaded into '{connection.database}': {error.args[-1]}.",
+            hint="Restore it into a server of the same flavour and version, with a user that may create everything.",
+            backup_id=manifest.id,
+        ) from error
+    finally:
+        session.close()
+
+
+class _Feeder:
+    """Shows the dump to the parser and feeds it to the client, renamed where it must be."""
+
+    def __init__(
+        self, connection: ConnectionInfo, manifest: Manifest, cancellation: Cancellation, *, keep_sandbox_line: bool
+    ) -> None:
+        self._connection = connection
+        self._manifest = manifest
+        self._cancellation = cancellation
+        self._keep_sandbox_line = keep_sandbox_line
+        self._renaming: Renaming | None = None
+        self.parser = DumpParser()
+        self.warnings: list[str] = []
+
+    def feed(self, process: ChildProcess, content: Iterator[Block]) -> None:
+        """:raises LoadFailed:"""
+        try:
+            self._write_all(process, content)
+        except BrokenPipeError:
+            self._drain(content)
+            status = process.wait()
+            self._cancellation.check()
+            raise self._failed(process, f"the client stopped reading with status {status}") from None
+        except MalformedDump as error:
+            self._drain(content)
+            raise self._failed(process, f"it is no SQL dump: {error}") from error
+        process.close_stdin()
+        status = process.wait()
+        self._cancellation.check()
+        if status:
+            raise self._failed(process, f"the client ended with status {status}")
+        if "ERROR " in process.last_words:
+            raise self._failed(process, "the client reported an error with status 0")
+
+    def _write_all(self, process: ChildProcess, content: Iterator[Block]) -> None:
+        with self._side_session() as session:
+            definers = Definers(session) if session is not None else None
+            for block in content:
+                self._cancellation.check()
+                for piece in self.parser.pieces(block):
+                    if definers is not None and piece.kind is Kind.STATEMENT:
+                        definers.prepare(piece.text)
+                    process.write(self._rewritten(piece))
+        process.write(self.parser.finish())
+        if not self.parser.complete:
+            raise MalformedDump("it ends before its end marker")
+
+    def _rewritten(self, piece: Piece) -> bytes:
+        if piece.kind is Kind.SANDBOX and not self._keep_sandbox_line:
+            return b""
+        if self._renaming is None and piece.kind is Kind.STATEMENT:
+            target = self._connection.database
+            self._renaming = Renaming(self.parser.database or target, target)
+            self.warnings = self._renaming.warnings
+        return piece.text if self._renaming is None else self._renaming.apply(piece)
+
+    @contextmanager
+    def _side_session(self) -> Iterator[Session | None]:
+        """For the accounts that a scratch server lacks; a real server's are not ours to make."""
+        if not definers_wanted(self._connection):
+            yield None
+            return
+        session = connect(self._connection)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def _drain(self, content: Iterator[Block]) -> None:
+        """Read on: damage to the artefact explains a failed load better than the client's words do."""
+        for _ in content:
+            self._cancellation.check()
+
+    def _failed(self, process: ChildProcess, what: str) -> LoadFailed:
+        words = process.last_words
+        return LoadFailed(
+            f"{self._manifest.id} was not loaded into '{self._connection.database}': {what}"
+            + (f": {words}" if words else "."),
+            hint=_hint(words),
+            database=self._manifest.entry,
+            backup_id=self._manifest.id,
+        )
+
+
+def _hint(words: str) -> str:
+    if any(code in words for code in ("ERROR 1153", "ERROR 2006", "ERROR 2013")):
+        return "The target server's max_allowed_packet may be too small for the largest row."
+    if any(code in words for code in ("ERROR 1049", "ERROR 1146", "ERROR 1305")):
+        return "A view or routine may refer to another database, which the target server does not have."
+    if "ERROR 1449" in words:
+        return "Create the account that the message names on the target server first."
+    if "ERROR 1227" in words or "ERROR 1044" in words:
+        return "Definers and events take a user with SET USER (or SUPER) and EVENT on the target."
+    return "The database is not usable as it is; drop it."
+
+
+def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+    """What a dump holds, read to its end marker.
+
+    :raises ArtefactCorrupt, ArtefactTruncated:
+    """
+    parser = DumpParser()
+    try:
+        for block in content:
+            cancellation.check()
+            parser.feed(block)
+        parser.finish()
+    except MalformedDump as error:
+        raise ArtefactCorrupt(
+            f"The dump of {manifest.id} cannot be read{_place(parser)}: {error}.",
+            hint="Restore from another copy or another backup.",
+            backup_id=manifest.id,
+        ) from error
+    if not parser.complete:
+        raise ArtefactTruncated(
+            f"The dump of {manifest.id} ends before its end marker{_place(parser)}.",
+            hint="Restore from another copy or another backup.",
+            backup_id=manifest.id,
+        )
+    return Inventory(tables=parser.tables)
+
+
+def _place(parser: DumpParser) -> str:
+    return f", at or after the table '{parser.last_table}'" if parser.last_table else ""
