@@ -301,7 +301,7 @@ WRONG = {
     ),
     "a database list that is a number": ("servers:\n  m: {conn_id: a, databases: 3}", "databases", ["'all' or a list"]),
     "a value that is an alias of itself": ("databases: &all\n  shop: *all\n", "line 2", ["refers to itself"]),
-    "a merge of itself": ("databases: &all\n  <<: *all\n", "include/backup.yaml", ["refers to itself"]),
+    "endless nesting": (f"project: {'[' * 5000}", "include/backup.yaml", ["nested too deeply"]),
     "a date that is none": ("databases: {shop: {conn_id: a}}\nproject: 2026-02-31", "line 2, project", ["Quote it."]),
 }
 
