@@ -184,6 +184,7 @@ class Demo:
     def _say_where(self, services: Services) -> None:
         self._console.print(f"  [dim]Airflow [/] {services.address.url} (until `make stop`)")
         self._console.print(f"  [dim]Login   [/] {USER}, password {installation.password()}")
+        self._console.print("  [dim]Terminal[/] AIRFLOW_HOME=$PWD/.airflow .venv/bin/db-backup list")
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}", soft_wrap=True)

@@ -61,8 +61,10 @@ class AirflowApi:
         return str(self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """A run's tasks in the order in which they started; those to come are last."""
         query = {"limit": 500}
-        return list(self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params=query)["task_instances"])
+        tasks = self._ask("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params=query)["task_instances"]
+        return sorted(tasks, key=lambda task: (task["start_date"] is None, task["start_date"]))
 
     def progress(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """What a running task has said of its progress; empty when it has said nothing."""
