@@ -203,7 +203,7 @@ def _arguments(dump_format: str, snapshot: Snapshot, options: EngineOptions) -> 
 
 
 def _failure_hint(complaint: str) -> str:
-    if "lock timeout" in complaint:
+    if "statement timeout" in complaint and "LOCK TABLE" in complaint:
         return f"A change of a table's structure held its lock for {LOCK_WAIT_SECONDS} s; run it again afterwards."
     if "No space left" in complaint:
         return "The database server has no room for temporary files."

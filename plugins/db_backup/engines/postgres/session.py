@@ -108,14 +108,8 @@ def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterat
         link = psycopg.connect(
             "", autocommit=True, **cast("dict[str, Any]", _parameters(connection, connection.database))
         )
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise _connect_error(connection, error, entry) from None  # its context could hold the parameters
-    except psycopg.ProgrammingError as error:
-        raise ConfigurationError(
-            f"The connection '{connection.conn_id}' cannot be used: {_one_line(error)}.",
-            hint="Correct its extra fields.",
-            database=entry,
-        ) from None
     with closing(link), _translated(connection, entry):
         yield link
 
@@ -162,6 +156,12 @@ def _one_line(error: BaseException) -> str:
 def _connect_error(connection: ConnectionInfo, error: psycopg.Error, entry: str | None) -> BackupError:
     """libpq gives no error code for a failed connection, only its text."""
     text = _one_line(error)
+    if isinstance(error, psycopg.ProgrammingError) or re.search(r"invalid \S+ value", text):
+        return ConfigurationError(
+            f"The connection '{connection.conn_id}' cannot be used: {text}.",
+            hint="Correct its extra fields.",
+            database=entry,
+        )
     where = f"PostgreSQL at {connection.address} (connection '{connection.conn_id}')"
     if re.search(r'database ".*" does not exist', text):
         return MissingDatabase(

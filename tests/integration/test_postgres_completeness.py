@@ -1,0 +1,146 @@
+"""A dump that is not whole is never taken for one: pg_dump's status, its structure, and the catalogue must agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.engine_contract import REQUEST, dump_of, read_to_end
+from db_backup.engines.base import EngineOptions
+from db_backup.engines.postgres import PostgresEngine
+from db_backup.engines.postgres import dump as dump_module
+from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, DumpFailed, DumpIncomplete
+from db_backup.progress import Cancellation
+from support.lab_postgres import PostgresLab
+from support.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.integration
+
+END_OF_TABLE = b"\\.\n\n\n" + bytes(5)  # COPY's end mark, pg_dump's empty lines, the chunk that ends a block
+END_OF_COPY = b"\\.\n\n\n"
+FOOTER = b"--\n-- PostgreSQL database dump complete\n"
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> str:
+    return postgres_server.create_database(
+        "CREATE TABLE one (a integer, b text)",
+        "INSERT INTO one SELECT g, md5(g::text) FROM generate_series(1, 5000) g",
+        "CREATE TABLE three (a integer)",
+        "INSERT INTO three VALUES (1)",
+        "CREATE TABLE two (a integer, b text)",
+        "INSERT INTO two SELECT g, md5(g::text) FROM generate_series(1, 5000) g",
+    )
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, postgres_lab: PostgresLab, database: str) -> PostgresEngine:
+    dump_format = getattr(request, "param", "custom")
+    options: EngineOptions = dataclasses.replace(postgres_lab.options, postgres_format=dump_format)
+    return PostgresEngine(postgres_lab.connection(database), options)
+
+
+def put_liar_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path, real: Path, expression: str) -> None:
+    """A pg_dump that changes its ``output`` as the Python expression says, and ends with status 0."""
+    body = (
+        "import subprocess, sys\n"
+        f"real = [{str(real)!r}, *sys.argv[1:]]\n"
+        "done = subprocess.run(real, stdout=subprocess.PIPE, check=True)\n"
+        "output = done.stdout\n"
+        f"sys.stdout.buffer.write(output if '--version' in sys.argv else {expression})\n"
+    )
+    folder.mkdir()
+    (folder / "liar.py").write_text(body)
+    script = folder / "pg_dump"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I {shlex.quote(str(folder / "liar.py"))} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+CUTS = [
+    ("custom", "output[:3]", "ends in its header"),
+    ("custom", "output[:2000]", "ends in its table of contents"),
+    ("custom", f"output[:output.index({END_OF_TABLE!r}) - 1000]", "ends in the data of table public.one"),
+    (
+        "custom",
+        f"output[:output.index({END_OF_TABLE!r}) + {len(END_OF_TABLE)}]",
+        "ends before the data of table public.three and of 1 more",
+    ),
+    (
+        "custom",
+        f"output[:output.rindex({END_OF_TABLE!r}) - 5] + bytes(5)",
+        "has no end mark after the data of table public.two",
+    ),
+    ("plain", "output[:100]", "ends before its last line"),
+    ("plain", f"output[:output.index({END_OF_COPY!r}) - 1000]", "ends in the data of table public.one"),
+    ("plain", f"output[:output.index({END_OF_COPY!r}) + {len(END_OF_COPY)}]", "ends before its last line"),
+    ("plain", f"output[:output.index({FOOTER!r})]", "ends before its last line"),
+]
+
+
+@pytest.mark.parametrize(("engine", "cut", "complaint"), CUTS, indirect=["engine"])
+def test_a_dump_that_is_cut_with_status_0_is_incomplete(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    postgres_lab: PostgresLab,
+    engine: PostgresEngine,
+    cut: str,
+    complaint: str,
+) -> None:
+    whole = dump_of(engine)
+    put_liar_on_path(monkeypatch, tmp_path / "bin", postgres_lab.real_dump_tool(), cut)
+    with engine.open_backup(REQUEST, Cancellation()) as dump:
+        plain = read_to_end(dump.streams[0])
+        assert 0 < len(plain) < len(whole.plain)
+        with pytest.raises(DumpIncomplete, match=f"status 0, but the dump {complaint}"):
+            dump.complete()
+
+    with pytest.raises(ArtefactTruncated, match=complaint):
+        engine.read_archive([plain], whole.manifest, Cancellation())
+
+
+@pytest.mark.parametrize("engine", ["custom", "plain"], indirect=True)
+def test_a_table_that_pg_dump_leaves_out_is_missed_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_lab: PostgresLab, engine: PostgresEngine
+) -> None:
+    real = postgres_lab.real_dump_tool()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "pg_dump").write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exec {real} "$@"\nexec {real} --exclude-table=two "$@"\n'
+    )
+    (folder / "pg_dump").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    with pytest.raises(DumpIncomplete, match=r"does not hold the data of public\.two"):
+        dump_of(engine)
+
+
+def test_a_pg_dump_that_cannot_lock_a_table_in_time_fails_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer, engine: PostgresEngine, database: str
+) -> None:
+    monkeypatch.setattr(dump_module, "LOCK_WAIT_SECONDS", 1)
+    with postgres_server.connect(database, autocommit=False) as blocker:
+        blocker.execute("LOCK TABLE one IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DumpFailed, match=r"status 1: .*lock.*run it again afterwards"):
+            dump_of(engine)
+
+
+def test_a_flipped_byte_in_the_structure_is_corruption(engine: PostgresEngine) -> None:
+    whole = dump_of(engine)
+    place = whole.plain.index(END_OF_TABLE) + len(END_OF_TABLE)  # the next block's kind
+    damaged = whole.plain[:place] + b"\x07" + whole.plain[place + 1 :]
+    with pytest.raises(ArtefactCorrupt, match="does not announce"):
+        engine.read_archive([damaged], whole.manifest, Cancellation())
+
+
+def test_what_only_pg_restore_sees_is_corruption_too(engine: PostgresEngine) -> None:
+    whole = dump_of(engine)
+    damaged = whole.plain.replace(b"standard_conforming_strings = 'on'", b"standard_conforming_strings = 'xx'")
+    assert damaged != whole.plain
+    with pytest.raises(ArtefactCorrupt, match="pg_restore cannot read"):
+        engine.read_archive([damaged], whole.manifest, Cancellation())
