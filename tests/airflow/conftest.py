@@ -44,7 +44,16 @@ def airflow_database() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
+def scratch() -> Iterator[Path]:
+    """For scratch servers: unlike pytest's own folders, an unprivileged user can pass through it."""
+    with tempfile.TemporaryDirectory(prefix="db-backup-scratch-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
     """Makes a project and puts its settings and connections into the environment of this process."""
 
     def make(**connections: object) -> Project:
@@ -55,6 +64,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pr
         for name, value in made.environment.items():
             if name.startswith(("BACKUP_", "AIRFLOW_CONN_")):
                 monkeypatch.setenv(name, value)
+        monkeypatch.setenv("BACKUP_SCRATCH_PATH", str(scratch))
         return made
 
     return make

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from db_backup.model import EngineName
 from support.daily_run import DailyRun, daily_dag, logs_of_home
+from support.lab import EngineLab
 from support.project import Project
 from support.shop_database import PASSWORD, sqlite_database, unreachable
 
@@ -53,24 +55,27 @@ def test_a_run_backs_up_proves_by_restoring_and_updates_the_asset(
 
 
 def test_one_unreachable_database_fails_the_run_and_the_others_are_proven(
-    tmp_path: Path, project: ProjectOf, daily: Daily, capfd: pytest.CaptureFixture[str]
+    project: ProjectOf, daily: Daily, labs: Mapping[EngineName, EngineLab], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = project(shop=sqlite_database(tmp_path, "shop"), gone=unreachable(), crm=sqlite_database(tmp_path, "crm"))
+    good = {engine.value: lab.connection(lab.create_sample()) for engine, lab in labs.items()}
+    made = project(gone=unreachable(), **good)
 
     run = daily()
 
     assert run.state == "failed"
     states = {task.name: task.state for (task_id, _), task in run.tasks.items() if task_id == "protect.backup"}
-    assert states == {"shop": "success", "gone": "failed", "crm": "success"}
+    assert states == {"gone": "failed", **dict.fromkeys(good, "success")}
     gone = next(task for task in run.tasks.values() if task.name == "gone")
     assert gone.tries == 2, "an unreachable server is worth one more try"
-    assert run.assets.keys() == {"x-backup://shop", "x-backup://crm"}
+    assert run.assets.keys() == {f"x-backup://{name}" for name in good}
     proven = {backup["database"] for backup in made.json("list")["backups"] if backup["verified"]}
-    assert proven == {"shop", "crm"}
+    assert proven == good.keys()
 
     printed = "".join(capfd.readouterr())
-    assert "1 of 3 entries failed. gone: backup: " in printed
-    assert PASSWORD not in printed + logs_of_home() + str(run.xcoms)
+    assert "1 of 4 entries failed. gone: backup: " in printed
+    told = printed + logs_of_home() + str(run.xcoms)
+    assert PASSWORD not in told
+    assert not [lab for lab in labs.values() if lab.password and lab.password in told]
 
 
 def test_mapped_tasks_are_called_after_their_entries(tmp_path: Path, project: ProjectOf, daily: Daily) -> None:

@@ -18,7 +18,6 @@ import pytest
 from db_backup.model import BackupType
 from support.lab import ToolBehaviour
 from support.lab_postgres import PostgresLab
-from support.postgres_server import PostgresServer, postgres_server
 from support.project import Project
 from support.shop_database import sqlite_database, unreachable
 
@@ -49,9 +48,6 @@ def context(**more: Any) -> Any:
         "outlet_events": OutletEventAccessors(),
         **more,
     }
-
-
-__all__ = ["postgres_server"]  # a fixture
 
 
 def run(operator: Any, with_context: Any) -> Any:
@@ -215,11 +211,6 @@ def children(program: str) -> set[int]:
             if program.encode() in (folder / "cmdline").read_bytes():
                 found.add(int(folder.name))
     return found
-
-
-@pytest.fixture(scope="session")
-def postgres_lab(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> PostgresLab:
-    return PostgresLab(tmp_path_factory.mktemp("lab"), postgres_server)
 
 
 @pytest.fixture
