@@ -1,0 +1,53 @@
+"""Memory does not grow with the database: 2 GB go into a local storage and back in under 150 MB."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from db_backup.model import Compression
+
+pytestmark = pytest.mark.unit
+
+_GIGABYTE = 10**9
+_MEGABYTE = 10**6
+
+
+@pytest.mark.parametrize(
+    ("compression", "level", "size"),
+    [
+        pytest.param(Compression.GZIP, 1, 2 * _GIGABYTE, id="gzip, 2 GB"),
+        pytest.param(Compression.ZSTD, 3, 2 * _GIGABYTE, id="zstd, 2 GB"),
+        pytest.param(Compression.NONE, None, 400 * _MEGABYTE, id="none, 400 MB"),
+        pytest.param(Compression.GZIP, 9, 80 * _MEGABYTE, id="gzip 9, 80 MB"),
+        pytest.param(Compression.ZSTD, 19, 20 * _MEGABYTE, id="zstd 19, 20 MB"),
+    ],
+)
+def test_peak_memory_stays_under_150_megabytes(
+    compression: Compression, level: int | None, size: int, tmp_path: Path
+) -> None:
+    tests = Path(__file__).parents[1]
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "support.big_run",
+            compression,
+            "" if level is None else str(level),
+            str(size),
+            tmp_path,
+        ],
+        env={**os.environ, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent / 'plugins'}"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    (tmp_path / "database" / "big.gz").unlink()
+
+    figures = json.loads(run.stdout)
+    assert (figures["plain_bytes"], figures["read_bytes"]) == (size, size)
+    assert figures["peak_bytes"] < 150 * _MEGABYTE
