@@ -1,0 +1,118 @@
+"""The private MariaDB of a proof: what it may do, and when there is none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conformance.engine_contract import dump_of, load
+from db_backup.comparison import compare
+from db_backup.engines.mysql import MysqlEngine, open_scratch
+from db_backup.engines.mysql.connecting import connect, query
+from db_backup.errors import ScratchUnavailable
+from db_backup.manifest import ServerInfo
+from db_backup.model import EngineName
+from db_backup.progress import Cancellation
+from support.lab_mysql import MysqlLab
+from support.mysql_server import MariaDbServer, missing_binaries
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing_binaries()), reason=missing_binaries())]
+
+MARIADB = ServerInfo(engine=EngineName.MYSQL, flavour="MariaDB", version="10.11.6", encoding="latin1")
+
+
+@pytest.fixture
+def folder(mysql_lab: MysqlLab) -> Path:
+    return mysql_lab.options.scratch_path
+
+
+def test_it_listens_nowhere_runs_as_nobody_special_and_touches_no_files(folder: Path) -> None:
+    with open_scratch(MARIADB, folder, Cancellation()) as connection:
+        session = connect(connection)
+        ((networking, local_infile, files, events, binlog, charset, pid_file),) = query(
+            session,
+            "SELECT @@skip_networking, @@local_infile, @@secure_file_priv, @@event_scheduler, @@log_bin, "
+            "@@character_set_server, @@pid_file",
+        )
+        assert (networking, local_infile, events, binlog, charset) == (1, 0, "OFF", 0, "latin1")
+        assert str(files).startswith(str(folder))
+        socket_folder = Path(str(connection.extra["unix_socket"])).parent
+        assert socket_folder.stat().st_mode & 0o077 == 0
+        status = Path(f"/proc/{Path(str(pid_file)).read_text().strip()}/status").read_text()
+        assert "\nUid:\t0\t" not in status
+        session.close()
+    assert not list(folder.iterdir())
+
+
+def test_definers_that_only_the_source_has_work_there(mysql_server: MariaDbServer, mysql_lab: MysqlLab) -> None:
+    database = mysql_lab.create_sample()
+    mysql_server.create_user("app", f"ALL ON {database}.*")
+    mysql_server.run(
+        "CREATE DEFINER = app@'%' VIEW of_app AS SELECT * FROM marks",
+        "CREATE DEFINER = app@'%' FUNCTION one() RETURNS int DETERMINISTIC RETURN 1",
+        "CREATE DEFINER = app@'%' VIEW a_first AS SELECT id, one() AS one FROM of_app",
+        database=database,
+    )
+    source = MysqlEngine(mysql_lab.connection(database), mysql_lab.options)
+    dumped = dump_of(source)
+    with open_scratch(dumped.manifest.server, mysql_lab.options.scratch_path, Cancellation()) as scratch:
+        target = load(MysqlEngine(scratch, source.options), database, dumped)
+        assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+    mysql_lab.drop(database)
+
+
+def test_two_at_once_keep_out_of_each_others_way(folder: Path) -> None:
+    with (
+        open_scratch(MARIADB, folder, Cancellation()) as first,
+        open_scratch(MARIADB, folder, Cancellation()) as second,
+    ):
+        assert first.extra["unix_socket"] != second.extra["unix_socket"]
+        for connection in (first, second):
+            connect(connection).close()
+
+
+def test_a_folder_deeper_than_a_socket_may_lie_is_no_obstacle(folder: Path) -> None:
+    deep = folder / ("x" * 100)
+    deep.mkdir(mode=0o755)
+    with open_scratch(MARIADB, deep, Cancellation()) as connection:
+        connect(connection).close()
+    assert not list(deep.iterdir())
+    deep.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("flavour", "version", "said"),
+    [("MySQL", "8.0.36", "Scratch servers of MySQL"), ("MariaDB", "11.4.2", "no MariaDB 11.4 server")],
+)
+def test_another_flavour_or_major_version_is_unavailable(folder: Path, flavour: str, version: str, said: str) -> None:
+    server = ServerInfo(engine=EngineName.MYSQL, flavour=flavour, version=version)
+    with (
+        pytest.raises(ScratchUnavailable, match=said) as caught,
+        open_scratch(server, folder, Cancellation()),
+    ):
+        pytest.fail("there is no such server")
+    assert caught.value.hint
+
+
+def test_a_full_disk_is_said_before_anything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: real._replace(free=1 << 20))
+    with (
+        pytest.raises(ScratchUnavailable, match="1 MB are free"),
+        open_scratch(MARIADB, folder, Cancellation()),
+    ):
+        pytest.fail("there is no room")
+    assert not list(folder.iterdir())
+
+
+def test_a_cancellation_ends_the_server(folder: Path) -> None:
+    cancellation = Cancellation()
+    with open_scratch(MARIADB, folder, cancellation) as connection:
+        home = str(connection.extra["unix_socket"])
+        cancellation.cancel("the test says so")
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert home not in running
+    assert not list(folder.iterdir())

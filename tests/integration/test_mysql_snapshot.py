@@ -1,0 +1,125 @@
+"""A MariaDB dump is one moment: what other sessions may not do meanwhile, and what is noticed when they did."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pymysql
+import pytest
+
+from conformance.engine_contract import REQUEST, Dumped, dump_of, finish, read_to_end
+from db_backup.engines.mysql import MysqlEngine
+from db_backup.errors import DumpIncomplete
+from db_backup.progress import Cancellation
+from support.lab_mysql import MysqlLab
+from support.mysql_server import MariaDbServer
+
+pytestmark = pytest.mark.integration
+
+_LOCK_WAIT = 1205
+
+
+@pytest.fixture
+def database(mysql_lab: MysqlLab) -> Iterator[str]:
+    name = mysql_lab.create_sample()
+    yield name
+    mysql_lab.drop(name)
+
+
+@pytest.fixture
+def source(mysql_lab: MysqlLab, database: str) -> MysqlEngine:
+    return MysqlEngine(mysql_lab.connection(database), mysql_lab.options)
+
+
+def refused(server: MariaDbServer, database: str, statement: str) -> bool:
+    """Whether a session that does not wait is held back."""
+    try:
+        server.run("SET lock_wait_timeout = 0", statement, database=database)
+    except pymysql.err.OperationalError as error:
+        if error.args[0] != _LOCK_WAIT:
+            raise
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE marks ADD COLUMN more int",
+        "CREATE TABLE another (a int)",
+        "DROP TABLE marks",
+        "TRUNCATE TABLE marks",
+        "RENAME TABLE marks TO signs",
+        "CREATE VIEW another AS SELECT 1",
+        "DROP VIEW revenue",
+        "CREATE PROCEDURE another() SELECT 1",
+        "DROP TRIGGER log_orders",
+    ],
+)
+def test_the_structure_cannot_be_changed_while_a_dump_runs(
+    mysql_server: MariaDbServer, source: MysqlEngine, database: str, change: str
+) -> None:
+    with source.open_backup(REQUEST, Cancellation()) as dump:
+        assert refused(mysql_server, database, change)
+        finish(source, dump)
+    assert not refused(mysql_server, database, change)
+
+
+def test_tables_without_transactions_cannot_be_written_while_a_dump_runs(
+    mysql_server: MariaDbServer, source: MysqlEngine, database: str
+) -> None:
+    mysql_server.run("CREATE TABLE loose (a int) ENGINE = MyISAM", database=database)
+    write = "INSERT INTO loose VALUES (1)"
+    with source.open_backup(REQUEST, Cancellation()) as dump:
+        assert refused(mysql_server, database, write)
+        assert {table.name: table.rows for table in finish(source, dump).manifest.inventory.tables}["loose"] == 0
+    assert not refused(mysql_server, database, write)
+
+
+def test_a_structure_changed_where_it_cannot_be_held_back_fails_the_backup(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
+) -> None:
+    mysql_lab.fill(database, megabytes=10)
+    password = mysql_server.create_user(
+        "no_reload", f"SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON {database}.*", "SELECT ON mysql.*"
+    )
+    engine = MysqlEngine(mysql_server.connection(database, user="no_reload", password=password), mysql_lab.options)
+    with engine.open_backup(REQUEST, Cancellation()) as dump:
+        os.read(dump.streams[0].fileno(), 1000)
+        mysql_server.run("CREATE TABLE meanwhile (a int)", database=database)
+        read_to_end(dump.streams[0])
+        with pytest.raises(DumpIncomplete):
+            dump.complete()
+
+
+def test_a_lost_side_connection_is_noticed(mysql_server: MariaDbServer, source: MysqlEngine, database: str) -> None:
+    with source.open_backup(REQUEST, Cancellation()) as dump:
+        holders = mysql_server.run(
+            f"SELECT id FROM information_schema.processlist WHERE db = '{database}' AND command = 'Sleep'"
+        )
+        for (identity,) in holders:
+            mysql_server.run(f"KILL {identity}")
+        dumped = finish(source, dump)
+    assert [warning for warning in dumped.manifest.warnings if "was lost while the dump ran" in warning]
+
+
+def test_no_lock_outlives_the_backup(mysql_server: MariaDbServer, source: MysqlEngine, database: str) -> None:
+    dump_of(source)
+    sessions = mysql_server.run(f"SELECT id FROM information_schema.processlist WHERE db = '{database}'")
+    assert sessions == []
+
+
+def test_the_binlog_position_and_gtid_of_the_snapshot_are_recorded(mysql_lab: MysqlLab) -> None:
+    with MariaDbServer.start(binlog=True) as server:
+        server.run("CREATE DATABASE shop", "CREATE TABLE shop.t (a int)", "INSERT INTO shop.t VALUES (1)")
+        dumped = _position_of(server, mysql_lab)
+        file, position = server.run("SHOW MASTER STATUS")[0][:2]
+        consistency = dumped.manifest.consistency
+        assert (consistency.binlog_file, consistency.binlog_position) == (file, position)
+        assert consistency.gtid == server.run("SELECT @@gtid_binlog_pos")[0][0]
+        assert consistency.snapshot == "single transaction"
+
+
+def _position_of(server: MariaDbServer, lab: MysqlLab) -> Dumped:
+    return dump_of(MysqlEngine(server.connection("shop"), lab.options))

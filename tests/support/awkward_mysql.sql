@@ -1,0 +1,83 @@
+-- Whatever is awkward to dump from MariaDB 10.11. The runner replaces @DB@ by the database's quoted name.
+SET sql_mode = '';
+CREATE TABLE `ta``ble (1)` (
+    id int AUTO_INCREMENT PRIMARY KEY, `na``me` varchar(100) CHARACTER SET utf8mb4, bytes blob, number double,
+    day date DEFAULT '0000-00-00', bits bit(9), document json, source int, stored int AS (source * 2) STORED,
+    computed int AS (source * 3) VIRTUAL, hidden int INVISIBLE DEFAULT 5, price decimal(20, 5), choice enum('a', 'b'),
+    choices set('x', 'y'), moment timestamp NULL, place point, wide varchar(10) CHARACTER SET utf16
+);
+INSERT INTO `ta``ble (1)`
+    (`na``me`, bytes, number, day, bits, document, source, price, choice, choices, moment, place, hidden, wide)
+VALUES
+    ('it''s; "x" ),( \\ \n newline\r\t\Z\0
+raw 😀', x'00ff27225c0a0d1a', 1.5, '0000-00-00', b'101', '{"a": "b\\"c"}', 7, -12.5, 'a', 'x,y',
+     '2020-01-01 00:00:00', ST_GeomFromText('POINT(1 2)'), 7, 'é'),
+    (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 8, NULL),
+    ('-- Dump completed on 2026-01-01 00:00:00\n', x'', -0.0, '2020-02-30', b'0', '[]', 0, 0, 'b', '', '2021-01-01',
+     NULL, 9, ''),
+    ('),\n(', x'29', 1e308, '2020-01-01', b'1', 'null', 1, 1, 'a', 'x', '1970-01-01 00:00:01', NULL, 1, '''');
+CREATE TABLE all_bytes (id int PRIMARY KEY, content longblob, latin longtext CHARACTER SET latin1);
+INSERT INTO all_bytes SELECT seq, UNHEX(LPAD(HEX(seq), 2, '0')), CHAR(seq USING latin1) FROM seq_0_to_255;
+INSERT INTO all_bytes SELECT 1000, GROUP_CONCAT(content ORDER BY id SEPARATOR ''), NULL FROM all_bytes WHERE id < 256;
+CREATE TABLE `new
+line -- Dump completed` (a int, `b
+c` text COMMENT 'it''s
+x;') COMMENT = 'x;
+INSERT INTO `y` VALUES (1);';
+INSERT INTO `new
+line -- Dump completed` VALUES (1, 'x
+y'), (2, 'NULL'), (3, NULL), (4, '');
+CREATE TABLE `select` (`from` int, `table` text, `INSERT INTO` int);
+INSERT INTO `select` VALUES (1, 'where', 2);
+CREATE TABLE `empty` (a int) ENGINE = Aria;
+CREATE TABLE not_transactional (a int, f float) ENGINE = MyISAM;
+INSERT INTO not_transactional VALUES (1, 1.5), (2, 2.25), (2, 2.25);
+CREATE SEQUENCE numbers START WITH 100 INCREMENT 10;
+CREATE TABLE numbered (a int PRIMARY KEY DEFAULT nextval(numbers), b text);
+INSERT INTO numbered (b) VALUES ('x'), ('y');
+CREATE TABLE partitioned (a int PRIMARY KEY) PARTITION BY HASH (a) PARTITIONS 4;
+INSERT INTO partitioned SELECT seq FROM seq_1_to_10;
+CREATE TABLE versioned (a int PRIMARY KEY) WITH SYSTEM VERSIONING;
+INSERT INTO versioned VALUES (1);
+UPDATE versioned SET a = 2;
+CREATE TABLE parent (id int PRIMARY KEY, child int);
+CREATE TABLE child (id int PRIMARY KEY, parent int, CONSTRAINT of_parent FOREIGN KEY (parent) REFERENCES parent (id),
+    CONSTRAINT positive CHECK (id > 0), FULLTEXT INDEX words (note), note text);
+ALTER TABLE parent ADD CONSTRAINT of_child FOREIGN KEY (child) REFERENCES child (id);
+INSERT INTO parent VALUES (1, NULL);
+INSERT INTO child VALUES (1, 1, 'some words');
+UPDATE parent SET child = 1;
+CREATE VIEW first_view AS SELECT id, 'it''s; x' AS q FROM `ta``ble (1)`;
+CREATE VIEW a_view_of_a_view AS SELECT id FROM first_view;
+CREATE VIEW `new
+view` AS SELECT id, '-- Dump completed
+' AS x FROM first_view;
+DELIMITER //
+CREATE FUNCTION plus_one(a int) RETURNS int DETERMINISTIC BEGIN RETURN a + 1; END//
+CREATE TRIGGER plain_name BEFORE INSERT ON numbered FOR EACH ROW BEGIN SET new.b = concat(new.b, '!;'); END//
+CREATE TRIGGER @DB@.`qualified` AFTER INSERT ON @DB@.numbered FOR EACH ROW BEGIN
+-- don't
+-- Dump completed on 2026-01-01 00:00:00
+SET @x = 1;
+END//
+CREATE PROCEDURE forging() BEGIN
+  -- comment don't
+  /* nor "this */
+  SELECT '
+INSERT INTO `forged` VALUES
+(1);
+DELIMITER ;
+CREATE TABLE `forged` (a int);
+', ';;
+';
+END//
+CREATE PROCEDURE qualified_body() BEGIN SELECT @DB@.plus_one(1); END//
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO BEGIN INSERT INTO numbered (b) VALUES ('e'); END//
+SET sql_mode = 'NO_BACKSLASH_ESCAPES'//
+CREATE PROCEDURE without_escapes() BEGIN SELECT '\', ';;'; END//
+SET sql_mode = ORACLE//
+CREATE PACKAGE pack AS FUNCTION x() RETURN int; END//
+CREATE PACKAGE BODY pack AS FUNCTION x() RETURN int AS BEGIN RETURN 1; END; END//
+SET sql_mode = ''//
+DELIMITER ;
+CREATE VIEW with_function AS SELECT plus_one(id) AS next, 'a' AS b FROM parent;
