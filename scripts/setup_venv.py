@@ -74,7 +74,7 @@ def compile_requirements() -> None:
 
 def fingerprint(root: Path) -> str:
     """What .venv depends on: changes when it must be brought up to date."""
-    digest = hashlib.sha256(f"{sys.executable} {sys.version}".encode())
+    digest = hashlib.sha256()
     for name in ("requirements.txt", "pyproject.toml", "scripts/setup_venv.py"):
         digest.update((root / name).read_bytes())
     return digest.hexdigest()

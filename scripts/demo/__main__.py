@@ -166,7 +166,8 @@ class Demo:
                 time.sleep(POLL_SECONDS)
         for task in tasks:
             if task["state"] == "failed":
-                self._console.print(f"\n[red]{task['task_id']} failed[/]; the end of its log:")
+                which = TaskLine.of(task, {})
+                self._console.print(f"\n[red]{' '.join(filter(None, which.key))} failed[/]; the end of its log:")
                 self._console.print(api.log_tail(task), style="dim", markup=False, soft_wrap=True)
         return self._report(run_id, state)
 

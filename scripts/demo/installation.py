@@ -67,6 +67,7 @@ def write_configuration(address: Address) -> None:
                 "load_examples": "False",
                 "executor": "LocalExecutor",
                 "parallelism": "4",
+                "default_task_retry_delay": "5",  # nobody wants to wait minutes for a demo that fails
                 "fernet_key": keys["fernet_key"],
                 "simple_auth_manager_users": f"{USER}:admin",
                 "simple_auth_manager_all_admins": "False",

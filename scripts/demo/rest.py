@@ -74,15 +74,15 @@ class AirflowApi:
         value = response.json().get("value") if response.is_success else None
         return value if isinstance(value, dict) else {}
 
-    def log_tail(self, task: Mapping[str, Any], lines: int = 15) -> str:
-        """The last lines of a task's log."""
+    def log_tail(self, task: Mapping[str, Any], lines: int = 10) -> str:
+        """The last lines of a task's log, and the error that ended it."""
         number = max(task["try_number"], 1)
         query = {"map_index": task["map_index"], "full_content": True}
         headers = {"Accept": "application/json"}
         response = self._client.get(f"/api/v2/{_path(task)}/logs/{number}", params=query, headers=headers)
         content = response.json().get("content", []) if response.is_success else []
-        events = [event.get("event", "") if isinstance(event, dict) else str(event) for event in content]
-        return "\n".join(events[-lines:])
+        told = [line for event in content if isinstance(event, dict) for line in _lines_of(event)]
+        return "\n".join(told[-lines:])
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._client.request(method, f"/api/v2/{path}", **options)
@@ -93,3 +93,10 @@ class AirflowApi:
 
 def _path(task: Mapping[str, Any]) -> str:
     return f"dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+
+
+def _lines_of(event: Mapping[str, Any]) -> list[str]:
+    """An event of a structured task log as text; those that only fold the log have none."""
+    text = str(event.get("event", ""))
+    errors = [f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail") or []]
+    return [] if text.startswith("::") else [text, *errors]
