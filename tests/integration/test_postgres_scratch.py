@@ -213,6 +213,7 @@ def test_what_only_a_superuser_can_create_is_proven_too(
         "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN END$$",
         "CREATE EVENT TRIGGER noted ON ddl_command_end EXECUTE FUNCTION note()",
         "CREATE PUBLICATION everything FOR ALL TABLES",
+        "CREATE SUBSCRIPTION abroad CONNECTION 'host=nowhere.invalid' PUBLICATION p WITH (connect = false)",
         "CREATE EXTENSION file_fdw",
         "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw",
         "CREATE CAST (text AS integer) WITH INOUT AS ASSIGNMENT",
@@ -221,6 +222,8 @@ def test_what_only_a_superuser_can_create_is_proven_too(
     )
     source = PostgresEngine(postgres_lab.connection(database), postgres_lab.options)
     dumped = dump_of(source)
+    kinds = {item.kind for item in dumped.manifest.inventory.objects}
+    assert {"untrusted function", "event trigger", "publication", "subscription", "cast", "operator class"} <= kinds
     with open_scratch(server, folder, Cancellation()) as scratch:
         target = load(engine(scratch, folder), database, dumped)
         assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()

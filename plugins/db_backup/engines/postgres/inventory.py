@@ -27,6 +27,7 @@ SUPERUSER_KINDS = frozenset(
         "operator class",
         "operator family",
         "publication",
+        "subscription",
         "text search parser",
         "text search template",
         "transform",
@@ -159,6 +160,14 @@ _OBJECTS = (
     _global("foreign data wrapper", "pg_foreign_data_wrapper", "o.fdwname"),
     _global("foreign server", "pg_foreign_server", "o.srvname"),
     _global("publication", "pg_publication", "o.pubname"),
+    # pg_dump leaves subscriptions out unless a superuser runs it.
+    _global(
+        "subscription",
+        "pg_subscription",
+        "o.subname",
+        "(SELECT d.datname FROM pg_catalog.pg_database d WHERE d.oid = o.subdbid) = current_database() "
+        "AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)",
+    ),
     _global(
         "cast",
         "pg_cast",

@@ -54,7 +54,8 @@ _ROLES = """SELECT DISTINCT r.rolname FROM pg_catalog.pg_shdepend d JOIN pg_cata
 _DATABASE_SETTINGS = """SELECT pg_catalog.unnest(s.setconfig) FROM pg_catalog.pg_db_role_setting s
     WHERE s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
 _SUBSCRIPTIONS = """SELECT subname FROM pg_catalog.pg_subscription
-    WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) ORDER BY 1"""
+    WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) ORDER BY 1"""
 
 
 def describe_server(connection: Connection, info: ConnectionInfo, *, entry: str | None = None) -> ServerInfo:
@@ -169,7 +170,7 @@ def _warnings(connection: Connection, server: ServerInfo, tool: Tool) -> Iterato
         (_ROLES, "Roles are not in the backup, and these own or may use something in it: {names}."),
         (_DATABASE_SETTINGS, "Settings of the database itself are not restored: {names}."),
         (_INVALID_INDEXES, "Invalid indexes are not in the backup: {names}."),
-        (_SUBSCRIPTIONS, "Subscriptions are in the backup only when a superuser makes it: {names}."),
+        (_SUBSCRIPTIONS, "Subscriptions are not in the backup, for only a superuser may dump them: {names}."),
         (
             "SELECT srvname || ' for ' || usename FROM pg_catalog.pg_user_mappings ORDER BY 1",
             "User mappings restore only where their roles exist, and may lack their passwords: {names}.",
