@@ -16,7 +16,7 @@ import zstandard
 from isal import isal_zlib
 
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, FeatureNotAvailable, UsageError
-from db_backup.model import Compression
+from db_backup.model import COMPRESSION_LEVELS, DEFAULT_COMPRESSION_LEVEL, Compression
 from db_backup.storage.base import Block
 
 MEBIBYTE = 1 << 20
@@ -106,8 +106,8 @@ class _ZstdEncoder(_IndependentBlocks):
 
 
 class _ZstdCodec:
-    levels: ClassVar[range] = range(1, 20)
-    default_level: ClassVar[int | None] = 3
+    levels: ClassVar[range] = COMPRESSION_LEVELS[Compression.ZSTD]
+    default_level: ClassVar[int | None] = DEFAULT_COMPRESSION_LEVEL[Compression.ZSTD]
 
     def encoder(self, level: int | None) -> Encoder:
         return _ZstdEncoder(_chosen(self, level))
@@ -225,8 +225,8 @@ class _Rival:
 
 
 class _GzipCodec:
-    levels: ClassVar[range] = range(1, 10)
-    default_level: ClassVar[int | None] = 9
+    levels: ClassVar[range] = COMPRESSION_LEVELS[Compression.GZIP]
+    default_level: ClassVar[int | None] = DEFAULT_COMPRESSION_LEVEL[Compression.GZIP]
 
     def encoder(self, level: int | None) -> Encoder:
         return _GzipEncoder(_chosen(self, level))
