@@ -45,7 +45,7 @@ def test_three_databases_are_backed_up_listed_verified_and_restored(tmp_path: Pa
     assert created["failed"] == []
     assert [(backup["database"], backup["status"]) for backup in created["backups"]] == [
         (name, "good") for name in NAMES.values()
-    ]
+    ], [backup["proof_reason"] for backup in created["backups"]]
     assert all(backup["proof_level"] == "restore" for backup in created["backups"])
 
     listing = project.run("list", "--detailed")
@@ -182,7 +182,7 @@ def test_one_unreachable_database_leaves_the_other_two_good(tmp_path: Path, labs
     assert {(backup["database"], backup["status"]) for backup in created["backups"]} == {
         ("lite", "good"),
         ("post", "good"),
-    }
+    }, created["backups"]
 
 
 @pytest.mark.parametrize("engine", [EngineName.POSTGRES, EngineName.MYSQL])

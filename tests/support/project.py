@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,10 @@ class Project:
         self.as_process = as_process
         self.storage = folder / "backups"
         self.catalog = folder / "catalog.sqlite"
-        self.scratch = folder / "scratch"
-        self.scratch.mkdir(parents=True)
+        folder.mkdir(parents=True)
+        # Not below pytest's folders, which are closed to the unprivileged user that scratch servers run as.
+        self._scratch = tempfile.TemporaryDirectory(prefix="scratch-", dir="/tmp")
+        self.scratch = Path(self._scratch.name)
         self.scratch.chmod(0o755)
         self.config = folder / "backup.yaml"
         self.config.write_text(

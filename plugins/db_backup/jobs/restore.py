@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from db_backup.comparison import compare
 from db_backup.engines.base import Engine
-from db_backup.errors import LoadFailed
+from db_backup.errors import LoadFailed, TargetNotEmpty
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_bytes
 from db_backup.jobs.sidecars import Located, locate
@@ -80,7 +80,11 @@ def _restore_beside(
     with ExitStack() as undo:
         undo.callback(source.drop_database, new_name)
         progress.stage(f"restoring {manifest.id} to {new_name}", manifest.plain_bytes)
-        warnings = target.load(plain_bytes(located, progress), manifest, cancellation)
+        try:
+            warnings = target.load(plain_bytes(located, progress), manifest, cancellation)
+        except TargetNotEmpty:
+            undo.pop_all()  # somebody else took the name meanwhile: it is theirs
+            raise
         cancellation.check()
         undo.pop_all()
     progress.stage(f"comparing {len(manifest.inventory.tables)} tables")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines import engine_for, open_scratch
 from db_backup.engines.base import Engine
-from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, ToolError
+from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, StorageFull, ToolError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_bytes, stored_bytes
 from db_backup.jobs.sidecars import Located, locate, rewrite_state
@@ -125,7 +125,7 @@ class _Proving:
             self.cancellation.check()
             findings.result, findings.reason = ProofResult.FAILED, error.message
             findings.differences = (_artefact_difference(self.manifest, error),)
-        except (ScratchUnavailable, ToolError, _Inconclusive) as error:
+        except (ScratchUnavailable, StorageFull, ToolError, _Inconclusive) as error:
             self.cancellation.check()
             findings.result, findings.reason = ProofResult.INCONCLUSIVE, str(error)
         else:
