@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("conformance.engine_contract")
+pytest.register_assert_rewrite(
+    "conformance.codec_contract", "conformance.engine_contract", "conformance.storage_contract"
+)
 
 from db_backup.model import EngineName  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
