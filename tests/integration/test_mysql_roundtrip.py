@@ -132,7 +132,7 @@ def test_rows_larger_than_what_is_held_are_counted_and_come_back(
     database = mysql_lab.create_empty()
     mysql_server.run(
         "CREATE TABLE large (id int, a longtext, b longblob, c text)",
-        r"INSERT INTO large SELECT seq, repeat('it''s \\ ),(\n', 700000), repeat(x'00ff27', 1500000), '),\n(' "
+        r"INSERT INTO large SELECT seq, repeat('it''s \\ ),(\n', 300000), repeat(x'00ff27', 700000), '),\n(' "
         "FROM seq_1_to_3",
         "INSERT INTO large VALUES (4, 'small', '', NULL)",
         database=database,

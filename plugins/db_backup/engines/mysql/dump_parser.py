@@ -15,10 +15,11 @@ _TABLE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?(%s)" % IDENTIFIER)
 _SEQUENCE = re.compile(rb"CREATE SEQUENCE (?:IF NOT EXISTS )?(%s)" % IDENTIFIER)
 _VIEW = re.compile(rb"/\*!\d+ VIEW (%s) AS " % IDENTIFIER)
 _VERSIONED = rb"(?:/\*!\d+ |\*/\s*)*"
-_DEFINER = rb"(?:%sDEFINER\s*=\s*\S+?@(?:`[^`]*`|\"[^\"]*\"|'[^']*'|\S+)\s*)?" % _VERSIONED
+_PERSON = rb"(?:`[^`]*`|\"[^\"]*\"|'[^']*'|[\w$.%-]+)"  # or the name of a role
+_DEFINER = rb"(?:%sDEFINER\s*=\s*%s(?:@%s)?\s*)?" % (_VERSIONED, _PERSON, _PERSON)
 _KIND = rb"(?:AGGREGATE\s+)?(TRIGGER|PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|EVENT)\s+(?:IF NOT EXISTS\s+)?"
 _CODE = re.compile(rb"%sCREATE\s*%s%s%s%s%s" % (_VERSIONED, _VERSIONED, _DEFINER, _VERSIONED, _KIND, _QUALIFIED_NAME))
-_COMPLETED = re.compile(rb"-- Dump completed(?: on \d{4}-\d\d-\d\d +\d{1,2}:\d\d:\d\d)?\s*$")
+_COMPLETED = re.compile(rb"-- Dump completed on \d{4}-\d\d-\d\d +\d{1,2}:\d\d:\d\d\s*$")
 _NO_PRIVILEGE = re.compile(rb"-- insufficient privileges to (.*)")
 _DATABASE = re.compile(rb"-- Host: .*?    Database: (.*)\n")
 _FILE_POSITION = re.compile(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64
 
 STATEMENT_LIMIT_BYTES = 64 << 20  # structure larger than this is no structure
-ROWS_LIMIT_BYTES = 2 << 20  # rows that wait for the end of their INSERT; it is 1 MiB long but for large rows
+ROWS_LIMIT_BYTES = 5 << 18  # rows that wait for the end of their INSERT, which the tools end before 1 MiB
 _SCAN_BYTES = 64 << 10  # bounds what one match may have to remember
 
 IDENTIFIER = rb"`(?:[^`]|``)+`"
@@ -236,7 +236,10 @@ def _whole_rows(region: bytes) -> list[bytes] | None:
 
 @lru_cache(maxsize=64)
 def _statement_pattern(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
-    """One statement with its delimiter, the way the client reads it: nothing counts inside quotes and comments."""
+    """One statement with its delimiter, the way the client reads it: nothing counts inside quotes and comments.
+
+    Each quote and comment can end in one place only, lest a match that fails tries a shorter one.
+    """
     escape = rb"\\." if backslash_escapes else rb"(?!)"
     plain = rb"\\" if backslash_escapes else b""
     quoted = b"|".join(rb"%s[^%s%s]*(?:%s[^%s%s]*)*%s" % (q, q, plain, escape, q, plain, q) for q in (b"'", b'"'))
@@ -244,10 +247,10 @@ def _statement_pattern(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[
         [
             quoted,
             rb"`[^`]*`",
-            rb"--(?=\s)[^\n]*",
+            rb"--(?=\s)[^\n]*(?=\n)",
             rb"-(?!-\s)",
-            rb"\#[^\n]*",
-            rb"/\*(?!M?!).*?\*/",
+            rb"\#[^\n]*(?=\n)",
+            rb"/\*(?!M?!)(?:(?!\*/).)*\*/",
             rb"/(?!\*(?!M?!))",
             *([] if delimiter == b";" else [rb"(?!%s);" % re.escape(delimiter)]),
         ]

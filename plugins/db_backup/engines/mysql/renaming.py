@@ -24,8 +24,7 @@ class Renaming:
         self._same = source == target
         bare = re.escape(source.encode()) if re.fullmatch(r"[\w$]+", source) else rb"(?!)"
         name = rb"(?:%s|%s)" % (re.escape(old), bare)
-        self._qualifier = re.compile(rb"%s|(?<!\.)%s(?=\.`)|`(?:[^`]|``)*`" % (_STRING, re.escape(old)), re.DOTALL)
-        self._old = old
+        self._qualifier = re.compile(rb"%s|(?<!\.)(%s)(?=\.`)|`(?:[^`]|``)*`" % (_STRING, re.escape(old)), re.DOTALL)
         # A trigger belongs to its table's database: without the qualifiers it goes where it is loaded.
         self._trigger = re.compile(
             rb"(TRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?)(?:%s\s*\.\s*)?(`(?:[^`]|``)+`|[\w$\x80-\xff]+)"
@@ -55,7 +54,7 @@ class Renaming:
         return text
 
     def _renamed(self, match: re.Match[bytes]) -> bytes:
-        return self._new if match[0] == self._old else match[0]
+        return match[0] if match[1] is None else self._new
 
 
 def _quoted(name: str) -> bytes:

@@ -1,0 +1,265 @@
+"""Dumps taken apart: the same whatever the blocks, and not led astray by what stands inside strings and bodies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from xxhash import xxh3_64_intdigest
+
+from db_backup.engines.mysql.dump_parser import DumpParser
+from db_backup.engines.mysql.dump_splitter import ROWS_LIMIT_BYTES, DumpSplitter, Kind, MalformedDump
+
+pytestmark = pytest.mark.unit
+
+HEAD = b"-- MariaDB dump 10.19\n--\n-- Host: localhost    Database: shop\n"
+END = b"-- Dump completed on 2026-01-31  3:00:00\n"
+TABLE = b"CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB;\n"
+
+
+def blocks(content: bytes, size: int) -> Iterable[bytes]:
+    return (content[start : start + size] for start in range(0, len(content), size))
+
+
+def parse(content: bytes, size: int = 1 << 20) -> DumpParser:
+    parser = DumpParser()
+    for block in blocks(content, size):
+        parser.feed(block)
+    parser.finish()
+    return parser
+
+
+def rows_of(content: bytes, size: int = 1 << 20) -> dict[str, int]:
+    return {table.name: table.rows for table in parse(content, size).tables}
+
+
+def insert(rows: list[bytes], *, separator: bytes = b",\n", head: bytes = b"INSERT INTO `t` VALUES\n") -> bytes:
+    return head + separator.join(b"(%s)" % row for row in rows) + b";\n"
+
+
+def dump(*statements: bytes) -> bytes:
+    return b"".join([HEAD, TABLE, *statements, END])
+
+
+AWKWARD_ROWS = [
+    b"1,'plain'",
+    b"2,'it\\'s'",
+    b"3,'),\\n('",
+    b"4,'),('",
+    b"5,');\\n'",
+    b"6,'\\\\'",
+    b"7,'a''b'",
+    b"8,'-- Dump completed\\n'",
+    b"9,0x29,NULL,-1.5e10,''",
+    b"10,'\xf0\x9f\x98\x80 \\0\\Z'",
+    b"11,'INSERT INTO `t` VALUES (1);'",
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 1000, 1 << 20])
+def test_rows_hash_the_same_whatever_the_blocks(size: int) -> None:
+    content = dump(insert(AWKWARD_ROWS))
+    parser = parse(content, size)
+    (table,) = parser.tables
+    assert table.rows == len(AWKWARD_ROWS)
+    assert table.checksum == f"{sum(map(xxh3_64_intdigest, AWKWARD_ROWS)) % 2**64:016x}"
+    assert parser.complete
+
+
+@pytest.mark.parametrize("separator", [b",\n", b","])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"INSERT INTO `t` VALUES\n",
+        b"INSERT INTO `t` VALUES ",
+        b"INSERT INTO `t` (`a`, `(b) VALUES (``;`) VALUES ",
+        b"INSERT  IGNORE INTO `t` VALUES ".replace(b"  ", b" "),
+    ],
+)
+def test_rows_hash_the_same_on_one_line_and_on_many(separator: bytes, head: bytes) -> None:
+    expected = parse(dump(insert(AWKWARD_ROWS))).tables
+    for size in (1, 13, 1 << 20):
+        assert parse(dump(insert(AWKWARD_ROWS, separator=separator, head=head)), size).tables == expected
+
+
+def test_rows_hash_the_same_however_they_are_spread_over_statements() -> None:
+    together = dump(insert(AWKWARD_ROWS))
+    apart = dump(*(insert([row]) for row in reversed(AWKWARD_ROWS)))
+    assert parse(together).tables == parse(apart).tables
+
+
+def test_a_lost_row_a_doubled_row_and_a_changed_byte_show() -> None:
+    whole = parse(dump(insert(AWKWARD_ROWS))).tables
+    for rows in (AWKWARD_ROWS[1:], [*AWKWARD_ROWS, AWKWARD_ROWS[0]], [b"1,'plaim'", *AWKWARD_ROWS[1:]]):
+        assert parse(dump(insert(rows))).tables != whole
+
+
+@pytest.mark.parametrize("size", [999, 65_536, 1 << 20])
+@pytest.mark.parametrize("separator", [b",\n", b","])
+def test_rows_larger_than_what_is_held_hash_like_small_ones(size: int, separator: bytes) -> None:
+    large = [
+        b"1,'" + b"\\'),\\n(\\\\" * (ROWS_LIMIT_BYTES // 4) + b"'",
+        b"2,0x" + b"00FF" * ROWS_LIMIT_BYTES,
+        b"3,'x'," + b"'a\\\\','b''c'," * (ROWS_LIMIT_BYTES // 8) + b"NULL",
+    ]
+    rows = [AWKWARD_ROWS[3], large[0], AWKWARD_ROWS[4], large[1], large[2], AWKWARD_ROWS[5]]
+    parser = parse(dump(insert(rows, separator=separator)), size)
+    (table,) = parser.tables
+    assert table.rows == len(rows)
+    assert table.checksum == f"{sum(map(xxh3_64_intdigest, rows)) % 2**64:016x}"
+    assert parser.complete
+
+
+def test_what_is_held_stays_small_whatever_the_row() -> None:
+    splitter = DumpSplitter()
+    list(splitter.feed(HEAD + TABLE + b"INSERT INTO `t` VALUES\n(1,'"))
+    for _ in range(200):
+        list(splitter.feed(b"x\\'y" * 16_384))
+        assert len(splitter.rest) <= ROWS_LIMIT_BYTES + 65_536
+
+
+def test_random_rows_are_counted_in_random_blocks() -> None:
+    chance = random.Random(7)
+    alphabet = [
+        b"a",
+        b"\\'",
+        b"''",
+        b"\\\\",
+        b"(",
+        b")",
+        b",",
+        b";",
+        b"\\n",
+        b"),\\n(",
+        b");",
+        b'\\"',
+        b"`",
+        b"--",
+        b" ",
+    ]
+    for _ in range(200):
+        rows = [
+            b"%d,'%s'" % (number, b"".join(chance.choices(alphabet, k=chance.randint(0, 12)))) for number in range(9)
+        ]
+        separator = chance.choice([b",", b",\n"])
+        (table,) = parse(dump(insert(rows, separator=separator)), chance.randint(1, 40)).tables
+        assert (table.rows, table.checksum) == (9, f"{sum(map(xxh3_64_intdigest, rows)) % 2**64:016x}")
+
+
+def test_a_line_break_inside_a_string_separates_no_rows() -> None:
+    assert rows_of(dump(insert([b"1,'raw\nbreak'", b"2,'),\n(3'"]))) == {"t": 2}
+
+
+@pytest.mark.parametrize("size", [1, 11, 1 << 20])
+def test_bodies_of_routines_and_strings_of_tables_forge_nothing(size: int) -> None:
+    body = (
+        b"DELIMITER ;;\n"
+        b"CREATE DEFINER=`a`@`%` PROCEDURE `p`()\nBEGIN\n-- don't\n# nor \"this\n/* or ` this */\n"
+        b"SELECT '\nINSERT INTO `forged` VALUES\n(1);\nDELIMITER ;\n-- Dump completed on 2026-01-01  1:00:00\n;;\n';\n"
+        b"END ;;\nDELIMITER ;\n"
+    )
+    table = b"CREATE TABLE `u` (\n  `a` int COMMENT 'x;\nCREATE TABLE `forged` (',\n  `b;\n` int\n);\n"
+    parser = parse(dump(body, table, insert([b"1"])), size)
+    assert parser.created_tables == {"t", "u"}
+    assert {found.name: found.rows for found in parser.tables} == {"t": 1, "u": 0}
+    assert parser.objects == [("procedure", "p")]
+    assert parser.complete
+
+
+def test_a_body_without_backslash_escapes_is_read_as_its_sql_mode_says() -> None:
+    body = (
+        b"/*!50003 SET sql_mode              = 'NO_BACKSLASH_ESCAPES' */ ;\n"
+        b"DELIMITER ;;\nCREATE DEFINER=`a`@`%` PROCEDURE `p`()\nSELECT '\\', ';;' ;;\nDELIMITER ;\n"
+        b"/*!50003 SET sql_mode              = @saved_sql_mode */ ;\n"
+    )
+    parser = parse(dump(body, insert([b"1,'\\''"])))
+    assert parser.objects == [("procedure", "p")]
+    assert {table.name: table.rows for table in parser.tables} == {"t": 1}
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (b"CREATE SEQUENCE `s` start with 1 ENGINE=InnoDB;\n", ("sequence", "s")),
+        (
+            b"/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50013 DEFINER=`a`@`%` SQL SECURITY DEFINER */\n"
+            b"/*!50001 VIEW `v``w` AS select 1 AS `1` */;\n",
+            ("view", "v`w"),
+        ),
+        (
+            b"DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`%`*/ /*!50003 TRIGGER t1 BEFORE INSERT ON t "
+            b"FOR EACH ROW BEGIN END */;;\nDELIMITER ;\n",
+            ("trigger", "t1"),
+        ),
+        (
+            b"DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`%`*/ /*!50003 TRIGGER `d`.`t 1` AFTER DELETE ON t "
+            b"FOR EACH ROW BEGIN END */;;\nDELIMITER ;\n",
+            ("trigger", "t 1"),
+        ),
+        (
+            b"DELIMITER ;;\n/*!50106 CREATE*/ /*!50117 DEFINER=`a`@`%`*/ /*!50106 EVENT `e` ON SCHEDULE EVERY 1 DAY DO "
+            b"SELECT 1 */ ;;\nDELIMITER ;\n",
+            ("event", "e"),
+        ),
+        (b'DELIMITER ;;\nCREATE DEFINER="a"@"%" PACKAGE BODY "p" AS END ;;\nDELIMITER ;\n', ("package body", "p")),
+        (b"DELIMITER ;;\nCREATE DEFINER=`a role` FUNCTION `f`() RETURNS int RETURN 1 ;;\nDELIMITER ;\n", None),
+    ],
+)
+def test_objects_are_recognised(statement: bytes, expected: tuple[str, str] | None) -> None:
+    found = parse(dump(statement)).objects
+    assert found == [expected or ("function", "f")]
+
+
+def test_positions_are_read_at_both_ends() -> None:
+    parser = parse(
+        dump(
+            b"-- CHANGE MASTER TO MASTER_LOG_FILE='bin.000001', MASTER_LOG_POS=1035075;\n",
+            b"-- SET GLOBAL gtid_slave_pos='0-1-81';\n",
+        )
+    )
+    assert (parser.binlog_file, parser.binlog_position, parser.gtid) == ("bin.000001", 1035075, "0-1-81")
+    mysql = parse(dump(b"-- CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='b.2', SOURCE_LOG_POS=4;\n"))
+    assert (mysql.binlog_file, mysql.binlog_position) == ("b.2", 4)
+
+
+def test_the_database_name_is_read_from_the_head() -> None:
+    assert parse(dump()).database == "shop"
+
+
+def test_the_sandbox_line_is_a_piece_of_its_own_and_only_at_the_start() -> None:
+    line = b"/*M!999999\\- enable the sandbox mode */ \n"
+    for size in (1, 1 << 20):
+        splitter = DumpSplitter()
+        pieces = [piece for block in blocks(line + dump(), size) for piece in splitter.feed(block)]
+        assert pieces[0].kind is Kind.SANDBOX
+        assert pieces[0].text == line
+
+
+@pytest.mark.parametrize("size", [1, 17, 1 << 20])
+def test_the_pieces_put_together_are_the_stream(size: int) -> None:
+    content = dump(insert(AWKWARD_ROWS), b"/*!40000 ALTER TABLE `t` ENABLE KEYS */;\n")
+    splitter = DumpSplitter()
+    pieces = [piece.text for block in blocks(content, size) for piece in splitter.feed(block)]
+    assert b"".join(pieces) + splitter.rest == content
+
+
+def test_every_truncation_is_found() -> None:
+    content = dump(insert(AWKWARD_ROWS))
+    for length in range(len(content) - 1):  # the last byte is the line break after the marker
+        assert not parse(content[:length]).complete
+
+
+def test_a_marker_that_is_not_the_end_is_none() -> None:
+    assert not parse(dump() + insert([b"1"])).complete
+    assert parse(dump()[:-1]).complete
+
+
+def test_zeros_where_a_disk_lost_a_page_are_malformed() -> None:
+    with pytest.raises(MalformedDump):
+        parse(dump(insert(AWKWARD_ROWS[:5]), bytes(4096), insert(AWKWARD_ROWS[5:])))
+
+
+def test_what_the_tool_may_not_show_is_kept() -> None:
+    parser = parse(dump(b"-- insufficient privileges to SHOW CREATE FUNCTION `f`\n"))
+    assert parser.refusals == ["SHOW CREATE FUNCTION `f`"]
