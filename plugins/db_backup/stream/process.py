@@ -26,7 +26,7 @@ from db_backup.progress import Cancellation
 PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031  # fcntl(2); named in Python 3.10+ only on Linux
 _STDERR_LINES = 40
-_LAST_WORDS_SECONDS = 5.0  # a daemon that the tool left in a session of its own may hold the pipe open
+_LAST_WORDS_SECONDS = 2.0  # a daemon that the tool left in a session of its own may hold the pipe open
 _ALLOWED_ENVIRONMENT = ("PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
 
 
