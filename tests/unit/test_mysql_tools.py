@@ -159,7 +159,7 @@ def test_the_option_file_says_tcp_so_that_localhost_means_the_same_to_every_clie
 @pytest.mark.parametrize(
     ("extra", "mode", "mariadb", "mysql"),
     [
-        ({}, "PREFERRED", "loose-skip-ssl-verify-server-cert", "ssl-mode=PREFERRED"),
+        ({}, "PREFERRED", "ssl\nskip-ssl-verify-server-cert", "ssl-mode=PREFERRED"),
         ({"ssl_mode": "disabled"}, "DISABLED", "skip-ssl", "ssl-mode=DISABLED"),
         ({"ssl_mode": "REQUIRED"}, "REQUIRED", "ssl", "ssl-mode=REQUIRED"),
         ({"ssl": {"ca": "/c a.pem"}}, "VERIFY_CA", 'ssl-ca="/c a.pem"', 'ssl-ca="/c a.pem"'),

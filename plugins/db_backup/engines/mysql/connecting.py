@@ -135,8 +135,7 @@ def connect(connection: ConnectionInfo, *, database: str | None = None) -> Sessi
 def _pymysql_tls(tls: TlsOptions, socket: str | None) -> dict[str, Any]:
     if tls.mode == "DISABLED" or socket is not None:
         return {"ssl_disabled": True}
-    if tls.mode == "PREFERRED":
-        return {}
+    # With settings and a server without TLS, pymysql goes on in plain text: that is what "preferred" means.
     settings: dict[str, Any] = dict(tls.files)
     settings["check_hostname"] = tls.mode == "VERIFY_IDENTITY"
     settings["verify_mode"] = "required" if tls.verified else "none"
@@ -144,7 +143,6 @@ def _pymysql_tls(tls: TlsOptions, socket: str | None) -> dict[str, Any]:
 
 
 def _is_encrypted(session: Session) -> bool:
-    # pymysql goes on in plain text when the server does not offer TLS, whatever was asked for.
     rows = query(session, "SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     return bool(rows and rows[0][1])
 
@@ -168,8 +166,7 @@ def _tool_tls(tls: TlsOptions, mariadb_tool: bool) -> list[str]:
         return [f"ssl-mode={tls.mode}", *(files if tls.required else [])]
     if tls.mode == "DISABLED":
         return ["skip-ssl"]
-    if not tls.required:
-        return ["loose-skip-ssl-verify-server-cert"]
+    # "ssl" alone goes on in plain text too, but ``connect``, which comes first, has refused such a server by then.
     # MariaDB's tools cannot check the chain without the host name: VERIFY_CA becomes the stricter of the two.
     verify = "ssl-verify-server-cert" if tls.verified else "skip-ssl-verify-server-cert"
     return ["ssl", *files, verify]
