@@ -8,14 +8,10 @@ next scratch server removes the folders: a lock file that nobody holds says that
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
-import shutil
 import signal
-import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +20,7 @@ from pathlib import Path
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.restore import SCRATCH_CLUSTER_NAME
 from db_backup.engines.postgres.session import connected
+from db_backup.engines.scratch_home import check_folder, ids, private_folder, sweep, unprivileged_user
 from db_backup.errors import ScratchUnavailable, ServerUnreachable, ToolError
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
@@ -33,11 +30,9 @@ from db_backup.stream.process import ChildProcess
 _PREFIX = "db-backup-scratch-postgres-"
 _SUPERUSER = "postgres"
 _PORT = 5432  # names the socket's file only
-_MOST_SOCKET_BYTES = 107  # sun_path, unix(7)
 _NEEDED_BYTES = 256 << 20  # an empty cluster, its write-ahead log, and room to breathe
 _START_SECONDS = 60
 _STOP_SECONDS = 10
-_STALE_AFTER_SECONDS = 60  # a younger folder may not have its lock yet
 _SETTINGS = {
     "cluster_name": SCRATCH_CLUSTER_NAME,
     "listen_addresses": "",
@@ -70,10 +65,10 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
             f"There is no PostgreSQL {server.major} server on this machine for a scratch restore: {error.message}",
             hint=error.hint,
         ) from error
-    user = _unprivileged_user()
-    _sweep(folder)
-    _check_folder(folder, user)
-    with _private_folder(folder, user) as home:
+    user = unprivileged_user("postgres", "nobody")
+    sweep(folder, prefix=_PREFIX)
+    check_folder(folder, user, needed_bytes=_NEEDED_BYTES)
+    with private_folder(folder, user, prefix=_PREFIX, longest_socket_name=f".s.PGSQL.{_PORT}.lock") as home:
         _initialise(initdb, home, server, user, cancellation)
         with _running(postgres, home, user, cancellation) as process:
             connection = ConnectionInfo(
@@ -86,84 +81,6 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
             )
             _wait_until_ready(process, connection, cancellation)
             yield connection
-
-
-def _unprivileged_user() -> pwd.struct_passwd | None:
-    """PostgreSQL refuses to run as root; None when we are somebody else already."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise ScratchUnavailable(
-        "There is neither a user 'postgres' nor 'nobody' for a scratch server to run as.",
-        hint="Create one of them, or run db-backup as an ordinary user.",
-    )
-
-
-def _check_folder(folder: Path, user: pwd.struct_passwd | None) -> None:
-    if (free := shutil.disk_usage(folder).free) < _NEEDED_BYTES:
-        raise ScratchUnavailable(
-            f"A scratch server needs {_NEEDED_BYTES >> 20} MB in {folder}, and {free >> 20} MB are free.",
-            hint="Make room there, or set BACKUP_SCRATCH_PATH to a larger place.",
-        )
-    for place in (folder, *folder.resolve().parents):
-        if user is not None and not _may_enter(place.stat(), user):
-            raise ScratchUnavailable(
-                f"The user '{user.pw_name}', as whom a scratch server runs, may not enter {place}.",
-                hint=f"Allow it (chmod o+x {place}), or set BACKUP_SCRATCH_PATH to another place.",
-            )
-
-
-def _may_enter(place: os.stat_result, user: pwd.struct_passwd) -> bool:
-    if place.st_uid == user.pw_uid:
-        return bool(place.st_mode & stat.S_IXUSR)
-    return bool(place.st_mode & (stat.S_IXGRP if place.st_gid == user.pw_gid else stat.S_IXOTH))
-
-
-@contextmanager
-def _private_folder(folder: Path, user: pwd.struct_passwd | None) -> Iterator[Path]:
-    """A 0700 folder with ``socket`` in it, and a lock that is held while the block runs."""
-    home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-    try:
-        with (home / "lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            sockets = home / "socket"
-            if len(os.fsencode(sockets.resolve() / f".s.PGSQL.{_PORT}.lock")) > _MOST_SOCKET_BYTES:
-                sockets.symlink_to(tempfile.mkdtemp(prefix=_PREFIX))
-            else:
-                sockets.mkdir(mode=0o700)
-            if user is not None:
-                for place in (home, sockets):
-                    os.chown(place, user.pw_uid, user.pw_gid)
-            yield home
-    finally:
-        _remove(home)
-
-
-def _remove(home: Path) -> None:
-    """What cannot be removed now is swept by the next scratch server."""
-    sockets = home / "socket"
-    if sockets.is_symlink():
-        shutil.rmtree(sockets.resolve(), ignore_errors=True)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left: folders whose lock nobody holds."""
-    for home in folder.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - home.stat().st_mtime > _STALE_AFTER_SECONDS and _is_abandoned(home):
-                _remove(home)
-
-
-def _is_abandoned(home: Path) -> bool:
-    with (home / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def _initialise(
@@ -185,7 +102,7 @@ def _initialise(
             "--no-locale" if collate == "C" else "--lc-messages=C",
             "--no-sync",
         ]
-        with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=_ids(user), cwd=home) as process:
+        with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=ids(user), cwd=home) as process:
             if process.wait() == 0:
                 return
             cancellation.check()
@@ -209,7 +126,7 @@ def _running(
         *(word for name, text in settings.items() for word in ("-c", f"{name}={text}")),
     ]
     # Its own Cancellation: SIGKILL, which ChildProcess sends, would leave shared memory behind.
-    with ChildProcess(arguments, cancellation=Cancellation(), stdout=False, user=_ids(user), cwd=home) as process:
+    with ChildProcess(arguments, cancellation=Cancellation(), stdout=False, user=ids(user), cwd=home) as process:
 
         def stop() -> None:
             if process.poll() is None:
@@ -223,10 +140,6 @@ def _running(
             stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_SECONDS)
-
-
-def _ids(user: pwd.struct_passwd | None) -> tuple[int, int] | None:
-    return (user.pw_uid, user.pw_gid) if user else None
 
 
 def _wait_until_ready(process: ChildProcess, connection: ConnectionInfo, cancellation: Cancellation) -> None:
