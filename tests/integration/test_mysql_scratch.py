@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,11 +20,13 @@ from db_backup.errors import ScratchUnavailable
 from db_backup.manifest import ServerInfo
 from db_backup.model import EngineName
 from db_backup.progress import Cancellation
+from support import processes
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer, missing_binaries
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing_binaries()), reason=missing_binaries())]
 
+PLUGINS = Path(__file__).parents[2] / "plugins"
 MARIADB = ServerInfo(engine=EngineName.MYSQL, flavour="MariaDB", version="10.11.6", encoding="latin1")
 
 
@@ -72,6 +78,43 @@ def test_two_at_once_keep_out_of_each_others_way(folder: Path) -> None:
         assert first.extra["unix_socket"] != second.extra["unix_socket"]
         for connection in (first, second):
             connect(connection).close()
+
+
+def test_when_we_are_killed_the_server_dies_and_the_next_one_sweeps(folder: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from db_backup.engines.mysql import open_scratch\n"
+        "from db_backup.manifest import ServerInfo\n"
+        "from db_backup.progress import Cancellation\n"
+        "server = ServerInfo.model_validate_json(sys.argv[1])\n"
+        "with open_scratch(server, Path(sys.argv[2]), Cancellation()) as scratch:\n"
+        "    print(next(Path(sys.argv[2]).glob('*/pid')).read_text(), flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, MARIADB.model_dump_json(), str(folder)],
+        env={**os.environ, "PYTHONPATH": str(PLUGINS)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stdout is not None
+        server = int(child.stdout.readline())
+        running = {process for process in processes.family() if process[0] == server}
+        assert running
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    deadline = time.monotonic() + 30
+    while processes.still_alive(running) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes.still_alive(running) == set()
+
+    (left,) = folder.iterdir()
+    hour_ago = time.time() - 3600
+    os.utime(left, (hour_ago, hour_ago))
+    with open_scratch(MARIADB, folder, Cancellation()):
+        assert not left.exists()
 
 
 def test_a_folder_deeper_than_a_socket_may_lie_is_no_obstacle(folder: Path) -> None:
