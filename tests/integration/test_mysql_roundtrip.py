@@ -11,7 +11,7 @@ import pytest
 from conformance.engine_contract import Dumped, blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.mysql import MysqlEngine, open_scratch
-from db_backup.errors import LoadFailed
+from db_backup.errors import LoadFailed, ScratchUnavailable
 from db_backup.progress import Cancellation
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer
@@ -178,8 +178,8 @@ def test_active_events_of_a_copy_are_reported(
     assert [warning for warning in warnings if "1 events are now active" in warning]
 
 
-def test_a_view_of_another_database_that_is_not_there_fails_the_load_with_its_reason(
-    mysql_server: MariaDbServer, mysql_lab: MysqlLab
+def test_a_view_of_another_database_cannot_be_proved_on_a_scratch_server_and_restores_beside(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, new_name: str
 ) -> None:
     database, other = mysql_lab.create_sample(), mysql_lab.create_sample()
     mysql_server.run(f"CREATE VIEW elsewhere AS SELECT word FROM {other}.marks", database=database)
@@ -187,9 +187,12 @@ def test_a_view_of_another_database_that_is_not_there_fails_the_load_with_its_re
     dumped = dump_of(source)
     with (
         open_scratch(dumped.manifest.server, mysql_lab.options.scratch_path, Cancellation()) as scratch,
-        pytest.raises(LoadFailed) as caught,
+        pytest.raises(ScratchUnavailable, match=f"refers to the database '{other}'"),
     ):
         load(MysqlEngine(scratch, source.options), database, dumped)
+    assert differences(load(source, new_name, dumped), dumped) == ()
+    mysql_lab.drop(other)
+    with pytest.raises(LoadFailed) as caught:
+        load(source, mysql_lab.fresh_name(), dumped)
     assert "another database" in caught.value.hint
     mysql_lab.drop(database)
-    mysql_lab.drop(other)

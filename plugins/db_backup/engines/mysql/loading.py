@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -16,11 +17,15 @@ from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
 from db_backup.engines.mysql.flavour import Flavour, find_client_tool, load_arguments
 from db_backup.engines.mysql.preflight import describe_server
 from db_backup.engines.mysql.renaming import Renaming
-from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, LoadFailed
+from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, LoadFailed, ScratchUnavailable
 from db_backup.manifest import Inventory, Manifest
 from db_backup.model import ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess, option_file
+
+_ANOTHER_DATABASE = re.compile(
+    r"ERROR 1146 .*Table '(.+?)\.|ERROR 1049 .*Unknown database '(.+)'|ERROR 1305 .*(?:FUNCTION|PROCEDURE) (.+?)\."
+)
 
 
 def load(
@@ -29,6 +34,7 @@ def load(
     """Feed a dump to the stock client. The binlog stays on: replicas and later increments must see a restore.
 
     :raises LoadFailed: the client failed, or the dump ended before its end marker.
+    :raises ScratchUnavailable: the dump needs another database, and this is a scratch server.
     """
     cancellation.check()
     flavour, events_run = _prepare(connection, manifest)
@@ -92,6 +98,7 @@ class _Feeder:
             self._drain(content)
             status = process.wait()
             self._cancellation.check()
+            self._excuse_scratch(process.last_words)
             raise self._failed(process, f"the client stopped reading with status {status}") from None
         except MalformedDump as error:
             self._drain(content)
@@ -100,6 +107,7 @@ class _Feeder:
         status = process.wait()
         self._cancellation.check()
         if status:
+            self._excuse_scratch(process.last_words)
             raise self._failed(process, f"the client ended with status {status}")
         if "ERROR " in process.last_words:
             raise self._failed(process, "the client reported an error with status 0")
@@ -142,6 +150,22 @@ class _Feeder:
         """Read on: damage to the artefact explains a failed load better than the client's words do."""
         for _ in content:
             self._cancellation.check()
+
+    def _excuse_scratch(self, words: str) -> None:
+        """A scratch server has this one database: what needs another proves nothing there.
+
+        :raises ScratchUnavailable:
+        """
+        missing = _ANOTHER_DATABASE.search(words)
+        if missing is None or not definers_wanted(self._connection):
+            return
+        other = next(name for name in missing.groups() if name is not None)
+        if other != self._connection.database:
+            raise ScratchUnavailable(
+                f"{self._manifest.id} refers to the database '{other}', which a scratch server does not have.",
+                hint="Prove this backup by restoring it to a server that has both.",
+                backup_id=self._manifest.id,
+            )
 
     def _failed(self, process: ChildProcess, what: str) -> LoadFailed:
         words = process.last_words
