@@ -106,6 +106,21 @@ def test_a_dump_tool_that_fails_or_lies_publishes_nothing(
     assert project.json("verify", earlier, "--level", "checksum")["proofs"][0]["result"] == "passed"
 
 
+@pytest.mark.parametrize("engine", [EngineName.POSTGRES, EngineName.MYSQL])
+def test_a_dump_that_hangs_is_stopped_at_the_time_limit(
+    tmp_path: Path, labs: Labs, project: Project, engine: EngineName
+) -> None:
+    fake = labs[engine].fake_dump_tool(tmp_path / "fake", ToolBehaviour.HANGS)
+
+    done = project.run("create", NAMES[engine], PATH=f"{fake}:{os.environ['PATH']}", BACKUP_TIMEOUT_SECONDS="4")
+
+    assert done.returncode == 1
+    for word in (NAMES[engine], "BACKUP_TIMEOUT_SECONDS", "4"):
+        assert word in done.stderr
+    assert project.files() == set()
+    assert not processes_mentioning(str(fake))
+
+
 def processes_mentioning(text: str) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):

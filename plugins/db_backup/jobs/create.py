@@ -122,6 +122,7 @@ def _plan(workspace: Workspace, entry: Entry, request: CreateRequest) -> _Plan:
         limits=Limits(
             max_stored_bytes=settings.backup_max_size_mb * _MEGABYTE or None,
             deadline=time.monotonic() + settings.backup_timeout_seconds,
+            timeout_seconds=settings.backup_timeout_seconds,
         ),
     )
 
