@@ -175,7 +175,7 @@ class Manifest(_Document):
     method: Method = Method.LOGICAL
     engine: EngineName
     type: BackupType
-    format: str  # what the plain bytes are: "pg_dump custom", "pg_dump plain", "sql", "sqlite image"
+    format: str  # what the plain bytes are: "pg_dump custom", "pg_dump plain, data", "sqlite image"
     created_at: Moment
     finished_at: Moment
     recovery_point: Moment
@@ -185,6 +185,7 @@ class Manifest(_Document):
     chain: Chain | None = None
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     inventory: Inventory
+    excluded_tables: tuple[str, ...] = ()  # whose rows were left out; the inventory has them with 0 rows
     warnings: tuple[str, ...] = ()
     stock_restore: tuple[StockCommand, ...] = ()
     run: RunInfo

@@ -3,6 +3,18 @@
 An engine is bound to one connection. It never compresses, hashes, stores or schedules: it opens a consistent dump as
 streams, and loads plain bytes into an empty database. Errors are those of ``db_backup.errors``: a person reads which
 database failed and what to do. Passwords go to child processes only through 0600 option files.
+
+What a type holds; an inventory is always what a restore of that backup gives:
+
+full        everything. Loads into an empty database.
+structure   every definition and no row. The inventory has every table with 0 rows and no checksum, and every object.
+            Loads into an empty database.
+data        rows, and where sequences stand. The inventory has the tables and no objects. Loads into a database that
+            has these tables, all of them empty: ``load`` takes care of order, foreign keys and triggers, and leaves the
+            definitions as they were.
+
+``exclude_tables`` (``engines.exclusion``) leaves rows out of a full or data backup, never a definition. The inventory
+lists such a table with 0 rows. A structure backup has no rows to leave out, and takes no notice of it.
 """
 
 from __future__ import annotations
@@ -40,10 +52,14 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class DumpRequest:
-    """What to dump. ``entry`` names the database in errors; ``type`` is one that ``supported_types`` lists."""
+    """What to dump. ``entry`` names the database in errors; ``type`` is one that ``supported_types`` lists.
+
+    ``exclude_tables``: patterns of tables whose rows are left out.
+    """
 
     entry: str
     type: BackupType = BackupType.FULL
+    exclude_tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,7 @@ class DumpStream(Protocol):
     """One stream of plain bytes. The pipeline reads ``fileno()`` to its end and shows every block to ``observe``."""
 
     name: str  # "main"; parallel dumps have more
-    suffix: str  # of the bare dump: "sql", "dump", "sqlite"
+    suffix: str  # of the bare dump: "sql", "dump", "sqlite"; it need not tell the type
 
     def fileno(self) -> int: ...
 
@@ -70,19 +86,24 @@ class DumpStream(Protocol):
 
 @dataclass(frozen=True)
 class DumpSummary:
-    """What is known once every stream was read to its end and found complete."""
+    """What is known once every stream was read to its end and found complete.
+
+    ``excluded_tables``: whose rows were left out, as the inventory names tables (a partition may stand beside the
+    partitioned table). ``warnings`` name them too.
+    """
 
     consistency: Consistency
     recovery_point: datetime  # the snapshot's moment, UTC
     inventory: Inventory
     warnings: tuple[str, ...] = ()
+    excluded_tables: tuple[str, ...] = ()
 
 
 class Dump(ABC):
     """An open dump: one consistent moment of the source, as one or more streams."""
 
     preflight: Preflight
-    format: str  # Manifest.format
+    format: str  # Manifest.format: what the bytes are, of which type: "pg_dump custom", "pg_dump custom, data"
     streams: Sequence[DumpStream]
 
     @abstractmethod
@@ -116,6 +137,7 @@ class Engine(ABC):
         """Tools, versions and privileges: refuse what would fail or silently leave something out, warn of the rest.
 
         :raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceUnsupported, ToolMissing, ToolVersionMismatch:
+        :raises ConfigurationError: rows that ``exclude_tables`` leaves out are needed by others.
         """
 
     @abstractmethod
@@ -130,7 +152,8 @@ class Engine(ABC):
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
         """How a person restores these parts with stock tools alone, from the folder that holds them.
 
-        Written for a new database called ``restored``; passwords are left to the tool's own prompt or option file.
+        Written for a database called ``restored``: a new one, or for ``data`` one that has the tables and no rows
+        (``format`` tells). Passwords are left to the tool's own prompt or option file.
         """
 
     @abstractmethod
@@ -152,17 +175,22 @@ class Engine(ABC):
 
     @abstractmethod
     def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
-        """Load a full backup's plain bytes into this connection's empty database; returns warnings.
+        """Load a backup's plain bytes into this connection's database, which is as its type needs it; returns warnings.
 
-        ``content`` checks hashes as it goes and may raise an ``ArtefactError`` as late as its end: that error is
-        passed on, and the load then counts as failed.
+        A load that fails changes nothing that was there before. ``content`` checks hashes as it goes and may raise an
+        ``ArtefactError`` as late as its end: that error is passed on, and the load then counts as failed.
 
-        :raises LoadFailed: the tool's exit status, or an error that it reported with status 0.
+        :raises TargetNotEmpty: there is something already; for ``data``: a table has rows.
+        :raises LoadFailed: the tool's exit status, or an error that it reported with status 0; for ``data`` also: a
+            table is not there, or what stands in the way cannot be set aside by this user.
         """
 
     @abstractmethod
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        """The inventory of this connection's database, taken the way ``manifest``'s was, so that the two compare."""
+        """The inventory of this connection's database, taken the way ``manifest``'s was, so that the two compare.
+
+        Of a ``structure`` backup's target the rows are counted in SQL: one that should not be there shows.
+        """
 
     @abstractmethod
     def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
