@@ -39,6 +39,7 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     ├── EntryLocked                  1   another backup of the same entry is at work
     ├── LoadFailed                   1   the restore tool said so
     ├── RestoreMismatch              3   restored, but not what the manifest says
+    ├── HealthTooLow                 3   the score is lower than is asked for
     ├── ScratchUnavailable           1   no scratch server: a proof becomes inconclusive
     ├── Refused                      4   would overwrite or orphan something
     │   └── TargetNotEmpty           4
@@ -209,6 +210,10 @@ class LoadFailed(BackupError):
 
 
 class RestoreMismatch(BackupError):
+    exit_code = 3
+
+
+class HealthTooLow(BackupError):
     exit_code = 3
 
 

@@ -38,6 +38,17 @@ def proof_level(state: State) -> VerificationLevel | None:
     return _standing(state).reached
 
 
+def newest_restore(state: State) -> Proof | None:
+    """The last proof that restored and compared it, and that no failure has come after."""
+    newest = None
+    for proof in _in_order(state):
+        if proof.result is ProofResult.FAILED:
+            newest = None
+        elif proof.reached is VerificationLevel.RESTORE:
+            newest = proof
+    return newest
+
+
 def is_verified(manifest: Manifest, state: State) -> bool:
     """Whether the required level was reached, and no failure stands."""
     standing = _standing(state)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import standing
-from db_backup.manifest import Manifest, State
+from db_backup.manifest import Manifest, Proof, State
 from db_backup.model import (
     BackupStatus,
     BackupType,
@@ -49,6 +49,8 @@ class BackupSummary(BaseModel):
     proof_result: ProofResult | None
     proof_checked_at: datetime | None
     proof_reason: str
+    restored_at: datetime | None = None  # restored for proof and found equal, with no failure since
+    restore_seconds: float | None = None  # how long that restore took, where it was timed
     storages: tuple[str, ...]
     pinned: bool
     expires_at: datetime
@@ -64,8 +66,15 @@ class BackupSummary(BaseModel):
     warnings: tuple[str, ...]
 
 
+def _seconds(restore: Proof | None) -> float | None:
+    """Evidence is free text to readers: what is no number was not timed."""
+    seconds = restore.evidence.get("restore_seconds") if restore else None
+    return float(seconds) if isinstance(seconds, int | float) else None
+
+
 def summarise(manifest: Manifest, state: State) -> BackupSummary:
     proof = standing.newest_proof(state)
+    restore = standing.newest_restore(state)
     return BackupSummary(
         id=manifest.id,
         database=manifest.entry,
@@ -83,6 +92,8 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         proof_result=proof.result if proof else None,
         proof_checked_at=proof.checked_at if proof else None,
         proof_reason=proof.reason if proof else "",
+        restored_at=restore.checked_at if restore else None,
+        restore_seconds=_seconds(restore),
         storages=tuple(copy.storage for copy in state.copies),
         pinned=state.pinned,
         expires_at=standing.expires_at(manifest),

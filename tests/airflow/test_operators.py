@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -165,6 +166,48 @@ def test_a_proof_below_the_required_level_updates_no_asset(tmp_path: Path, proje
 
     assert (proof["result"], proof["verified"]) == ("passed", False)
     assert len(where["outlet_events"]) == 0
+
+
+def test_the_health_score_is_returned_whatever_it_is(tmp_path: Path, project: ProjectOf) -> None:
+    from db_backup.operators import HealthScoreOperator
+
+    project(shop=sqlite_database(tmp_path, "shop"))
+
+    document = run(
+        HealthScoreOperator(task_id="health", fail_when="{{ params.nothing }}"), context(params={"nothing": None})
+    )
+
+    assert (document["score"], document["status"]) == (20, "critical")
+    assert [entry["database"] for entry in document["databases"]] == ["shop"]
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_the_health_score_fails_the_task_when_it_is_as_bad_as_said(tmp_path: Path, project: ProjectOf) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from db_backup.operators import BackupOperator, HealthScoreOperator
+
+    project(shop=sqlite_database(tmp_path, "shop"))
+    where = context(params={"worst": "critical"})
+    critical = HealthScoreOperator(task_id="health", fail_when="{{ params.worst }}")
+    with pytest.raises(AirflowFailException, match=r"20 of 100, critical; 'shop' is the lowest"):
+        run(critical, where)
+    assert where["ti"].xcoms["outcome"]["state"] == "failed"
+
+    run(BackupOperator(task_id="backup", database="shop"), context())  # unverified: 61, a warning
+    assert run(critical, context(params={"worst": "critical"}))["status"] == "warning"
+    with pytest.raises(AirflowFailException, match="warning"):
+        run(HealthScoreOperator(task_id="health", fail_when="good"), context())
+
+
+def test_a_status_that_is_none_is_refused(tmp_path: Path, project: ProjectOf) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from db_backup.operators import HealthScoreOperator
+
+    project(shop=sqlite_database(tmp_path, "shop"))
+    with pytest.raises(AirflowFailException, match="excellent, good, warning, critical"):
+        run(HealthScoreOperator(task_id="health", fail_when="poor"), context())
 
 
 @pytest.fixture
@@ -355,8 +398,6 @@ def test_airflow_backup_passes_everything_to_the_command_line() -> None:
 def test_airflow_backup_list_prints_one_json_document_and_keeps_the_exit_code(
     tmp_path: Path, project: ProjectOf
 ) -> None:
-    import json
-
     project(shop=sqlite_database(tmp_path, "shop"))
     command = [sys.executable, "-m", "airflow", "backup"]
 

@@ -171,3 +171,23 @@ def test_days_beyond_the_calendar_mean_its_end() -> None:
     manifest = make_manifest(retention_days=10**12)
 
     assert standing.expires_at(manifest) == datetime.max.replace(tzinfo=UTC)
+
+
+def restored(*proofs: Proof) -> Proof | None:
+    return standing.newest_restore(make_state(make_manifest(), *proofs))
+
+
+def test_the_newest_restore_is_the_last_proof_that_went_that_far() -> None:
+    first, second = proof(1, RESTORE, PASSED), proof(2, RESTORE, PASSED)
+
+    assert restored() is None
+    assert restored(proof(1, ARCHIVE, PASSED)) is None
+    assert restored(second, first, proof(3, CHECKSUM, PASSED), proof(4, RESTORE, INCONCLUSIVE, ARCHIVE)) == second
+
+
+def test_a_failure_ends_what_a_restore_has_proven() -> None:
+    before, failure, after = proof(1, RESTORE, PASSED), proof(2, CHECKSUM, FAILED), proof(3, RESTORE, PASSED)
+
+    assert restored(before, failure) is None
+    assert restored(before, failure, proof(3, CHECKSUM, PASSED)) is None
+    assert restored(before, failure, after) == after

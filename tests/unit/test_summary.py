@@ -44,6 +44,8 @@ def test_a_verified_backup_in_full() -> None:
         "proof_result": "passed",
         "proof_checked_at": "2026-01-31T03:10:00Z",
         "proof_reason": "",
+        "restored_at": "2026-01-31T03:10:00Z",
+        "restore_seconds": None,
         "storages": ["local"],
         "pinned": False,
         "expires_at": "2026-03-02T03:00:00Z",
@@ -114,3 +116,11 @@ def test_an_incremental_shows_its_chain() -> None:
 
     assert summary.base_id == summary.parent_id == "backup_shop_full_2026-01-30_03-00-00"
     assert summary.compression is Compression.ZSTD
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(4.25, 4.25), (4, 4.0), ("soon", None), (None, None)])
+def test_a_timed_restore_says_how_long_it_took(seconds: object, told: float | None) -> None:
+    manifest = make_manifest()
+    proof = make_proof(evidence={"restore_seconds": seconds})
+
+    assert summarise(manifest, make_state(manifest, proof)).restore_seconds == told

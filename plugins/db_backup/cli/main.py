@@ -15,6 +15,7 @@ _COMMANDS = {
     "list": "listing",
     "verify": "verify",
     "restore": "restore",
+    "health": "health",
     "databases": "databases",
     "config": "config",
     "catalog": "catalog",
@@ -38,7 +39,8 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done; 1 failed; 2 bad usage or configuration; 3 verification failed; 4 refused; 130 stopped.",
+    epilog="Exit codes: 0 done; 1 failed; 2 bad usage or configuration; 3 verification failed, health critical or an "
+    "objective missed; 4 refused; 130 stopped.",
 )
 @click.version_option(__version__, prog_name="db-backup")
 def cli() -> None:

@@ -17,6 +17,7 @@ from db_backup.errors import (
     ArtefactError,
     BackupError,
     EntryLocked,
+    HealthTooLow,
     LimitExceeded,
     ManifestError,
     PrivilegeMissing,
@@ -54,6 +55,7 @@ _NOT_WORTH_A_RETRY = (
     ArtefactError,
     ManifestError,
     RestoreMismatch,
+    HealthTooLow,
     Refused,
 )
 

@@ -1,0 +1,55 @@
+"""How well an entry is protected: a score with its reasons, and controls with their evidence (SPEC §6). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from db_backup.health.controls import controls
+from db_backup.health.history import TREND_WINDOW, AttemptRecord, BackupRecord, Expectations, History
+from db_backup.health.report import Component, Control, ControlResult, EntryHealth, Health, HealthStatus, status_of
+from db_backup.health.score import components, rounded
+
+__all__ = [
+    "TREND_WINDOW",
+    "AttemptRecord",
+    "BackupRecord",
+    "Component",
+    "Control",
+    "ControlResult",
+    "EntryHealth",
+    "Expectations",
+    "Health",
+    "HealthStatus",
+    "assess",
+    "overall",
+    "status_of",
+]
+
+
+def assess(
+    entry: str,
+    backups: Iterable[BackupRecord],
+    attempts: Iterable[AttemptRecord],
+    expectations: Expectations,
+    *,
+    now: datetime,
+) -> EntryHealth:
+    """One entry, from all its backups and its ended attempts of the last two ``TREND_WINDOW``; an empty one too."""
+    history = History.of(entry, backups, attempts, now)
+    earned = components(history)
+    score = rounded(sum(component.points for component in earned))
+    return EntryHealth(
+        database=entry,
+        score=score,
+        status=status_of(score),
+        components=earned,
+        controls=controls(history, expectations),
+    )
+
+
+def overall(entries: Iterable[EntryHealth], *, now: datetime) -> Health:
+    """All entries together: as well as the worst of them; with none at all, nothing is protected."""
+    assessed = tuple(entries)
+    score = min((entry.score for entry in assessed), default=0)
+    return Health(score=score, status=status_of(score), checked_at=now, databases=assessed)

@@ -1,0 +1,214 @@
+"""The named controls beside the score (SPEC §6): each passes or fails with its evidence, or says why it cannot tell."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from db_backup.health.history import BackupRecord, Expectations, History
+from db_backup.health.report import Control, ControlResult
+from db_backup.model import BackupStatus, BackupType
+from db_backup.units import human_bytes, human_duration
+
+_LEAST_GRACE = timedelta(minutes=10)
+_RESTORE_EVERY = timedelta(days=30)
+_NEAR_LIMIT = 0.8
+_USUAL_FACTOR = 2.0  # twice or half the usual size is a table lost, or something that should not be there
+_USUAL_SAMPLE = 10
+_LEAST_SAMPLE = 3
+_NAMED = 3  # how many backups evidence names
+
+_PASS, _WARNING, _FAIL, _NOT_APPLICABLE = ControlResult
+
+
+def controls(history: History, expectations: Expectations) -> tuple[Control, ...]:
+    """All of them, in this order, for every entry."""
+    return (
+        _rpo_met(history, expectations),
+        _rto_met(history, expectations),
+        _verified_restore(history),
+        _no_failed_verification(history),
+        _off_site_copy(history, expectations),
+        _encrypted(history),
+        _key_rotated(history),
+        _size_below_limit(history, expectations),
+        _usual_size(history),
+        _log_retention(history),
+        _no_future_dates(history),
+    )
+
+
+def _rpo_met(history: History, expectations: Expectations) -> Control:
+    """SPEC §9: missed when exposure exceeds target and grace."""
+    name = "RPO met"
+    if not history.restorable:
+        return Control(name=name, result=_FAIL, evidence="There is no backup to restore from.", objective=True)
+    newest = max(history.restorable, key=lambda backup: backup.recovery_point)
+    exposure = history.age(newest.recovery_point)
+    grace = _grace(history.of_type(newest.type))
+    met = exposure <= expectations.recovery_point + grace
+    evidence = (
+        f"All changes of the last {_words(exposure)} would be lost (since {_moment(newest.recovery_point)}, "
+        f"{newest.id}); the target is {_words(expectations.recovery_point)}, with {_words(grace)} of grace."
+    )
+    return Control(name=name, result=_PASS if met else _FAIL, evidence=evidence, objective=True)
+
+
+def _grace(backups: Iterable[BackupRecord]) -> timedelta:
+    """The larger of 10 minutes and twice the 95th percentile (nearest rank) of these backups' durations."""
+    durations = sorted(backup.duration_seconds for backup in backups)
+    percentile = durations[math.ceil(0.95 * len(durations)) - 1]
+    return max(_LEAST_GRACE, 2 * timedelta(seconds=percentile))
+
+
+def _rto_met(history: History, expectations: Expectations) -> Control:
+    """The newest timed restore of each type that has a target. A restore for proof is one, into a scratch server."""
+    name = "RTO met"
+    timed = [
+        (backup, timedelta(seconds=backup.restore_seconds), expectations.recovery_time[backup.type])
+        for backup in _newest_restores(history)
+        if backup.restore_seconds is not None and backup.type in expectations.recovery_time
+    ]
+    if not timed:
+        evidence = "Not measured yet: no restore was timed; `db-backup verify --level restore` times one."
+        return Control(name=name, result=_NOT_APPLICABLE, evidence=evidence, objective=True)
+    met = all(took <= target for _, took, target in timed)
+    evidence = "; ".join(
+        f"{backup.id} was restored into a scratch server in {_words(took)}, the target of {backup.type} backups is "
+        f"{_words(target)}"
+        for backup, took, target in timed
+    )
+    return Control(name=name, result=_PASS if met else _FAIL, evidence=f"{evidence}.", objective=True)
+
+
+def _newest_restores(history: History) -> list[BackupRecord]:
+    """Of each type the backup that was restored last."""
+    newest: dict[BackupType, tuple[datetime, BackupRecord]] = {}
+    for backup in history.live:
+        if backup.restored_at is not None and (
+            backup.type not in newest or backup.restored_at > newest[backup.type][0]
+        ):
+            newest[backup.type] = (backup.restored_at, backup)
+    return [newest[backup_type][1] for backup_type in sorted(newest)]
+
+
+def _verified_restore(history: History) -> Control:
+    name = "verified restore within 30 days"
+    proven = [(backup.restored_at, backup.id) for backup in history.restorable if backup.restored_at is not None]
+    if not proven:
+        return Control(name=name, result=_FAIL, evidence="No backup that can be restored was proven by restoring it.")
+    restored_at, backup_id = max(proven)
+    age = history.age(restored_at)
+    evidence = f"{backup_id} was last restored and compared {_words(age)} ago, at {_moment(restored_at)}."
+    return Control(name=name, result=_PASS if age <= _RESTORE_EVERY else _FAIL, evidence=evidence)
+
+
+def _no_failed_verification(history: History) -> Control:
+    name = "no backup failed verification"
+    bad = [b for b in history.live if b.status in {BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT}]
+    if bad:
+        return Control(name=name, result=_FAIL, evidence=f"Not to be relied on: {_names(bad)}.")
+    if not history.live:
+        return _without_backups(name)
+    return Control(name=name, result=_PASS, evidence=f"None of {len(history.live)} failed, and none is suspect.")
+
+
+def _off_site_copy(history: History, expectations: Expectations) -> Control:
+    name = "off-site copy exists"
+    for backup in history.restorable:
+        if elsewhere := sorted(expectations.off_site.intersection(backup.storages)):
+            age = _words(history.age(backup.created_at))
+            evidence = f"{backup.id}, {age} old, has a copy in {', '.join(elsewhere)}."
+            return Control(name=name, result=_PASS, evidence=evidence)
+    places = sorted({storage for backup in history.live for storage in backup.storages})
+    evidence = f"All copies are in {', '.join(places)}, on this site." if places else "There is no copy anywhere."
+    return Control(name=name, result=_FAIL, evidence=evidence)
+
+
+def _encrypted(history: History) -> Control:
+    name = "encrypted"
+    if not history.live:
+        return _without_backups(name)
+    plain = [backup for backup in history.live if not backup.encrypted]
+    if plain:
+        evidence = f"{len(plain)} of {len(history.live)} are stored as plain text: {_names(plain)}."
+        return Control(name=name, result=_FAIL, evidence=evidence)
+    return Control(name=name, result=_PASS, evidence=f"All {len(history.live)} are encrypted.")
+
+
+def _key_rotated(history: History) -> Control:
+    encrypted = any(backup.encrypted for backup in history.live)
+    evidence = "The age of keys is not known here." if encrypted else "No backup is encrypted, so there is no key."
+    return Control(name="key rotated within 365 days", result=_NOT_APPLICABLE, evidence=evidence)
+
+
+def _size_below_limit(history: History, expectations: Expectations) -> Control:
+    """The newest backup of each type against BACKUP_MAX_SIZE_MB; a warning from 80 % on (SPEC §2)."""
+    name = "size below the limit"
+    limit = expectations.max_size_bytes
+    if limit is None:
+        return Control(name=name, result=_NOT_APPLICABLE, evidence="BACKUP_MAX_SIZE_MB=0: there is no limit.")
+    if not history.live:
+        return _without_backups(name)
+    newest = [history.of_type(backup_type)[:1] for backup_type in BackupType]
+    largest = max((backups[0] for backups in newest if backups), key=lambda backup: backup.size_bytes)
+    share = largest.size_bytes / limit
+    result = _FAIL if share > 1 else _WARNING if share >= _NEAR_LIMIT else _PASS
+    evidence = f"{largest.id} has {human_bytes(largest.size_bytes)}, {share:.0%} of BACKUP_MAX_SIZE_MB."
+    if result is not _PASS:
+        evidence += " Raise the limit before backups stop at it, or find out what grew."
+    return Control(name=name, result=result, evidence=evidence)
+
+
+def _usual_size(history: History) -> Control:
+    """The newest full's plain size, which no codec changes, against the median of those before it."""
+    name = "size within the usual range"
+    newest, *earlier = history.of_type(BackupType.FULL)[: 1 + _USUAL_SAMPLE] or (None,)
+    if newest is None or len(earlier) < _LEAST_SAMPLE:
+        evidence = f"Too few full backups to tell what is usual: it takes {_LEAST_SAMPLE} before the newest."
+        return Control(name=name, result=_NOT_APPLICABLE, evidence=evidence)
+    usual = statistics.median(backup.plain_bytes for backup in earlier)
+    within = usual / _USUAL_FACTOR <= newest.plain_bytes <= usual * _USUAL_FACTOR
+    evidence = (
+        f"{newest.id} holds {human_bytes(newest.plain_bytes)} uncompressed; "
+        f"the median of the {len(earlier)} before it is {human_bytes(usual)}."
+    )
+    return Control(name=name, result=_PASS if within else _FAIL, evidence=evidence)
+
+
+def _log_retention(history: History) -> Control:
+    evidence = (
+        "How long the server keeps its log is not known here."
+        if history.of_type(BackupType.INCREMENTAL)
+        else "No incremental backups are taken, so no binlog or slot is needed."
+    )
+    return Control(name="slot/binlog retention long enough", result=_NOT_APPLICABLE, evidence=evidence)
+
+
+def _no_future_dates(history: History) -> Control:
+    name = "no backup dated in the future"
+    if history.future:
+        evidence = f"Not counted in the score, for a clock was wrong: {_names(history.future)}."
+        return Control(name=name, result=_FAIL, evidence=evidence)
+    return Control(name=name, result=_PASS, evidence=f"None lies after {_moment(history.now)}.")
+
+
+def _without_backups(name: str) -> Control:
+    return Control(name=name, result=_NOT_APPLICABLE, evidence="There are no backups.")
+
+
+def _names(backups: Iterable[BackupRecord]) -> str:
+    """The newest few by name, the others by number."""
+    ids = [backup.id for backup in backups]
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
+
+
+def _words(duration: timedelta) -> str:
+    return human_duration(duration.total_seconds())
+
+
+def _moment(value: datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,92 @@
+"""The document ``health`` of SPEC §3. Field names and the names of components and controls are promises."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+Points = Annotated[Fraction, PlainSerializer(float, return_type=float)]
+"""Exact, so that sums and boundaries are; a number in JSON."""
+
+
+class HealthStatus(StrEnum):
+    """From best to worst."""
+
+    EXCELLENT = "excellent"
+    GOOD = "good"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for the best."""
+        return list(HealthStatus).index(self)
+
+
+def status_of(score: int) -> HealthStatus:
+    """From 95 excellent, from 80 good, from 60 warning, below critical."""
+    if score >= 95:
+        return HealthStatus.EXCELLENT
+    if score >= 80:
+        return HealthStatus.GOOD
+    return HealthStatus.WARNING if score >= 60 else HealthStatus.CRITICAL
+
+
+class ControlResult(StrEnum):
+    PASS = "pass"  # noqa: S105 - an outcome, no password
+    WARNING = "warning"
+    FAIL = "fail"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Component(_Document):
+    """A part of the score. ``improvement``: what would raise it; empty where nothing is missing."""
+
+    name: str
+    points: Points
+    max_points: int
+    reason: str
+    improvement: str = ""
+
+
+class Control(_Document):
+    """A question with an answer, beside the score. ``objective``: it is a target of SPEC §9."""
+
+    name: str
+    result: ControlResult
+    evidence: str
+    objective: bool = False
+
+
+class EntryHealth(_Document):
+    database: str
+    score: int
+    status: HealthStatus
+    components: tuple[Component, ...]
+    controls: tuple[Control, ...]
+
+    @property
+    def misses_objective(self) -> bool:
+        return any(control.objective and control.result is ControlResult.FAIL for control in self.controls)
+
+
+class Health(_Document):
+    """``score`` is the lowest entry's."""
+
+    score: int
+    status: HealthStatus
+    checked_at: datetime
+    databases: tuple[EntryHealth, ...]
+
+    @property
+    def alarming(self) -> bool:
+        """Critical, or an objective is missed: what ends ``db-backup health`` with 3."""
+        return self.status is HealthStatus.CRITICAL or any(entry.misses_objective for entry in self.databases)

@@ -1,0 +1,97 @@
+"""The health of every configured entry: gathered from catalogue and configuration, judged by ``db_backup.health``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
+from db_backup.config import Entry
+from db_backup.health import (
+    TREND_WINDOW,
+    AttemptRecord,
+    BackupRecord,
+    EntryHealth,
+    Expectations,
+    Health,
+    assess,
+    overall,
+)
+from db_backup.jobs.workspace import Workspace
+from db_backup.model import BackupType, Compression, Tier, utc_now
+from db_backup.summary import BackupSummary
+
+_PAGE = 1000
+_MEGABYTE = 1 << 20
+
+# SPEC §9
+_RECOVERY_POINT = {Tier.STANDARD: timedelta(hours=24), Tier.CRITICAL: timedelta(minutes=15)}
+_RECOVERY_TIME = {
+    BackupType.FULL: timedelta(minutes=30),
+    BackupType.INCREMENTAL: timedelta(minutes=10),
+    BackupType.STRUCTURE: timedelta(minutes=5),
+}
+
+
+def health_report(workspace: Workspace) -> Health:
+    """Score and controls of every entry of the configuration, those without a backup too; changes nothing."""
+    now = utc_now()
+    abandoned = frozenset(attempt.id for attempt in workspace.catalog.abandoned_attempts())
+    return overall((_entry(workspace, entry, abandoned, now) for entry in workspace.config.entries.values()), now=now)
+
+
+def _entry(workspace: Workspace, entry: Entry, abandoned: frozenset[str], now: datetime) -> EntryHealth:
+    attempts = workspace.catalog.attempts(entry.name, since=now - 2 * TREND_WINDOW)
+    return assess(
+        entry.name,
+        (_backup(summary) for summary in _summaries(workspace, entry.name)),
+        _ended(attempts, abandoned),
+        _expectations(workspace, entry),
+        now=now,
+    )
+
+
+def _summaries(workspace: Workspace, entry: str) -> Iterator[BackupSummary]:
+    cursor = None
+    while True:
+        page = workspace.catalog.page(BackupQuery(database=entry), limit=_PAGE, cursor=cursor)
+        yield from page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _backup(summary: BackupSummary) -> BackupRecord:
+    return BackupRecord(
+        id=summary.id,
+        type=summary.type,
+        status=summary.status,
+        created_at=summary.created_at,
+        recovery_point=summary.recovery_point,
+        duration_seconds=summary.duration_seconds,
+        size_bytes=summary.size_bytes,
+        plain_bytes=summary.plain_bytes,
+        compressed=summary.compression is not Compression.NONE,
+        encrypted=summary.encrypted,
+        storages=summary.storages,
+        parent_id=summary.parent_id or summary.base_id,
+        restored_at=summary.restored_at,
+        restore_seconds=summary.restore_seconds,
+    )
+
+
+def _ended(attempts: list[Attempt], abandoned: frozenset[str]) -> Iterator[AttemptRecord]:
+    """Those whose process died without a word have ended too."""
+    for attempt in attempts:
+        if attempt.outcome is AttemptOutcome.SKIPPED or (attempt.outcome is None and attempt.id not in abandoned):
+            continue
+        yield AttemptRecord(attempt.started_at, failed=attempt.outcome is not AttemptOutcome.SUCCEEDED)
+
+
+def _expectations(workspace: Workspace, entry: Entry) -> Expectations:
+    return Expectations(
+        recovery_point=_RECOVERY_POINT[entry.tier],
+        recovery_time=_RECOVERY_TIME,
+        max_size_bytes=workspace.settings.backup_max_size_mb * _MEGABYTE or None,
+        off_site=frozenset(name for name, storage in workspace.config.storages.items() if storage.off_site),
+    )
