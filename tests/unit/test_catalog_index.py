@@ -6,7 +6,6 @@ import base64
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,9 +16,11 @@ from db_backup.errors import ManifestError, UnknownBackup, UsageError
 from db_backup.manifest import Copy, Manifest, RunInfo, State, Tombstone
 from db_backup.model import BackupStatus, BackupType, ProofResult, VerificationLevel
 from db_backup.summary import BackupSummary, summarise
+from support.catalog_places import CatalogPlace, catalog_place, shared_catalog
 from support.factories import MORNING, make_manifest, make_part, make_proof, make_state
 
 pytestmark = pytest.mark.unit
+__all__ = ["catalog_place", "shared_catalog"]
 
 Pair = tuple[Manifest, State]
 RUN = RunInfo(origin="cli", actor="ada", host="tower")
@@ -30,8 +31,8 @@ def encoded(text: str) -> str:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    with Catalog.open(tmp_path / "catalog.sqlite") as opened:
+def catalog(catalog_place: CatalogPlace) -> Iterator[Catalog]:
+    with catalog_place.open() as opened:
         yield opened
 
 
@@ -178,13 +179,6 @@ def tally(summaries: list[BackupSummary]) -> Tally:
         size_bytes=sum(summary.size_bytes for summary in summaries),
         plain_bytes=sum(summary.plain_bytes for summary in summaries),
     )
-
-
-@pytest.fixture(scope="module")
-def shared_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    """One catalogue for all the examples of a property; each empties the index first."""
-    with Catalog.open(tmp_path_factory.mktemp("shared") / "catalog.sqlite") as opened:
-        yield opened
 
 
 def test_recording_again_replaces_what_was_known(catalog: Catalog) -> None:

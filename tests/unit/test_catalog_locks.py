@@ -15,42 +15,49 @@ import pytest
 from sqlalchemy import Table, select, update
 
 from db_backup.catalog import AttemptOutcome, AuditRecord, Catalog, tables
-from db_backup.catalog.database import Database
 from db_backup.catalog.heartbeat import LIFETIME, Heartbeat
 from db_backup.catalog.holder import Holder
 from db_backup.errors import CatalogError, EntryLocked, Interrupted
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType, utc_now
 from db_backup.progress import Cancellation
+from support.catalog_places import CatalogPlace, catalog_place
 from support.factories import MORNING
 
 pytestmark = pytest.mark.unit
+__all__ = ["catalog_place"]
 
 RUN = RunInfo(origin="airflow", actor="ada", host="tower", dag_id="backup_daily", run_id="r1", map_index=0)
 BACKUP = "backup_shop_full_2026-01-31_03-00-00"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "catalog.sqlite"
+def place(catalog_place: CatalogPlace) -> CatalogPlace:
+    return catalog_place
 
 
 @pytest.fixture
-def catalog(path: Path) -> Iterator[Catalog]:
-    with Catalog.open(path, host="tower") as opened:
+def catalog(place: CatalogPlace) -> Iterator[Catalog]:
+    with place.open(host="tower") as opened:
         yield opened
 
 
-def set_columns(path: Path, table: Table, **values: Any) -> None:
+def set_columns(place: CatalogPlace, table: Table, **values: Any) -> None:
     """Change every row of a table behind the catalogue's back."""
-    database = Database.open(path)
+    database = place.database()
     with database.write() as connection:
         connection.execute(update(table).values(**values))
 
 
-def column(path: Path, table: Table, name: str) -> list[Any]:
-    with Database.open(path).read() as connection:
+def column(place: CatalogPlace, table: Table, name: str) -> list[Any]:
+    with place.database().read() as connection:
         return list(connection.scalars(select(table.c[name])))
+
+
+def open_files() -> list[str]:
+    """Files and sockets of this process."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [str(link.readlink()) for link in links]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -60,9 +67,9 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_an_entry_is_locked_for_one_and_free_afterwards(catalog: Catalog, path: Path) -> None:
+def test_an_entry_is_locked_for_one_and_free_afterwards(catalog: Catalog, place: CatalogPlace) -> None:
     with (
-        Catalog.open(path, host="tower") as second,
+        place.open(host="tower") as second,
         catalog.entry_lock("shop", "full backup"),
         pytest.raises(EntryLocked) as refusal,
         second.entry_lock("shop", "incremental backup"),
@@ -71,7 +78,7 @@ def test_an_entry_is_locked_for_one_and_free_afterwards(catalog: Catalog, path: 
 
     assert f"'shop' is at work already: full backup, process {os.getpid()} on tower, since 20" in refusal.value.message
     assert refusal.value.database == "shop"
-    with Catalog.open(path) as second, second.entry_lock("shop", "again"):
+    with place.open() as second, second.entry_lock("shop", "again"):
         pass
 
 
@@ -127,19 +134,21 @@ def test_waiting_ends_when_a_stop_is_asked_for(catalog: Catalog) -> None:
         pytest.fail("two hold one lock")
 
 
-def test_the_lock_of_a_process_whose_pid_was_given_to_another_is_taken_over(catalog: Catalog, path: Path) -> None:
+def test_the_lock_of_a_process_whose_pid_was_given_to_another_is_taken_over(
+    catalog: Catalog, place: CatalogPlace
+) -> None:
     with catalog.entry_lock("shop", "first"):
-        set_columns(path, tables.locks, process_started=1)
+        set_columns(place, tables.locks, process_started=1)
 
         with catalog.entry_lock("shop", "second"):
-            assert column(path, tables.locks, "purpose") == ["second"]
+            assert column(place, tables.locks, "purpose") == ["second"]
 
-        assert column(path, tables.locks, "purpose") == []
+        assert column(place, tables.locks, "purpose") == []
 
 
-def test_the_lock_from_before_a_reboot_is_taken_over(catalog: Catalog, path: Path) -> None:
+def test_the_lock_from_before_a_reboot_is_taken_over(catalog: Catalog, place: CatalogPlace) -> None:
     with catalog.entry_lock("shop", "first"):
-        set_columns(path, tables.locks, boot_id="another boot")
+        set_columns(place, tables.locks, boot_id="another boot")
 
         with catalog.entry_lock("shop", "second"):
             pass
@@ -149,31 +158,33 @@ def test_the_lock_from_before_a_reboot_is_taken_over(catalog: Catalog, path: Pat
     "elsewhere", [{"host": "mill"}, {"pid_namespace": "pid:[1]"}], ids=["another host", "a container of the same name"]
 )
 def test_a_lock_from_elsewhere_is_taken_over_only_when_its_heartbeat_has_ended(
-    catalog: Catalog, path: Path, elsewhere: dict[str, str]
+    catalog: Catalog, place: CatalogPlace, elsewhere: dict[str, str]
 ) -> None:
     with catalog.entry_lock("shop", "first"):
-        set_columns(path, tables.locks, process_started=1, **elsewhere)
+        set_columns(place, tables.locks, process_started=1, **elsewhere)
         with pytest.raises(EntryLocked), catalog.entry_lock("shop", "second"):
             pytest.fail("a live lock was taken")
 
-        set_columns(path, tables.locks, expires_at=utc_now() - timedelta(seconds=1))
+        set_columns(place, tables.locks, expires_at=utc_now() - timedelta(seconds=1))
         with catalog.entry_lock("shop", "second"):
             pass
 
 
-def test_a_local_lock_stays_while_its_process_lives_however_late_its_heartbeat(catalog: Catalog, path: Path) -> None:
+def test_a_local_lock_stays_while_its_process_lives_however_late_its_heartbeat(
+    catalog: Catalog, place: CatalogPlace
+) -> None:
     with catalog.entry_lock("shop", "first"):
-        set_columns(path, tables.locks, expires_at=utc_now() - timedelta(days=1))
+        set_columns(place, tables.locks, expires_at=utc_now() - timedelta(days=1))
 
         assert not catalog.sweep().locks
         with pytest.raises(EntryLocked), catalog.entry_lock("shop", "second"):
             pytest.fail("a live lock was taken")
 
 
-def test_a_sweep_releases_what_the_dead_held_and_says_so(catalog: Catalog, path: Path) -> None:
+def test_a_sweep_releases_what_the_dead_held_and_says_so(catalog: Catalog, place: CatalogPlace) -> None:
     with catalog.entry_lock("shop", "backup"), catalog.lease(BACKUP, "restore"):
-        set_columns(path, tables.locks, process_started=1)
-        set_columns(path, tables.leases, process_started=1)
+        set_columns(place, tables.locks, process_started=1)
+        set_columns(place, tables.leases, process_started=1)
         assert catalog.leases() == []
         with catalog.entry_lock("crm", "backup"), catalog.lease(BACKUP, "download"):
             report = catalog.sweep()
@@ -181,7 +192,7 @@ def test_a_sweep_releases_what_the_dead_held_and_says_so(catalog: Catalog, path:
             assert [(lock.entry, lock.purpose) for lock in report.locks] == [("shop", "backup")]
             assert [(lease.backup_id, lease.purpose) for lease in report.leases] == [(BACKUP, "restore")]
             assert [lease.purpose for lease in catalog.leases()] == ["download"]
-            assert column(path, tables.locks, "entry") == ["crm"]
+            assert column(place, tables.locks, "entry") == ["crm"]
 
 
 def test_any_number_of_leases_stand_on_one_backup(catalog: Catalog) -> None:
@@ -191,27 +202,27 @@ def test_any_number_of_leases_stand_on_one_backup(catalog: Catalog) -> None:
     assert catalog.leases() == []
 
 
-def test_the_heartbeat_moves_the_end_of_a_claim_ahead(path: Path) -> None:
-    database = Database.open(path)
+def test_the_heartbeat_moves_the_end_of_a_claim_ahead(place: CatalogPlace) -> None:
+    database = place.database()
     heartbeat = Heartbeat(database, interval_seconds=0.02)
-    with Catalog.open(path) as catalog:
+    with place.open() as catalog:
         catalog.begin_attempt("shop", BackupType.FULL, RUN)
-    (token,) = column(path, tables.attempts, "token")
-    set_columns(path, tables.attempts, expires_at=MORNING)
+    (token,) = column(place, tables.attempts, "token")
+    set_columns(place, tables.attempts, expires_at=MORNING)
 
     heartbeat.keep(tables.attempts, token)
-    eventually(lambda: column(path, tables.attempts, "expires_at")[0] > utc_now() + LIFETIME / 2)
+    eventually(lambda: column(place, tables.attempts, "expires_at")[0] > utc_now() + LIFETIME / 2)
 
     heartbeat.stop()
-    set_columns(path, tables.attempts, expires_at=MORNING)
+    set_columns(place, tables.attempts, expires_at=MORNING)
     heartbeat.stop()
-    assert column(path, tables.attempts, "expires_at") == [MORNING]
+    assert column(place, tables.attempts, "expires_at") == [MORNING]
 
 
-def test_work_is_stopped_when_its_lock_was_taken_away(catalog: Catalog, path: Path) -> None:
+def test_work_is_stopped_when_its_lock_was_taken_away(catalog: Catalog, place: CatalogPlace) -> None:
     cancellation = Cancellation()
     with catalog.entry_lock("shop", "first", cancellation=cancellation):
-        set_columns(path, tables.locks, process_started=1)
+        set_columns(place, tables.locks, process_started=1)
         catalog.sweep()
 
         catalog._heartbeat.beat()
@@ -269,7 +280,7 @@ def test_a_forked_child_beats_for_its_own_claims_alone(catalog: Catalog) -> None
         assert in_a_forked_child(work) == 0
 
 
-def test_a_forked_child_that_leaves_its_parents_block_releases_nothing(catalog: Catalog, path: Path) -> None:
+def test_a_forked_child_that_leaves_its_parents_block_releases_nothing(catalog: Catalog, place: CatalogPlace) -> None:
     lock = catalog.entry_lock("shop", "the parent's")
     lock.__enter__()
 
@@ -278,16 +289,16 @@ def test_a_forked_child_that_leaves_its_parents_block_releases_nothing(catalog: 
 
     assert in_a_forked_child(leave) == 0
 
-    assert column(path, tables.locks, "purpose") == ["the parent's"]
+    assert column(place, tables.locks, "purpose") == ["the parent's"]
     lock.__exit__(None, None, None)
-    assert column(path, tables.locks, "purpose") == []
+    assert column(place, tables.locks, "purpose") == []
 
 
-def test_no_connection_stays_open_that_a_forked_child_could_share(catalog: Catalog, path: Path) -> None:
+def test_no_connection_stays_open_that_a_forked_child_could_share(catalog: Catalog, place: CatalogPlace) -> None:
+    before = set(open_files())
     catalog.begin_attempt("shop", BackupType.FULL, RUN)
 
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert not [link for link in links if str(path) in str(link.readlink())]
+    assert [link for link in open_files() if link not in before] == []
 
 
 def test_a_process_is_dead_when_it_is_a_zombie() -> None:
@@ -331,9 +342,11 @@ def test_an_attempt_that_made_a_backup_names_it(catalog: Catalog) -> None:
     assert catalog.attempts()[0].backup_id == BACKUP
 
 
-def test_an_attempt_whose_process_died_is_abandoned_until_somebody_says_so(catalog: Catalog, path: Path) -> None:
+def test_an_attempt_whose_process_died_is_abandoned_until_somebody_says_so(
+    catalog: Catalog, place: CatalogPlace
+) -> None:
     dead = catalog.begin_attempt("shop", BackupType.FULL, RUN)
-    set_columns(path, tables.attempts, process_started=1)
+    set_columns(place, tables.attempts, process_started=1)
     catalog.begin_attempt("crm", BackupType.FULL, RUN)
 
     assert [attempt.id for attempt in catalog.abandoned_attempts()] == [dead]

@@ -16,8 +16,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
-from db_backup.catalog import BackupQuery, Catalog, connection, tables
-from db_backup.catalog.connection import open_sqlite, refuse_network_folder
+from db_backup.catalog import BackupQuery, Catalog, sqlite, tables
+from db_backup.catalog.sqlite import open_sqlite, refuse_network_folder
 from db_backup.errors import CatalogError
 from support.factories import make_manifest, make_state
 
@@ -216,7 +216,7 @@ def test_a_full_disk_is_called_by_its_name(path: Path) -> None:
         def with_no_room(opened: sqlite3.Connection, _record: object) -> None:
             opened.execute(f"PRAGMA max_page_count = {pages}")
 
-        event.listen(catalog._database._engine, "connect", with_no_room)
+        event.listen(catalog._database._place.engine, "connect", with_no_room)
         with pytest.raises(CatalogError, match="No room is left"):
             catalog.replace_index((make_manifest(serial=n), make_state(make_manifest(serial=n))) for n in range(1, 200))
         assert list(catalog.ids()) == []
@@ -241,7 +241,7 @@ def test_opening_looks_at_the_mounts_of_this_machine(
     device = tmp_path.stat().st_dev
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"30 22 {os.major(device)}:{os.minor(device)} / {tmp_path} rw - nfs server:/x rw\n")
-    monkeypatch.setattr(connection, "_MOUNTS", mounts)
+    monkeypatch.setattr(sqlite, "_MOUNTS", mounts)
 
     with pytest.raises(CatalogError, match="network filesystem"):
         Catalog.open(path)

@@ -40,7 +40,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
 @pytest.fixture
 def explain(catalog: Catalog) -> Iterator[Explain]:
     """Runs a function of the catalogue and returns the plan of every query that it sent, one step an item."""
-    engine = catalog._database._engine
+    engine = catalog._database._place.engine
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:

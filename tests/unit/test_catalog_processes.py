@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from db_backup.catalog import AttemptOutcome, BackupQuery, Catalog
+from db_backup.catalog import AttemptOutcome, BackupQuery
 from db_backup.errors import EntryLocked
 from db_backup.manifest import RunInfo
+from support.catalog_places import CatalogPlace, catalog_place
 
 pytestmark = pytest.mark.unit
+__all__ = ["catalog_place"]
 
 TESTS = Path(__file__).parents[1]
 PROLOGUE = f"""
@@ -27,19 +29,25 @@ from db_backup.catalog import AttemptOutcome, BackupQuery, Catalog
 from db_backup.errors import EntryLocked
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType
+from support.catalog_places import place_from_json
 from support.factories import MORNING, make_manifest, make_proof, make_state
-path, number = Path(sys.argv[1]), int(sys.argv[2])
+place, number = place_from_json(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 """
 
 
+@pytest.fixture
+def place(catalog_place: CatalogPlace) -> CatalogPlace:
+    return catalog_place
+
+
 @contextmanager
-def processes(program: str, path: Path, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+def processes(program: str, place: CatalogPlace, count: int) -> Iterator[list[subprocess.Popen[str]]]:
     """Python processes that have all loaded the catalogue's code and wait for ``go``; killed in the end."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", PROLOGUE + program, str(path), str(number)],
+            [sys.executable, "-c", PROLOGUE + program, place.to_json(), str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,28 +79,26 @@ def results(running: list[subprocess.Popen[str]]) -> list[str]:
     return [output.strip() for (output, _), _ in ended]
 
 
-def test_processes_that_meet_no_catalogue_make_one_together(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "catalog.sqlite"
+def test_processes_that_meet_no_catalogue_make_one_together(place: CatalogPlace) -> None:
     program = """
-with Catalog.open(path) as catalog:
+with place.open() as catalog:
     manifest = make_manifest(entry=f"db{number}")
     catalog.record(manifest, make_state(manifest))
 """
-    with processes(program, path, 4) as running:
+    with processes(program, place, 4) as running:
         go(running)
         results(running)
 
-    with Catalog.open(path) as catalog:
+    with place.open() as catalog:
         assert sorted(item.database for item in catalog.page(BackupQuery()).items) == ["db0", "db1", "db2", "db3"]
 
 
-def test_four_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.sqlite"
-    Catalog.open(path).close()
+def test_four_processes_write_at_once_and_nothing_is_lost(place: CatalogPlace) -> None:
+    place.open().close()
     program = """
 run = RunInfo(origin="airflow", host="tower")
-with Catalog.open(path) as catalog:
-    for hour in range(25):
+with place.open() as catalog:
+    for hour in range(10):
         attempt = catalog.begin_attempt(f"db{number}", BackupType.FULL, run)
         manifest = make_manifest(entry=f"db{number}", created_at=MORNING + timedelta(hours=hour))
         with catalog.entry_lock(f"db{number}", "backup"), catalog.lease(manifest.id, "verification"):
@@ -101,40 +107,39 @@ with Catalog.open(path) as catalog:
             assert len(catalog.page(BackupQuery(database=f"db{number}"), limit=100).items) == hour + 1
         catalog.finish_attempt(attempt, AttemptOutcome.SUCCEEDED, backup_id=manifest.id)
 """
-    with processes(program, path, 4) as running:
+    with processes(program, place, 4) as running:
         go(running)
         results(running)
 
-    with Catalog.open(path) as catalog:
+    with place.open() as catalog:
         statistics = catalog.statistics(BackupQuery())
-        assert statistics.total.backups == 100
+        assert statistics.total.backups == 40
         assert {name: tally.backups for name, tally in statistics.by_database.items()} == {
-            f"db{number}": 25 for number in range(4)
+            f"db{number}": 10 for number in range(4)
         }
-        assert statistics.attempts.succeeded == 100
+        assert statistics.attempts.succeeded == 40
         assert catalog.leases() == []
 
 
-def test_of_many_processes_one_at_a_time_has_the_lock(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.sqlite"
-    Catalog.open(path).close()
+def test_of_many_processes_one_at_a_time_has_the_lock(place: CatalogPlace, tmp_path: Path) -> None:
+    place.open().close()
     inside = tmp_path / "inside"
     program = f"""
 inside = Path({str(inside)!r})
-with Catalog.open(path) as catalog:
+with place.open() as catalog:
     for _ in range(5):
         with catalog.entry_lock("shop", f"worker {{number}}", wait_seconds=100):
             inside.mkdir()  # fails if another is inside
             time.sleep(0.01)
             inside.rmdir()
 """
-    with processes(program, path, 4) as running:
+    with processes(program, place, 4) as running:
         go(running)
         results(running)
 
 
 HOLD = """
-with Catalog.open(path) as catalog:
+with place.open() as catalog:
     catalog.begin_attempt("shop", BackupType.FULL, RunInfo(origin="airflow", host="tower"))
     with catalog.entry_lock("shop", "full backup"), catalog.lease("b1", "verification"):
         print("holding", flush=True)
@@ -142,9 +147,8 @@ with Catalog.open(path) as catalog:
 """
 
 
-def test_what_a_killed_process_held_is_free_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.sqlite"
-    with Catalog.open(path) as catalog, processes(HOLD, path, 1) as running:
+def test_what_a_killed_process_held_is_free_at_once(place: CatalogPlace) -> None:
+    with place.open() as catalog, processes(HOLD, place, 1) as running:
         (holder,) = running
         go(running)
         assert holder.stdout is not None
@@ -171,11 +175,10 @@ def test_what_a_killed_process_held_is_free_at_once(tmp_path: Path) -> None:
         assert catalog.abandoned_attempts() == []
 
 
-def test_a_catalogue_survives_a_writer_that_is_killed_in_the_middle(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.sqlite"
-    Catalog.open(path).close()
+def test_a_catalogue_survives_a_writer_that_is_killed_in_the_middle(place: CatalogPlace) -> None:
+    place.open().close()
     program = """
-with Catalog.open(path) as catalog:
+with place.open() as catalog:
     catalog.replace_index((make_manifest(serial=n), make_state(make_manifest(serial=n))) for n in range(1, 4))
     print("written", flush=True)
     with catalog._database.write() as connection:
@@ -183,17 +186,17 @@ with Catalog.open(path) as catalog:
         print("deleted, not committed", flush=True)
         sys.stdin.readline()
 """
-    with processes(program, path, 1) as running:
+    with processes(program, place, 1) as running:
         (writer,) = running
         go(running)
         assert writer.stdout is not None
         assert writer.stdout.readline() == "written\n"
         assert writer.stdout.readline() == "deleted, not committed\n"
-        with Catalog.open(path) as catalog:
+        with place.open() as catalog:
             assert len(list(catalog.ids())) == 3, "a reader does not wait for a writer, and sees nothing half-done"
         writer.send_signal(signal.SIGKILL)
         writer.wait()
 
-    with Catalog.open(path) as catalog:
+    with place.open() as catalog:
         assert len(list(catalog.ids())) == 3
         catalog.begin_attempt("shop", catalog.page(BackupQuery()).items[0].type, RunInfo(origin="cli"))

@@ -39,7 +39,7 @@ class Attempts:
                     started_at=utc_now(),
                     error="",
                     run=run.model_dump_json(),
-                    expires_at=next_expiry(),
+                    expires_at=next_expiry(self._database.now(connection)),
                     **Holder.this_process(self._host).columns(),
                 )
             )
@@ -73,7 +73,8 @@ class Attempts:
         unfinished = select(attempts).where(attempts.c.outcome.is_(None)).order_by(attempts.c.started_at)
         with self._database.read() as connection:
             running = connection.execute(unfinished).all()
-        return [_attempt(row) for row in running if self._claims.is_dead(row)]
+            now = self._database.now(connection)
+        return [_attempt(row) for row in running if self._claims.is_dead(row, now)]
 
     def list(self, entry: str | None, since: datetime | None) -> list[Attempt]:
         wanted = select(attempts).order_by(attempts.c.started_at.desc())

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, Engine, column, inspect, select, table
+from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db_backup.catalog import tables
-from db_backup.catalog.connection import WRITES, explain_sqlite, open_sqlite
+from db_backup.catalog.place import WRITES, Place
 from db_backup.errors import CatalogError
+from db_backup.model import ConnectionInfo
 
 _VERSION_TABLE = "alembic_version"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """Transactions over the catalogue; whatever fails in them is told as a ``CatalogError``.
+    """Transactions over the catalogue; whatever fails in them is told as a ``CatalogError``."""
 
-    :param name: the catalogue's address, for people.
-    :param explain: what an error of this engine means, given that name.
-    """
-
-    def __init__(self, engine: Engine, name: str, explain: Callable[[DBAPIError, str], CatalogError]) -> None:
-        self._engine = engine
-        self._name = name
-        self._explain = explain
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -36,12 +32,34 @@ class Database:
 
         :raises CatalogError: it cannot be opened or written, is no catalogue, is damaged, or is of a newer program.
         """
-        database = cls(open_sqlite(path), str(path), explain_sqlite)
+        from db_backup.catalog.sqlite import sqlite_place
+
+        return cls._ready(sqlite_place(path))
+
+    @classmethod
+    def open_postgres(cls, connection: ConnectionInfo) -> Self:
+        """Open the catalogue in a PostgreSQL database; its tables are made, or brought up to date, where needed.
+
+        :raises CatalogError: it cannot be reached or written, is no catalogue, or is of a newer program.
+        :raises ConfigurationError: the connection makes no sense.
+        """
+        from db_backup.catalog.postgres import postgres_place
+
+        return cls._ready(postgres_place(connection))
+
+    @classmethod
+    def _ready(cls, place: Place) -> Self:
+        database = cls(place)
         database._prepare()
         return database
 
+    @property
+    def name(self) -> str:
+        """Where it is, for people; never with a secret."""
+        return self._place.name
+
     def close(self) -> None:
-        self._engine.dispose()
+        self._place.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -49,7 +67,7 @@ class Database:
 
         :raises CatalogError:
         """
-        with self._telling_what_failed(), self._engine.begin() as connection:
+        with self._telling_what_failed(), self._place.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -59,8 +77,13 @@ class Database:
         :raises CatalogError:
         :raises IntegrityError: somebody else has this key already; which the caller expects, or should.
         """
-        with self._telling_what_failed(), self._engine.execution_options(**{WRITES: True}).begin() as connection:
+        engine = self._place.engine.execution_options(**{WRITES: True})
+        with self._telling_what_failed(), engine.begin() as connection:
             yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The present moment by the clock of the catalogue: several hosts' clocks may differ."""
+        return self._place.now(connection)
 
     @contextmanager
     def _telling_what_failed(self) -> Iterator[None]:
@@ -69,7 +92,7 @@ class Database:
         except IntegrityError:
             raise
         except DBAPIError as error:
-            raise self._explain(error, self._name) from error
+            raise self._place.explain(error) from error
 
     def _prepare(self) -> None:
         with self.read() as connection:
@@ -90,12 +113,11 @@ class Database:
             found = connection.scalar(select(column("version_num")).select_from(table(_VERSION_TABLE)))
         if found is None or not found.isdecimal() or tables.backups.name not in names:
             raise CatalogError(
-                f"{self._name} is a database, but not a catalogue of db-backup.",
-                hint="Set BACKUP_CATALOG_PATH to a file of its own.",
+                f"{self.name} is a database, but not a catalogue of db-backup.", hint=self._place.remedy_when_taken
             )
         if int(found) > int(tables.SCHEMA):
             raise CatalogError(
-                f"The catalogue {self._name} has schema {found}; this program knows schemas up to {tables.SCHEMA}.",
+                f"The catalogue {self.name} has schema {found}; this program knows schemas up to {tables.SCHEMA}.",
                 hint="Use the release of db-backup that wrote it, or a newer one.",
             )
         return str(found)

@@ -13,7 +13,6 @@ from sqlalchemy import Table, update
 
 from db_backup.catalog.database import Database
 from db_backup.errors import CatalogError
-from db_backup.model import utc_now
 
 INTERVAL_SECONDS = 20.0
 LIFETIME = timedelta(minutes=3)  # several beats may fail before others take the holder for dead
@@ -25,9 +24,9 @@ class _Claim:
     on_lost: Callable[[], None] | None
 
 
-def next_expiry() -> datetime:
+def next_expiry(now: datetime) -> datetime:
     """Until when a claim holds that shows a sign of life now."""
-    return utc_now() + LIFETIME
+    return now + LIFETIME
 
 
 class Heartbeat:
@@ -96,8 +95,8 @@ class Heartbeat:
         """Returns those that are not there any more."""
         if not claims:
             return []
-        expires_at = next_expiry()
         with self._database.write() as connection:
+            expires_at = next_expiry(self._database.now(connection))
             return [
                 token
                 for token, claim in claims.items()

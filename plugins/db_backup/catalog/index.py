@@ -6,20 +6,21 @@ import difflib
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, literal, select, tuple_
 
 from db_backup import naming
 from db_backup.catalog import cursor as cursors
 from db_backup.catalog.database import Database
 from db_backup.catalog.records import BackupPage, BackupQuery
-from db_backup.catalog.tables import backups, copies
+from db_backup.catalog.tables import UtcDateTime, backups, copies
 from db_backup.errors import CatalogError, UnknownBackup, UsageError
 from db_backup.manifest import Manifest, State
-from db_backup.model import BackupStatus, BackupType, utc_now
+from db_backup.model import BackupStatus, BackupType
 from db_backup.summary import BackupSummary, summarise
 
 LARGEST_PAGE = 1000
@@ -30,7 +31,7 @@ _NEIGHBOURS = 5
 
 def record(database: Database, manifest: Manifest, state: State) -> None:
     with database.write() as connection:
-        _store(connection, [summarise(manifest, state)])
+        _store(connection, [summarise(manifest, state)], database.now(connection))
 
 
 def forget(database: Database, backup_id: str) -> None:
@@ -44,8 +45,9 @@ def replace(database: Database, pairs: Iterable[tuple[Manifest, State]]) -> int:
     ``pairs`` is read to its end before the transaction begins, so that slow storage keeps no writer waiting. What
     others record meanwhile is newer than what was read, and stays.
     """
-    started = utc_now()
     count = 0
+    with database.read() as connection:
+        started = database.now(connection)
     with tempfile.TemporaryFile() as spool:
         for manifest, state in pairs:
             spool.write(summarise(manifest, state).model_dump_json().encode() + b"\n")
@@ -54,9 +56,10 @@ def replace(database: Database, pairs: Iterable[tuple[Manifest, State]]) -> int:
         with database.write() as connection:
             connection.execute(delete(backups).where(backups.c.recorded_at < started))
             newer = set(connection.scalars(select(backups.c.id)))
+            recorded_at = database.now(connection)
             while lines := list(itertools.islice(spool, _BATCH)):
                 read = (BackupSummary.model_validate_json(line) for line in lines)
-                _store(connection, [summary for summary in read if summary.id not in newer])
+                _store(connection, [summary for summary in read if summary.id not in newer], recorded_at)
     return count
 
 
@@ -90,7 +93,9 @@ def page(database: Database, query: BackupQuery, limit: int, cursor: str | None)
     if source is copies:
         wanted = wanted.join_from(copies, backups, backups.c.id == copies.c.id)
     if cursor is not None:
-        wanted = wanted.where(tuple_(source.c.created_at, source.c.id) < tuple_(*cursors.decode(cursor)))
+        created_at, backup_id = cursors.decode(cursor)
+        ended = tuple_(literal(created_at, UtcDateTime()), literal(backup_id))
+        wanted = wanted.where(tuple_(source.c.created_at, source.c.id) < ended)
     # One row more than the page has: it tells whether there is a next page.
     wanted = wanted.order_by(source.c.created_at.desc(), source.c.id.desc()).limit(limit + 1)
     with database.read() as connection:
@@ -142,13 +147,12 @@ def conditions(query: BackupQuery, source: Table) -> list[ColumnElement[bool]]:
     return filters if query.since is None else [*filters, source.c.created_at >= query.since]
 
 
-def _store(connection: Connection, summaries: Sequence[BackupSummary]) -> None:
+def _store(connection: Connection, summaries: Sequence[BackupSummary], recorded_at: datetime) -> None:
     """Insert, or replace what was known of these backups."""
     latest = {summary.id: summary for summary in summaries}
     if not latest:
         return
     connection.execute(delete(backups).where(backups.c.id.in_(latest)))
-    recorded_at = utc_now()
     rows = [
         {**_common(summary), "recorded_at": recorded_at, "summary": summary.model_dump_json()}
         for summary in latest.values()

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, insert, select
@@ -20,7 +21,6 @@ from db_backup.catalog.holder import Holder
 from db_backup.catalog.records import Lease, Lock, SweepReport
 from db_backup.catalog.tables import leases, locks
 from db_backup.errors import CatalogError, EntryLocked
-from db_backup.model import utc_now
 from db_backup.progress import Cancellation
 
 _LOOK_AGAIN_SECONDS = 0.25
@@ -57,7 +57,8 @@ class Claims:
     def lease(self, backup_id: str, purpose: str) -> Iterator[None]:
         token = uuid.uuid4().hex
         with self._database.write() as connection:
-            connection.execute(insert(leases).values(backup_id=backup_id, **self._claim(token, purpose)))
+            claim = self._claim(connection, token, purpose)
+            connection.execute(insert(leases).values(backup_id=backup_id, **claim))
         with self._holding(leases, token):
             yield
 
@@ -66,7 +67,8 @@ class Claims:
         if backup_id is not None:
             wanted = wanted.where(leases.c.backup_id == backup_id)
         with self._database.read() as connection:
-            return [_lease(row) for row in connection.execute(wanted) if not self.is_dead(row)]
+            now = self._database.now(connection)
+            return [_lease(row) for row in connection.execute(wanted).all() if not self.is_dead(row, now)]
 
     def sweep(self) -> SweepReport:
         with self._database.write() as connection:
@@ -75,11 +77,9 @@ class Claims:
                 leases=tuple(_lease(row) for row in self._release_dead(connection, leases)),
             )
 
-    def is_dead(self, row: Row[Any]) -> bool:
-        """Whether the process that holds this row has certainly ended."""
-        return Holder.of(row).is_dead(
-            seen_from=Holder.this_process(self._host), expires_at=row.expires_at, now=utc_now()
-        )
+    def is_dead(self, row: Row[Any], now: datetime) -> bool:
+        """Whether the process that holds this row has certainly ended; ``now`` by the catalogue's clock."""
+        return Holder.of(row).is_dead(seen_from=Holder.this_process(self._host), expires_at=row.expires_at, now=now)
 
     def _take(self, entry: str, purpose: str, token: str) -> Lock | None:
         """Take the lock, from a dead process if need be; or say who has it."""
@@ -87,22 +87,23 @@ class Claims:
             try:
                 with self._database.write() as connection:
                     held = connection.execute(select(locks).where(locks.c.entry == entry)).one_or_none()
-                    if held is not None and not self.is_dead(held):
+                    if held is not None and not self.is_dead(held, self._database.now(connection)):
                         return _lock(held)
                     if held is not None:
                         connection.execute(delete(locks).where(locks.c.token == held.token))
-                    connection.execute(insert(locks).values(entry=entry, **self._claim(token, purpose)))
+                    connection.execute(insert(locks).values(entry=entry, **self._claim(connection, token, purpose)))
             except IntegrityError:
                 continue  # where writers do not wait for each other: somebody took it just now; look who it was
             return None
 
-    def _claim(self, token: str, purpose: str) -> dict[str, Any]:
+    def _claim(self, connection: Connection, token: str, purpose: str) -> dict[str, Any]:
+        now = self._database.now(connection)
         holder = Holder.this_process(self._host)
         return {
             "token": token,
             "purpose": purpose,
-            "since": utc_now(),
-            "expires_at": next_expiry(),
+            "since": now,
+            "expires_at": next_expiry(now),
             **holder.columns(),
         }
 
@@ -124,7 +125,8 @@ class Claims:
                 connection.execute(delete(table).where(table.c.token == token))
 
     def _release_dead(self, connection: Connection, table: Table) -> list[Row[Any]]:
-        dead = [row for row in connection.execute(select(table)).all() if self.is_dead(row)]
+        now = self._database.now(connection)
+        dead = [row for row in connection.execute(select(table)).all() if self.is_dead(row, now)]
         # One that showed a sign of life since it was read stays.
         return [
             row

@@ -26,7 +26,7 @@ from db_backup.catalog.records import (
     SweepReport,
 )
 from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import BackupType
+from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.summary import BackupSummary
 
@@ -52,6 +52,21 @@ class Catalog:
         :raises CatalogError: it cannot be opened or written, is damaged, is no catalogue, or is of a newer program.
         """
         return cls(Database.open(path), host or socket.gethostname())
+
+    @classmethod
+    def open_postgres(cls, connection: ConnectionInfo, *, host: str | None = None) -> Self:
+        """Open the catalogue in this PostgreSQL database; its tables are made, or brought up to date, where needed.
+
+        :param host: as in :meth:`open`.
+        :raises CatalogError: it cannot be reached or written, is no catalogue, or is of a newer program.
+        :raises ConfigurationError: the connection makes no sense.
+        """
+        return cls(Database.open_postgres(connection), host or socket.gethostname())
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people: a file, or a database and the connection's id."""
+        return self._database.name
 
     def __enter__(self) -> Self:
         return self

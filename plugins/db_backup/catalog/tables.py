@@ -6,6 +6,7 @@ others hold what is nowhere else. Every change here comes with a migration, and 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +50,16 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class AnyText(TypeDecorator[str]):
+    """What tools and servers print, which may hold what PostgreSQL takes for no text: NUL, and bytes that were none."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value) if value is not None else None
 
 
 def _holder() -> tuple[Column[Any], ...]:
@@ -131,7 +142,7 @@ attempts = Table(
     Column("finished_at", UtcDateTime),
     Column("duration_seconds", Float),
     Column("backup_id", String(128)),
-    Column("error", Text, nullable=False),
+    Column("error", AnyText, nullable=False),
     Column("run", Text, nullable=False),
     *_holder(),
     Index("attempts_by_age", "started_at"),
@@ -172,7 +183,7 @@ audit = Table(
     Column("entry", String(48)),
     Column("backup_id", String(128)),
     Column("outcome", String(16), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", AnyText, nullable=False),
     Index("audit_by_age", "at", "number"),
 )
 

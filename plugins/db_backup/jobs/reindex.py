@@ -28,10 +28,11 @@ class CatalogProblem(BaseModel):
 
 
 class CatalogReport(BaseModel):
-    """``backups``: how many were read from the storages."""
+    """``backups``: how many were read from the storages. ``catalog``: which catalogue, for people."""
 
     model_config = ConfigDict(frozen=True)
 
+    catalog: str
     backups: int
     problems: tuple[CatalogProblem, ...]
 
@@ -43,7 +44,7 @@ def reindex_catalog(workspace: Workspace, *, run: RunInfo) -> CatalogReport:
         adopt_storages(workspace)
         indexed = workspace.catalog.replace_index(_pairs(workspace, problems))
         act.detail = f"reindexed {indexed} backups, {len(problems)} problems"
-    return CatalogReport(backups=indexed, problems=tuple(problems))
+    return CatalogReport(catalog=workspace.catalog.name, backups=indexed, problems=tuple(problems))
 
 
 def check_catalog(workspace: Workspace) -> CatalogReport:
@@ -71,7 +72,7 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
         )
         for backup_id in sorted(indexed ^ found)
     )
-    return CatalogReport(backups=len(found), problems=tuple(problems))
+    return CatalogReport(catalog=workspace.catalog.name, backups=len(found), problems=tuple(problems))
 
 
 def _pairs(workspace: Workspace, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:

@@ -13,6 +13,7 @@ from db_backup.connections import resolve_connection
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine, EngineOptions
 from db_backup.errors import UnknownStorage
+from db_backup.jobs.catalogue import open_catalog
 from db_backup.settings import Settings, load_settings
 from db_backup.storage import LocalStorage, Storage
 
@@ -44,7 +45,7 @@ class Workspace:
         """:raises ConfigurationError, CatalogError:"""
         settings = load_settings(environment)
         config = load_config(settings)
-        return cls(settings, config, Catalog.open(settings.backup_catalog_path), environment)
+        return cls(settings, config, open_catalog(settings, environment), environment)
 
     def __enter__(self) -> Self:
         return self

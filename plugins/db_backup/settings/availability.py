@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from db_backup.model import BackupType, Compression
+from db_backup.model import BackupType
 
 AVAILABLE_TYPES: Set[str] = frozenset({BackupType.FULL})
-AVAILABLE_COMPRESSIONS: Set[str] = frozenset({Compression.GZIP, Compression.ZSTD, Compression.NONE})
 AVAILABLE_STORAGES: Set[str] = frozenset({"local"})
 
 #: Variables of which only these values are there.
 AVAILABLE_VALUES: Mapping[str, Set[str]] = {
     "BACKUP_DEFAULT_TYPE": AVAILABLE_TYPES,
-    "BACKUP_DEFAULT_COMPRESSION": AVAILABLE_COMPRESSIONS,
     "BACKUP_STORAGE_DISK": AVAILABLE_STORAGES,
     "PGSQL_BACKUP_FORMAT": frozenset({"custom", "plain"}),
 }
@@ -55,7 +53,6 @@ NOT_YET_VARIABLES: Mapping[str, str] = {
     "BACKUP_ENCRYPT": _ENCRYPTION,
     "BACKUP_ENCRYPTION_KEY_ID": _ENCRYPTION,
     "BACKUP_PARALLEL_JOBS": _PARALLEL,
-    "BACKUP_CATALOG_CONN_ID": "a catalogue in PostgreSQL",
     "BACKUP_ADMIN_ROLES": "the REST API",
     "BACKUP_RESTORE_FOUR_EYES": "approval of restores",
     "BACKUP_SQLITE_VACUUM": "compacting SQLite backups",

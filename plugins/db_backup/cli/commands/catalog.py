@@ -34,7 +34,7 @@ def reindex(as_json: bool) -> int:
     """
     with Workspace.open() as workspace:
         report = reindex_catalog(workspace, run=cli_run())
-    return _present(report, f"{report.backups} backups indexed.", as_json)
+    return _present(report, f"{report.backups} backups indexed in {report.catalog}.", as_json)
 
 
 @command.command("check")
@@ -48,7 +48,7 @@ def check(as_json: bool) -> int:
     """
     with Workspace.open() as workspace:
         report = check_catalog(workspace)
-    return _present(report, f"{report.backups} backups checked.", as_json)
+    return _present(report, f"{report.backups} backups checked against {report.catalog}.", as_json)
 
 
 def _present(report: CatalogReport, words: str, as_json: bool) -> int:

@@ -7,6 +7,7 @@ import click
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.runtime import json_option
 from db_backup.config import load_config
+from db_backup.jobs.catalogue import catalog_name
 from db_backup.settings import load_settings
 
 
@@ -23,14 +24,17 @@ def command(as_json: bool) -> None:
     settings = load_settings()
     config = load_config(settings)
     effective = settings.effective()
+    catalogue = catalog_name(settings)
     if as_json:
         print_json(
             {
                 "settings": [item.model_dump(mode="json") for item in effective],
                 "file": str(config.path) if config.path else None,
                 "databases": list(config.entries),
+                "catalog": catalogue,
             }
         )
         return
     print_table(("SETTING", "VALUE", "FROM"), [(item.name, item.value, item.source) for item in effective])
+    click.echo(f"Catalogue: {catalogue}")
     click.echo(f"Databases: {', '.join(config.entries)} (from {config.path or 'the built-in demo configuration'})")

@@ -91,12 +91,11 @@ def _parameters(connection: ConnectionInfo, database: str) -> dict[str, str]:
     }
 
 
-@contextmanager
-def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterator[Connection]:
-    """An autocommitting connection while the block runs; psycopg's errors in the block become ours.
+def connect(connection: ConnectionInfo, *, entry: str | None = None, autocommit: bool = True) -> Connection:
+    """A connection, to be closed by the caller.
 
     :param entry: names the database in errors.
-    :raises ServerUnreachable, AccessDenied, PrivilegeMissing, ConfigurationError, SourceError:
+    :raises ServerUnreachable, AccessDenied, ConfigurationError, SourceError:
     """
     if not connection.database:
         raise ConfigurationError(
@@ -105,12 +104,21 @@ def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterat
             database=entry,
         )
     try:
-        link = psycopg.connect(
-            "", autocommit=True, **cast("dict[str, Any]", _parameters(connection, connection.database))
+        return psycopg.connect(
+            "", autocommit=autocommit, **cast("dict[str, Any]", _parameters(connection, connection.database))
         )
     except psycopg.Error as error:
         raise _connect_error(connection, error, entry) from None  # its context could hold the parameters
-    with closing(link), _translated(connection, entry):
+
+
+@contextmanager
+def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterator[Connection]:
+    """An autocommitting connection while the block runs; psycopg's errors in the block become ours.
+
+    :param entry: names the database in errors.
+    :raises ServerUnreachable, AccessDenied, PrivilegeMissing, ConfigurationError, SourceError:
+    """
+    with closing(connect(connection, entry=entry)) as link, _translated(connection, entry):
         yield link
 
 

@@ -12,10 +12,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from db_backup.catalog.place import BUSY_TIMEOUT_SECONDS, WRITES, Place
 from db_backup.errors import CatalogError
-
-BUSY_TIMEOUT_SECONDS = 30
-WRITES = "catalogue_writes"  # execution option: the transaction will write
+from db_backup.model import utc_now
 
 _FILE_MODE = 0o640
 _FOLDER_MODE = 0o750
@@ -27,6 +26,17 @@ _NETWORK_FILESYSTEMS = frozenset(
     }
 )
 _REINDEX = "Delete it and run `db-backup catalog reindex`."
+
+
+def sqlite_place(path: Path) -> Place:
+    """The embedded catalogue; ``open_sqlite`` says what may be raised."""
+    return Place(
+        engine=open_sqlite(path),
+        name=str(path),
+        explain=lambda error: explain_sqlite(error, str(path)),
+        now=lambda _connection: utc_now(),  # all of one host
+        remedy_when_taken="Set BACKUP_CATALOG_PATH to a file of its own.",
+    )
 
 
 def open_sqlite(path: Path) -> Engine:
