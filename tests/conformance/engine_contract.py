@@ -1,7 +1,7 @@
 """The engine contract of ``engines.base`` as tests. ``test_engines.py`` runs them over every engine's real server.
 
 What is asked of an engine here is asked of each one in the same words; what only one engine can get wrong is in that
-engine's own tests.
+engine's own tests. A test that takes ``backup_type`` runs for every type that the engine supports.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactError,
     BackupError,
+    ConfigurationError,
     DumpFailed,
     DumpIncomplete,
     LoadFailed,
@@ -37,13 +38,14 @@ from db_backup.errors import (
     TargetNotEmpty,
 )
 from db_backup.manifest import Manifest, Part
-from db_backup.model import Compression, ConnectionInfo, utc_now
+from db_backup.model import BackupType, Compression, ConnectionInfo, utc_now
 from db_backup.progress import Cancellation
 from support import processes
 from support.factories import make_manifest
 from support.lab import EngineLab, ToolBehaviour
 
 REQUEST = DumpRequest(entry="shop")
+TYPES_WITH_ROWS = (BackupType.FULL, BackupType.DATA)
 _BLOCK_BYTES = 100_003  # no power of two: rows and pages do not end where blocks end
 
 
@@ -65,7 +67,7 @@ def read_to_end(stream: DumpStream) -> bytes:
     return b"".join(pieces)
 
 
-def finish(engine: Engine, dump: Dump) -> Dumped:
+def finish(engine: Engine, dump: Dump, backup_type: BackupType = BackupType.FULL) -> Dumped:
     """Read the streams to their ends and describe what came."""
     (stream,) = dump.streams
     plain = read_to_end(stream)
@@ -81,6 +83,7 @@ def finish(engine: Engine, dump: Dump) -> Dumped:
     )
     manifest = make_manifest(
         engine=engine.name,
+        type=backup_type,
         databases=(engine.connection.database,),
         format=dump.format,
         server=dump.preflight.server,
@@ -88,15 +91,28 @@ def finish(engine: Engine, dump: Dump) -> Dumped:
         consistency=summary.consistency,
         recovery_point=summary.recovery_point,
         inventory=summary.inventory,
+        excluded_tables=summary.excluded_tables,
         warnings=(*dump.preflight.warnings, *summary.warnings),
         parts=(part,),
     )
     return Dumped(plain, Manifest.from_json(manifest.to_json(), source="the test"))
 
 
-def dump_of(engine: Engine, cancellation: Cancellation | None = None) -> Dumped:
-    with engine.open_backup(REQUEST, cancellation or Cancellation()) as dump:
-        return finish(engine, dump)
+def dump_of(
+    engine: Engine,
+    cancellation: Cancellation | None = None,
+    *,
+    backup_type: BackupType = BackupType.FULL,
+    exclude: tuple[str, ...] = (),
+) -> Dumped:
+    request = DumpRequest("shop", backup_type, exclude)
+    with engine.open_backup(request, cancellation or Cancellation()) as dump:
+        return finish(engine, dump, backup_type)
+
+
+def before_loading(engine: Engine, backup_type: BackupType) -> tuple[Dumped, ...]:
+    """What must be loaded first: rows need their tables."""
+    return (dump_of(engine, backup_type=BackupType.STRUCTURE),) if backup_type is BackupType.DATA else ()
 
 
 def blocks(plain: bytes) -> Iterator[bytes]:
@@ -104,9 +120,11 @@ def blocks(plain: bytes) -> Iterator[bytes]:
         yield plain[start : start + _BLOCK_BYTES]
 
 
-def load(engine: Engine, name: str, dumped: Dumped) -> Engine:
+def load(engine: Engine, name: str, *dumps: Dumped) -> Engine:
+    """Into a new database, one after the other."""
     target = engine.create_database(name)
-    target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+    for dumped in dumps:
+        target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
     return target
 
 
@@ -172,6 +190,21 @@ class EngineContract:
     """``lab_fixture`` names the session's fixture of one engine's lab."""
 
     lab_fixture: ClassVar[str]
+    engine_class: ClassVar[type[Engine]]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        types = [backup_type for backup_type in BackupType if backup_type in self.engine_class.supported_types]
+        with_rows = [backup_type for backup_type in types if backup_type in TYPES_WITH_ROWS]
+        loads_rows = [backup_type for backup_type in types if backup_type is BackupType.DATA]
+        leaving_out = with_rows if loads_rows else []
+        for name, values in (
+            ("backup_type", types),
+            ("type_with_rows", with_rows),
+            ("type_leaving_out", leaving_out),
+            ("data", loads_rows),
+        ):
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, values, ids=str)
 
     @pytest.fixture
     def lab(self, request: pytest.FixtureRequest) -> EngineLab:
@@ -203,14 +236,39 @@ class EngineContract:
 
     # What a backup holds
 
-    def test_a_full_backup_restores_into_a_new_database_with_the_same_inventory(
-        self, lab: EngineLab, database: str, new_name: str
+    def test_a_backup_restores_into_a_new_database_with_the_same_inventory(
+        self, lab: EngineLab, database: str, new_name: str, backup_type: BackupType
     ) -> None:
-        dumped = dump_of(lab.engine(database))
-        target = load(lab.engine(database), new_name, dumped)
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=backup_type)
+        target = load(source, new_name, *before_loading(source, backup_type), dumped)
         found = target.take_inventory(dumped.manifest, Cancellation())
         assert compare(dumped.manifest.inventory, found) == ()
-        assert lab.counts(new_name) == lab.counts(database)
+        counts = lab.counts_of_structure if backup_type is BackupType.STRUCTURE else lab.own_counts
+        assert lab.own_counts(new_name) == counts(database)
+
+    def test_structure_and_data_together_are_a_full_backup(
+        self, lab: EngineLab, database: str, new_name: str, type_with_rows: BackupType
+    ) -> None:
+        source = lab.engine(database)
+        dumps = (*before_loading(source, type_with_rows), dump_of(source, backup_type=type_with_rows))
+        load(source, new_name, *dumps)
+        expected, found = (dump_of(lab.engine(name)).manifest.inventory for name in (database, new_name))
+        assert compare(lab.comparable(expected), lab.comparable(found)) == ()
+
+    def test_an_inventory_is_what_its_type_restores(
+        self, lab: EngineLab, database: str, backup_type: BackupType
+    ) -> None:
+        full, inventory = (
+            dump_of(lab.engine(database), backup_type=chosen).manifest.inventory
+            for chosen in (BackupType.FULL, backup_type)
+        )
+        assert bool(inventory.objects) is (backup_type is not BackupType.DATA)
+        assert bool(inventory.rows) is (backup_type is not BackupType.STRUCTURE)
+        assert {table.name for table in inventory.tables} >= {lab.table(name) for name in ("marks", "empty_table")}
+        if backup_type is BackupType.STRUCTURE:
+            assert {item for item in inventory.objects if item.kind != "large objects"} <= set(full.objects)
+            assert {table.checksum for table in inventory.tables} == {None}
 
     def test_the_inventory_has_every_table_with_the_rows_that_sql_counts(self, lab: EngineLab, database: str) -> None:
         inventory = dump_of(lab.engine(database)).manifest.inventory
@@ -232,13 +290,63 @@ class EngineContract:
         first, second = (dump_of(lab.engine(database)).manifest.inventory for _ in range(2))
         assert first == second
 
-    def test_an_empty_database_can_be_backed_up_and_restored(self, lab: EngineLab, new_name: str) -> None:
+    def test_an_empty_database_can_be_backed_up_and_restored(
+        self, lab: EngineLab, new_name: str, backup_type: BackupType
+    ) -> None:
         empty = lab.create_empty()
-        dumped = dump_of(lab.engine(empty))
+        source = lab.engine(empty)
+        dumped = dump_of(source, backup_type=backup_type)
         assert dumped.manifest.inventory.rows == 0
-        found = load(lab.engine(empty), new_name, dumped).take_inventory(dumped.manifest, Cancellation())
+        target = load(source, new_name, *before_loading(source, backup_type), dumped)
+        found = target.take_inventory(dumped.manifest, Cancellation())
         assert compare(dumped.manifest.inventory, found) == ()
         lab.drop(empty)
+
+    # Tables that are left out
+
+    def test_a_table_that_is_left_out_comes_back_without_rows(
+        self, lab: EngineLab, database: str, new_name: str, type_leaving_out: BackupType
+    ) -> None:
+        if type_leaving_out not in lab.types_that_leave_tables_out:
+            with pytest.raises(ConfigurationError) as caught:
+                dump_of(lab.engine(database), backup_type=type_leaving_out, exclude=("marks",))
+            assert caught.value.hint
+            return
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=type_leaving_out, exclude=("mar*", "nowhere"))
+        manifest = dumped.manifest
+        assert manifest.excluded_tables == (lab.table("marks"),)
+        assert [lab.table("marks") in warning or "'nowhere'" in warning for warning in manifest.warnings].count(
+            True
+        ) == 2
+        assert b"doomed" not in dumped.plain
+        target = load(source, new_name, *before_loading(source, type_leaving_out), dumped)
+        assert compare(manifest.inventory, target.take_inventory(manifest, Cancellation())) == ()
+        assert lab.own_counts(new_name) == {**lab.own_counts(database), lab.table("marks"): 0}
+        archive = without_connection(lab).read_archive(blocks(dumped.plain), manifest, Cancellation())
+        assert compare_tables(manifest.inventory, archive) == ()
+
+    def test_rows_that_a_foreign_key_refers_to_are_not_left_out(
+        self, lab: EngineLab, database: str, type_leaving_out: BackupType
+    ) -> None:
+        request = DumpRequest("shop", type_leaving_out, ("customers",))
+        with pytest.raises(ConfigurationError):
+            lab.engine(database).preflight(request)
+        with pytest.raises(ConfigurationError) as caught:
+            dump_of(lab.engine(database), backup_type=type_leaving_out, exclude=("customers",))
+        if type_leaving_out in lab.types_that_leave_tables_out:
+            assert "orders" in caught.value.message
+            dump_of(lab.engine(database), backup_type=type_leaving_out, exclude=("customers", "orders"))
+
+    def test_a_structure_backup_holds_the_tables_whose_rows_are_left_out(
+        self, lab: EngineLab, database: str, backup_type: BackupType
+    ) -> None:
+        if backup_type is BackupType.STRUCTURE:
+            dumped = dump_of(lab.engine(database), backup_type=backup_type, exclude=("*",))
+            assert (
+                dumped.manifest.inventory == dump_of(lab.engine(database), backup_type=backup_type).manifest.inventory
+            )
+            assert dumped.manifest.excluded_tables == ()
 
     # One moment
 
@@ -251,50 +359,56 @@ class EngineContract:
         assert before <= manifest.recovery_point <= opened
 
     def test_a_dump_is_one_moment_of_a_database_that_is_being_written(
-        self, lab: EngineLab, database: str, new_name: str
+        self, lab: EngineLab, database: str, new_name: str, type_with_rows: BackupType
     ) -> None:
         lab.fill(database, megabytes=5)
         engine = lab.engine(database)
+        tables = before_loading(engine, type_with_rows)
         with writing(lab, database) as writer:
             committed_before = writer.committed
-            with engine.open_backup(REQUEST, Cancellation()) as dump:
+            with engine.open_backup(DumpRequest("shop", type_with_rows), Cancellation()) as dump:
                 writer.wait_for_more()
-                dumped = finish(engine, dump)
+                dumped = finish(engine, dump, type_with_rows)
             committed_after = writer.committed
         rows = {table.name: table.rows for table in dumped.manifest.inventory.tables}
         assert rows[lab.table("left_side")] == rows[lab.table("right_side")]
         assert committed_before <= rows[lab.table("left_side")] < committed_after
-        found = load(engine, new_name, dumped).take_inventory(dumped.manifest, Cancellation())
+        found = load(engine, new_name, *tables, dumped).take_inventory(dumped.manifest, Cancellation())
         assert compare(dumped.manifest.inventory, found) == ()
 
     # Nothing is left behind
 
-    def test_a_whole_backup_leaves_no_process_and_no_file(self, lab: EngineLab, database: str, private: Path) -> None:
+    def test_a_whole_backup_leaves_no_process_and_no_file(
+        self, lab: EngineLab, database: str, private: Path, backup_type: BackupType
+    ) -> None:
         before = processes.family()
-        dump_of(lab.engine(database, lab.private_options(private)))
+        dump_of(lab.engine(database, lab.private_options(private)), backup_type=backup_type)
         assert processes.family(ignoring=before) == set()
         assert files_in(private) == []
 
     def test_leaving_early_kills_what_runs_and_leaves_no_file(
-        self, lab: EngineLab, database: str, private: Path
+        self, lab: EngineLab, database: str, private: Path, backup_type: BackupType
     ) -> None:
         lab.fill(database, megabytes=10)
         before = processes.family()
         engine = lab.engine(database, lab.private_options(private))
-        with contextlib.suppress(_LeftEarly), engine.open_backup(REQUEST, Cancellation()) as dump:
+        request = DumpRequest("shop", backup_type)
+        with contextlib.suppress(_LeftEarly), engine.open_backup(request, Cancellation()) as dump:
             os.read(dump.streams[0].fileno(), 1000)
             running = processes.family(ignoring=before)
             raise _LeftEarly
         assert processes.still_alive(running) == set()
         assert files_in(private) == []
 
-    def test_a_cancellation_that_came_before_starts_no_dump(self, lab: EngineLab, database: str, private: Path) -> None:
+    def test_a_cancellation_that_came_before_starts_no_dump(
+        self, lab: EngineLab, database: str, private: Path, backup_type: BackupType
+    ) -> None:
         before = processes.family()
         cancellation = Cancellation()
         cancellation.cancel("the test says so")
         engine = lab.engine(database, lab.private_options(private))
-        with pytest.raises(BackupError), engine.open_backup(REQUEST, cancellation) as dump:
-            finish(engine, dump)
+        with pytest.raises(BackupError), engine.open_backup(DumpRequest("shop", backup_type), cancellation) as dump:
+            finish(engine, dump, backup_type)
         assert processes.family(ignoring=before) == set()
         assert files_in(private) == []
 
@@ -342,37 +456,73 @@ class EngineContract:
         assert lab.exists(database)
 
     @pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
-    def test_loading_a_truncated_dump_fails(self, lab: EngineLab, database: str, new_name: str, kept: float) -> None:
-        dumped = dump_of(lab.engine(database))
+    def test_loading_a_truncated_dump_fails(
+        self, lab: EngineLab, database: str, new_name: str, backup_type: BackupType, kept: float
+    ) -> None:
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=backup_type)
         cut = dumped.plain[: int(len(dumped.plain) * kept)]
-        target = lab.engine(database).create_database(new_name)
+        target = load(source, new_name, *before_loading(source, backup_type))
         with pytest.raises(LoadFailed):
             target.load(blocks(cut), dumped.manifest, Cancellation())
+        if backup_type is BackupType.DATA:
+            assert lab.own_counts(new_name) == lab.counts_of_structure(database)
 
-    def test_loading_a_dump_with_a_hole_in_it_fails(self, lab: EngineLab, database: str, new_name: str) -> None:
-        dumped = dump_of(lab.engine(database))
-        target = lab.engine(database).create_database(new_name)
+    def test_loading_a_dump_with_a_hole_in_it_fails(
+        self, lab: EngineLab, database: str, new_name: str, backup_type: BackupType
+    ) -> None:
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=backup_type)
+        target = load(source, new_name, *before_loading(source, backup_type))
         with pytest.raises(LoadFailed):
             target.load(blocks(with_a_hole(dumped.plain)), dumped.manifest, Cancellation())
+        if backup_type is BackupType.DATA:
+            assert lab.own_counts(new_name) == lab.counts_of_structure(database)
+
+    def test_rows_are_not_loaded_beside_others(
+        self, lab: EngineLab, database: str, new_name: str, data: BackupType
+    ) -> None:
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=data)
+        target = load(source, new_name, *before_loading(source, data))
+        lab.execute(new_name, "INSERT INTO left_side (id) VALUES (5)")
+        before = lab.counts(new_name)
+        with pytest.raises(TargetNotEmpty, match="left_side"):
+            target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+        assert lab.counts(new_name) == before
+
+    def test_rows_are_not_loaded_where_their_table_is_missing(
+        self, lab: EngineLab, database: str, new_name: str, data: BackupType
+    ) -> None:
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=data)
+        target = load(source, new_name, *before_loading(source, data))
+        lab.execute(new_name, "DROP TABLE empty_table")
+        with pytest.raises(LoadFailed, match="empty_table"):
+            target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
 
     def test_damage_that_the_reader_finds_at_the_very_end_is_passed_on(
-        self, lab: EngineLab, database: str, new_name: str
+        self, lab: EngineLab, database: str, new_name: str, backup_type: BackupType
     ) -> None:
-        dumped = dump_of(lab.engine(database))
+        source = lab.engine(database)
+        dumped = dump_of(source, backup_type=backup_type)
 
         def content() -> Iterator[bytes]:
             yield from blocks(dumped.plain)
             raise ArtefactCorrupt("The hash is another one.")
 
-        target = lab.engine(database).create_database(new_name)
+        target = load(source, new_name, *before_loading(source, backup_type))
         with pytest.raises(ArtefactCorrupt, match="The hash is another one"):
             target.load(content(), dumped.manifest, Cancellation())
+        if backup_type is BackupType.DATA:
+            assert lab.own_counts(new_name) == lab.counts_of_structure(database)
 
     def test_a_cancelled_load_stops_and_leaves_no_process(
-        self, lab: EngineLab, database: str, new_name: str, private: Path
+        self, lab: EngineLab, database: str, new_name: str, private: Path, type_with_rows: BackupType
     ) -> None:
         lab.fill(database, megabytes=2)
-        dumped = dump_of(lab.engine(database))
+        dumped = dump_of(lab.engine(database), backup_type=type_with_rows)
+        tables = before_loading(lab.engine(database), type_with_rows)
         cancellation = Cancellation()
         before = processes.family()
 
@@ -382,7 +532,7 @@ class EngineContract:
                     cancellation.cancel("the test says so")
                 yield block
 
-        target = lab.engine(database, lab.private_options(private)).create_database(new_name)
+        target = load(lab.engine(database, lab.private_options(private)), new_name, *tables)
         with pytest.raises(BackupError):
             target.load(content(), dumped.manifest, cancellation)
         assert processes.family(ignoring=before) == set()
@@ -391,17 +541,19 @@ class EngineContract:
     # Archives
 
     def test_read_archive_needs_no_server_and_finds_the_same_tables(
-        self, lab: EngineLab, database: str, private: Path
+        self, lab: EngineLab, database: str, private: Path, backup_type: BackupType
     ) -> None:
-        dumped = dump_of(lab.engine(database))
+        dumped = dump_of(lab.engine(database), backup_type=backup_type)
         engine = without_connection(lab, lab.private_options(private))
         found = engine.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
         assert files_in(private) == []
 
     @pytest.mark.parametrize("kept", [0.0, 0.3, 0.999])
-    def test_read_archive_finds_a_truncation(self, lab: EngineLab, database: str, private: Path, kept: float) -> None:
-        dumped = dump_of(lab.engine(database))
+    def test_read_archive_finds_a_truncation(
+        self, lab: EngineLab, database: str, private: Path, backup_type: BackupType, kept: float
+    ) -> None:
+        dumped = dump_of(lab.engine(database), backup_type=backup_type)
         cut = dumped.plain[: int(len(dumped.plain) * kept)]
         with pytest.raises(ArtefactError):
             without_connection(lab, lab.private_options(private)).read_archive(
@@ -409,13 +561,15 @@ class EngineContract:
             )
         assert files_in(private) == []
 
-    def test_read_archive_finds_a_hole(self, lab: EngineLab, database: str) -> None:
-        dumped = dump_of(lab.engine(database))
+    def test_read_archive_finds_a_hole(self, lab: EngineLab, database: str, backup_type: BackupType) -> None:
+        dumped = dump_of(lab.engine(database), backup_type=backup_type)
         with pytest.raises(ArtefactError):
             without_connection(lab).read_archive(blocks(with_a_hole(dumped.plain)), dumped.manifest, Cancellation())
 
-    def test_a_removed_row_shows_as_a_difference_of_its_table(self, lab: EngineLab, database: str) -> None:
-        dumped = dump_of(lab.engine(database))
+    def test_a_removed_row_shows_as_a_difference_of_its_table(
+        self, lab: EngineLab, database: str, type_with_rows: BackupType
+    ) -> None:
+        dumped = dump_of(lab.engine(database), backup_type=type_with_rows)
         broken = lab.break_one_row(dumped.plain)
         found = without_connection(lab).read_archive(blocks(broken), dumped.manifest, Cancellation())
         (difference,) = compare_tables(dumped.manifest.inventory, found)
@@ -426,13 +580,14 @@ class EngineContract:
     # Other places
 
     def test_a_backup_restores_into_a_scratch_server_that_leaves_nothing(
-        self, lab: EngineLab, database: str, private: Path
+        self, lab: EngineLab, database: str, private: Path, backup_type: BackupType
     ) -> None:
-        dumped = dump_of(lab.engine(database))
+        dumped = dump_of(lab.engine(database), backup_type=backup_type)
+        tables = before_loading(lab.engine(database), backup_type)
         options = lab.private_options(private)
         before = processes.family()
         with open_scratch(dumped.manifest.server, options.scratch_path, Cancellation()) as scratch:
-            target = load(engine_for(scratch, options), lab.scratch_database(scratch, database), dumped)
+            target = load(engine_for(scratch, options), lab.scratch_database(scratch, database), *tables, dumped)
             found = target.take_inventory(dumped.manifest, Cancellation())
             assert compare(dumped.manifest.inventory, found) == ()
             running = processes.family(ignoring=before)
@@ -441,18 +596,19 @@ class EngineContract:
 
     @pytest.mark.parametrize("compression", [Compression.GZIP, Compression.NONE])
     def test_the_stock_commands_alone_rebuild_the_database(
-        self, lab: EngineLab, database: str, tmp_path: Path, compression: Compression
+        self, lab: EngineLab, database: str, tmp_path: Path, compression: Compression, backup_type: BackupType
     ) -> None:
         engine = lab.engine(database)
-        dumped = dump_of(engine)
-        part = dumped.manifest.parts[0].model_copy(update={"compression": compression, "path": "it's the part.x"})
-        stored = gzip.compress(dumped.plain, 1) if compression is Compression.GZIP else dumped.plain
-        (tmp_path / part.path).write_bytes(stored)
+        dumped = dump_of(engine, backup_type=backup_type)
         restored = lab.restored_database(tmp_path)
         lab.drop(restored)
         try:
-            for step in engine.stock_commands((part,), dumped.manifest.format):
-                run_in_a_plain_shell(step.command, tmp_path, lab)
+            for each in (*before_loading(engine, backup_type), dumped):
+                part = each.manifest.parts[0].model_copy(update={"compression": compression, "path": "it's the part.x"})
+                stored = gzip.compress(each.plain, 1) if compression is Compression.GZIP else each.plain
+                (tmp_path / part.path).write_bytes(stored)
+                for step in engine.stock_commands((part,), each.manifest.format):
+                    run_in_a_plain_shell(step.command, tmp_path, lab)
             found = lab.engine(restored).take_inventory(dumped.manifest, Cancellation())
             assert compare(dumped.manifest.inventory, found) == ()
         finally:
@@ -481,19 +637,19 @@ class ServerEngineContract(EngineContract):
         assert files_in(private, but=dump_tool.folder) == []
 
     def test_a_tool_that_fails_after_a_whole_dump_fails_the_backup(
-        self, lab: EngineLab, database: str, dump_tool: FakeTools
+        self, lab: EngineLab, database: str, dump_tool: FakeTools, backup_type: BackupType
     ) -> None:
         dump_tool.behave(ToolBehaviour.FAILS)
         with pytest.raises(DumpFailed, match="something broke at the end") as caught:
-            dump_of(lab.engine(database))
+            dump_of(lab.engine(database), backup_type=backup_type)
         assert lab.password not in str(caught.value)
 
     def test_a_tool_that_truncates_its_output_with_status_0_fails_the_backup(
-        self, lab: EngineLab, database: str, dump_tool: FakeTools
+        self, lab: EngineLab, database: str, dump_tool: FakeTools, backup_type: BackupType
     ) -> None:
         dump_tool.behave(ToolBehaviour.TRUNCATES)
         with pytest.raises(DumpIncomplete):
-            dump_of(lab.engine(database))
+            dump_of(lab.engine(database), backup_type=backup_type)
 
     def test_a_wrong_password_is_told_apart_from_an_unreachable_server(self, lab: EngineLab, database: str) -> None:
         engine = engine_for(lab.wrong_password(database), lab.options)

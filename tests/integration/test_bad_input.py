@@ -77,7 +77,7 @@ def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes])
         (["--compression", "rar"], ("rar", "gzip")),
         (["--level", "12"], ("12", "1", "9")),
         (["--storage", "s4"], ("s4", "local")),
-        (["--type", "structure"], ("structure",)),
+        (["--type", "incremental"], ("incremental",)),
         (["--compression", "xz"], ("xz",)),
         (["--encrypt"], ("--encrypt",)),
         (["--jobs", "3"], ("--jobs",)),

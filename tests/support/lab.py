@@ -18,7 +18,8 @@ from typing import ClassVar
 
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine, EngineOptions
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.manifest import Inventory
+from db_backup.model import BackupType, ConnectionInfo, EngineName
 
 
 class ToolBehaviour(StrEnum):
@@ -37,13 +38,16 @@ class EngineLab(ABC):
     - ``marks (id, word)``: three rows, the second with the word ``doomed``;
     - ``left_side (id)`` and ``right_side (id)``: empty; a writer adds to both in one transaction, so that a dump that
       is one moment of the database has as many rows in one as in the other;
-    - ``empty_table``: no rows.
+    - ``empty_table``: no rows;
+    - ``orders``, with a foreign key to ``customers`` and a trigger that writes a row into ``log`` for every row that is
+      inserted; ``log`` has no rows, for the trigger came after them.
 
     :param folder: a private folder for whatever the lab writes.
     """
 
     engine_name: ClassVar[EngineName]
     dump_tool: ClassVar[str | None] = None  # the client tool that dumps; None: the engine needs none
+    types_that_leave_tables_out: ClassVar[frozenset[BackupType]] = frozenset({BackupType.FULL, BackupType.DATA})
     password: str = ""  # what must never show; "" where the engine knows no passwords
 
     def __init__(self, folder: Path) -> None:
@@ -78,6 +82,18 @@ class EngineLab(ABC):
     @abstractmethod
     def counts(self, database: str) -> dict[str, int]:
         """``select count(*)`` of every table of the database; keys are as the engine's inventory names tables."""
+
+    def own_counts(self, database: str) -> dict[str, int]:
+        """``counts`` without the tables that the engine keeps for itself."""
+        return self.counts(database)
+
+    def counts_of_structure(self, database: str) -> dict[str, int]:
+        """``own_counts`` of a new database that has the definitions of this one and no rows."""
+        return dict.fromkeys(self.own_counts(database), 0)
+
+    def comparable(self, inventory: Inventory) -> Inventory:
+        """A full backup's inventory without what may differ when structure and data are restored apart."""
+        return inventory
 
     @abstractmethod
     def exists(self, database: str) -> bool:

@@ -151,7 +151,7 @@ class _Creation:
 
     def publish(self) -> tuple[Manifest, State]:
         """All of it; leaving by an exception leaves nothing in the storages."""
-        request = DumpRequest(self.plan.entry.name, self.plan.type)
+        request = DumpRequest(self.plan.entry.name, self.plan.type, self.plan.entry.exclude_tables)
         with ExitStack() as stack:
             backup_id = self._reserve(stack)
             self.progress.stage(f"connecting to {self.plan.entry.name}")
@@ -234,6 +234,7 @@ class _Creation:
             consistency=summary.consistency,
             parts=parts,
             inventory=summary.inventory,
+            excluded_tables=summary.excluded_tables,
             warnings=(*dump.preflight.warnings, *summary.warnings),
             stock_restore=self.engine.stock_commands(parts, dump.format),
             run=self.run,

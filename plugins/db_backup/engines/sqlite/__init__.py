@@ -1,8 +1,15 @@
-"""SQLite: a full backup is an exact image of the database file, taken with SQLite's own backup interface.
+"""SQLite: a full backup is an exact image of the database file; structure and data are SQL scripts.
 
 source.py      the live file: opened read-only, held at one moment, its errors in words
 staging.py     the image of that moment, in a private folder
 contents.py    what a file holds: tables counted and hashed, objects listed, damage found
+tables.py      which tables are the user's own, and how the rows of each are read and written
+literals.py    values as SQL, to the bit
+script.py      the frame of our scripts, and how they are taken apart again
+piping.py      what we write ourselves, as a stream
+image.py       full backups
+structure.py   structure backups
+rows.py        data backups
 landing.py     plain bytes that become a file: checked, durable, never over another file
 engine.py      the contract of ``engines.base`` over these
 """

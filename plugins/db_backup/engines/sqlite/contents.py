@@ -20,6 +20,7 @@ from itertools import islice, repeat
 from xxhash import xxh3_64_intdigest
 
 from db_backup.engines.row_hashing import TableCounter
+from db_backup.engines.sqlite.literals import Value
 from db_backup.manifest import DatabaseObject, TableInventory
 from db_backup.progress import Cancellation
 
@@ -33,7 +34,7 @@ _BROKEN_RULE = re.compile(
     r"^(CHECK constraint failed in|NULL value in|NUMERIC value in|TEXT value in|non-\w+ value in) "
 )
 # Undecodable bytes become lone surrogates, which marshal keeps apart from every valid text.
-_tolerant_text = partial(str, encoding="utf-8", errors="surrogateescape")
+tolerant_text = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,18 @@ def read_schema(connection: sqlite3.Connection) -> Schema:
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name"):
         virtual = kind == "table" and sql is not None and sql[:14].upper() == "CREATE VIRTUAL"
         if virtual:
-            module = _MODULE.search(sql)
-            virtual_tables.append((name, module[1].lower() if module else ""))
+            virtual_tables.append((name, module_of(sql)))
         elif kind == "table":
             tables.append(name)
         if not name.startswith("sqlite_"):
             objects.append(DatabaseObject(kind="virtual table" if virtual else kind, name=name))
     return Schema(tuple(objects), tuple(tables), tuple(virtual_tables))
+
+
+def module_of(sql: str) -> str:
+    """The module of a virtual table, in lower case."""
+    module = _MODULE.search(sql)
+    return module[1].lower() if module else ""
 
 
 def count_tables(connection: sqlite3.Connection, schema: Schema, cancellation: Cancellation) -> Contents:
@@ -99,12 +105,10 @@ def count_tables(connection: sqlite3.Connection, schema: Schema, cancellation: C
     :raises sqlite3.Error: the file is damaged.
     :raises Interrupted:
     """
-    modules = {name.lower() for (name,) in connection.execute("PRAGMA module_list")}
     warnings = [
         f"Virtual table '{name}' needs the module '{module}', which this machine's SQLite does not have; "
         "it is in the backup, and can be used where the module is."
-        for name, module in schema.virtual_tables
-        if module not in modules
+        for name, module in without_module(connection, schema)
     ]
     tables = []
     for name in schema.tables:
@@ -116,6 +120,12 @@ def count_tables(connection: sqlite3.Connection, schema: Schema, cancellation: C
                 raise
             warnings.append(f"Table '{name}' is in the backup, but its rows could not be counted: {error}.")
     return Contents(tuple(tables), tuple(warnings))
+
+
+def without_module(connection: sqlite3.Connection, schema: Schema) -> list[tuple[str, str]]:
+    """The virtual tables, with their modules, that cannot be used here; their shadow tables look like any other."""
+    modules = {name.lower() for (name,) in connection.execute("PRAGMA module_list")}
+    return [(name, module) for name, module in schema.virtual_tables if module not in modules]
 
 
 def find_damage(connection: sqlite3.Connection, schema: Schema, *, thorough: bool) -> Damage:
@@ -153,19 +163,24 @@ def _count_table(connection: sqlite3.Connection, name: str, cancellation: Cancel
     ).fetchall()
     query = f"SELECT {', '.join(quoted(column) for (column,) in columns)} FROM {quoted(name)}"  # noqa: S608 - quoted
     try:
-        counter = _hash_rows(connection.execute(query), cancellation)
+        counter = hash_rows(connection.execute(query), cancellation)
     except sqlite3.OperationalError as error:
         if "Could not decode to UTF-8" not in str(error):
             raise
-        connection.text_factory = _tolerant_text
+        connection.text_factory = tolerant_text
         try:
-            counter = _hash_rows(connection.execute(query), cancellation)
+            counter = hash_rows(connection.execute(query), cancellation)
         finally:
             connection.text_factory = str
     return counter.inventory(name)
 
 
-def _hash_rows(rows: sqlite3.Cursor, cancellation: Cancellation) -> TableCounter:
+def hash_row(row: tuple[Value, ...]) -> int:
+    """The xxh3_64 digest under which a ``TableCounter`` counts a row."""
+    return xxh3_64_intdigest(marshal.dumps(row, _MARSHAL_VERSION))
+
+
+def hash_rows(rows: sqlite3.Cursor, cancellation: Cancellation) -> TableCounter:
     """Row by row inside C code, so that memory stays that of one row."""
     counter = TableCounter()
     digests = map(xxh3_64_intdigest, map(marshal.dumps, rows, repeat(_MARSHAL_VERSION)))

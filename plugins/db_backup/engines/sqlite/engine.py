@@ -6,115 +6,54 @@ import dataclasses
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from db_backup.engines.base import Block, Dump, DumpRequest, DumpSummary, Engine, Preflight
-from db_backup.engines.sqlite.contents import (
-    Contents,
-    Damage,
-    Schema,
-    count_tables,
-    find_damage,
-    interruptible,
-    read_schema,
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
+from db_backup.engines.exclusion import Exclusion, choose, refuse_dangling
+from db_backup.engines.sqlite import rows, structure
+from db_backup.engines.sqlite.contents import count_tables, interruptible, read_schema, without_module
+from db_backup.engines.sqlite.image import Moment, open_image
+from db_backup.engines.sqlite.landing import (
+    inspect_image,
+    land_image,
+    land_structure,
+    private_scratch,
+    receive,
+    refuse_existing,
 )
-from db_backup.engines.sqlite.landing import inspect_image, land, private_scratch, receive, refuse_existing
-from db_backup.engines.sqlite.source import SIDE_FILES, describe, explained, open_source, side_file
-from db_backup.engines.sqlite.staging import Image, open_unchanging, size_in_transaction, staged_image
+from db_backup.engines.sqlite.rows import RowWriter, load_rows, open_rows, read_rows
+from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
+from db_backup.engines.sqlite.source import SIDE_FILES, describe, open_source, side_file
+from db_backup.engines.sqlite.staging import open_unchanging, size_in_transaction, staged_image
+from db_backup.engines.sqlite.structure import count_structure, inventory_of, open_structure, read_structure
+from db_backup.engines.sqlite.tables import count_rows, foreign_keys, read_tables
 from db_backup.engines.stock import unpack_command
 from db_backup.errors import (
-    DumpFailed,
-    DumpIncomplete,
+    ArtefactCorrupt,
+    ArtefactTruncated,
+    ConfigurationError,
     FeatureNotAvailable,
     ScratchUnavailable,
+    SourceUnsupported,
     StorageFull,
     UsageError,
 )
-from db_backup.manifest import Consistency, Inventory, Manifest, Part, ServerInfo, StockCommand, ToolInfo
-from db_backup.model import EngineName, utc_now
+from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand, ToolInfo
+from db_backup.model import BackupType, EngineName, utc_now
 from db_backup.progress import Cancellation
 
-FORMAT = "sqlite image"
-
-
-@dataclass
-class ImageStream:
-    """The image's bytes; counts what the pipeline has seen of them."""
-
-    descriptor: int
-    name: str = "main"
-    suffix: str = "sqlite"
-    observed_bytes: int = field(default=0, init=False)
-
-    def fileno(self) -> int:
-        return self.descriptor
-
-    def observe(self, block: memoryview) -> None:
-        self.observed_bytes += block.nbytes
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """What the source says of itself, inside the transaction that the image is taken in."""
-
-    at: datetime
-    journal_mode: str
-    schema: Schema
-    size_bytes: int
-
-
-class SqliteDump(Dump):
-    """An open image. Its tables are counted in a thread of their own while the pipeline reads it."""
-
-    format = FORMAT
-
-    def __init__(
-        self, path: Path, preflight: Preflight, moment: _Moment, image: Image, counted: Future[tuple[Damage, Contents]]
-    ) -> None:
-        self.preflight = preflight
-        self._stream = ImageStream(image.descriptor)
-        self.streams = (self._stream,)
-        self._path = path
-        self._moment = moment
-        self._image = image
-        self._counted = counted
-
-    def complete(self) -> DumpSummary:
-        if not self._stream.observed_bytes == self._image.size_bytes == self._moment.size_bytes:
-            raise DumpIncomplete(
-                f"{self._stream.observed_bytes} bytes of the image of {self._path} were read; the image has "
-                f"{self._image.size_bytes}, the database {self._moment.size_bytes}.",
-                hint="Run the backup again; if it stays so, report it.",
-            )
-        with explained(self._path):
-            damage, contents = self._counted.result()
-        if damage.problems:
-            raise DumpFailed(
-                f"{self._path} is damaged: {'; '.join(damage.problems[:3])}.",
-                hint=f"Look at it with: sqlite3 {self._path} 'PRAGMA integrity_check'; restore the last good backup.",
-            )
-        if read_schema(self._image.connection) != self._moment.schema:
-            raise DumpIncomplete(
-                f"The image of {self._path} does not hold the objects that the database listed.",
-                hint="Run the backup again; if it stays so, report it.",
-            )
-        return DumpSummary(
-            consistency=Consistency(snapshot=f"backup api, journal mode {self._moment.journal_mode}"),
-            recovery_point=self._moment.at,
-            inventory=Inventory(tables=contents.tables, objects=self._moment.schema.objects),
-            warnings=(*damage.warnings, *contents.warnings),
-        )
+_RESTORED = "restored.sqlite"
 
 
 class SqliteEngine(Engine):
     """One SQLite file. ``ConnectionInfo.database`` is its path, and a new database's name is a path too."""
 
     name: ClassVar[EngineName] = EngineName.SQLITE
+    supported_types: ClassVar[frozenset[BackupType]] = frozenset(
+        {BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA}
+    )
 
     @property
     def path(self) -> Path:
@@ -125,36 +64,57 @@ class SqliteEngine(Engine):
             return describe(self.path)
 
     def preflight(self, request: DumpRequest) -> Preflight:
-        self._refuse_options()
+        self._refuse(request)
         with open_source(self.path, Cancellation()) as source:
-            return self._preflight(source)
+            return self._preflight(source, request, self._exclusion(source, request))
 
     def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
-        return self._open_backup(cancellation)
+        return self._open_backup(request, cancellation)
 
     @contextmanager
-    def _open_backup(self, cancellation: Cancellation) -> Iterator[Dump]:
-        self._refuse_options()
+    def _open_backup(self, request: DumpRequest, cancellation: Cancellation) -> Iterator[Dump]:
+        self._refuse(request)
         path = self.path
         with ExitStack() as stack:
             with ExitStack() as transaction:
-                asked_at = utc_now()  # whatever was committed before this is in the image
+                asked_at = utc_now()  # whatever was committed before this is in the backup
                 source = transaction.enter_context(open_source(path, cancellation))
-                preflight = self._preflight(source)
-                (journal_mode,) = source.execute("PRAGMA journal_mode").fetchone()
-                moment = _Moment(asked_at, journal_mode, read_schema(source), size_in_transaction(source))
-                image = stack.enter_context(staged_image(source, path, self.options.staging_path, cancellation))
-            left = Cancellation()
-            counting = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sqlite-inventory"))
-            stack.callback(left.cancel, "the dump was closed")
-            counted = counting.submit(_examine, image.connection, moment.schema, left)
-            yield SqliteDump(path, preflight, moment, image, counted)
+                exclusion = self._exclusion(source, request)
+                preflight = self._preflight(source, request, exclusion)
+                if request.type is BackupType.STRUCTURE:
+                    definitions = read_structure(source)
+                else:
+                    (journal_mode,) = source.execute("PRAGMA journal_mode").fetchone()
+                    moment = Moment(asked_at, journal_mode, read_schema(source), size_in_transaction(source))
+                    image = stack.enter_context(staged_image(source, path, self.options.staging_path, cancellation))
+            opened: AbstractContextManager[Dump]
+            match request.type:
+                case BackupType.STRUCTURE:
+                    opened = open_structure(path, preflight, asked_at, definitions)
+                case BackupType.DATA:
+                    writer = RowWriter(image.connection, path, moment.schema, exclusion)
+                    opened = open_rows(path, preflight, moment, writer, exclusion)
+                case _:
+                    opened = open_image(path, preflight, moment, image)
+            yield stack.enter_context(opened)
 
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
-        return (
-            StockCommand(description="Unpack the database file", command=f"{unpack_command(parts)} > restored.sqlite"),
-            StockCommand(description="Check it", command="sqlite3 restored.sqlite 'PRAGMA integrity_check'"),
-        )
+        unpack = unpack_command(parts)
+        check = StockCommand(description="Check it", command=f"sqlite3 {_RESTORED} 'PRAGMA integrity_check'")
+        match format:
+            case structure.FORMAT:
+                build = StockCommand(
+                    description="Build an empty database of it", command=f"{unpack} | {structure.SHELL} {_RESTORED}"
+                )
+                return build, check
+            case rows.FORMAT:
+                fill = StockCommand(
+                    description="Load the rows into a database that has the tables and no rows",
+                    command=f"{unpack} | {rows.SHELL_WITHOUT_TRIGGERS} {_RESTORED}",
+                )
+                return fill, check
+            case _:
+                return StockCommand(description="Unpack the database file", command=f"{unpack} > {_RESTORED}"), check
 
     def database_exists(self, database: str) -> bool:
         return os.path.lexists(database)
@@ -171,16 +131,43 @@ class SqliteEngine(Engine):
             path.unlink(missing_ok=True)
 
     def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
-        land(content, self.path, cancellation)
+        match manifest.type:
+            case BackupType.STRUCTURE:
+                land_structure(content, self.path)
+            case BackupType.DATA:
+                load_rows(content, self.path, manifest, cancellation)
+            case _:
+                land_image(content, self.path, cancellation)
         return ()
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         with open_source(self.path, cancellation) as connection, interruptible(connection, cancellation):
+            match manifest.type:
+                case BackupType.STRUCTURE:
+                    return count_structure(connection)
+                case BackupType.DATA:
+                    return Inventory(tables=count_rows(connection, cancellation))
             schema = read_schema(connection)
             contents = count_tables(connection, schema, cancellation)
         return Inventory(tables=contents.tables, objects=schema.objects)
 
     def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+        if manifest.type is BackupType.FULL:
+            return self._read_image(content, manifest, cancellation)
+        try:
+            if manifest.type is BackupType.DATA:
+                return read_rows(content, cancellation)
+            return inventory_of(whole_script(content))
+        except ScriptDamaged as damage:
+            error = ArtefactTruncated if damage.truncated else ArtefactCorrupt
+            raise error(
+                f"The script in {manifest.id} {damage}.",
+                hint="Restore from another backup or another copy, and verify the others.",
+                database=manifest.entry,
+                backup_id=manifest.id,
+            ) from damage
+
+    def _read_image(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
         with private_scratch(self.options.scratch_path) as scratch:
             file = scratch / "image.sqlite"
             try:
@@ -195,23 +182,43 @@ class SqliteEngine(Engine):
                 contents = count_tables(connection, schema, cancellation)
         return Inventory(tables=contents.tables, objects=schema.objects)
 
-    def _refuse_options(self) -> None:
+    def _refuse(self, request: DumpRequest) -> None:
+        if request.type not in self.supported_types:
+            raise FeatureNotAvailable(
+                f"Backups of type '{request.type}' of SQLite are not there yet.",
+                hint=f"Types that are: {', '.join(sorted(self.supported_types))}.",
+                database=request.entry,
+            )
         if self.options.sqlite_vacuum:
             raise FeatureNotAvailable(
                 "BACKUP_SQLITE_VACUUM=true is not available yet.", hint="Leave it at false: the image is exact."
             )
+        if request.exclude_tables and request.type is BackupType.FULL:
+            raise ConfigurationError(
+                f"A full backup of '{request.entry}' is the image of its whole file, and leaves no table out.",
+                hint="Remove exclude_tables, or take structure and data backups, which leave rows out.",
+                database=request.entry,
+            )
 
-    def _preflight(self, source: sqlite3.Connection) -> Preflight:
+    def _exclusion(self, source: sqlite3.Connection, request: DumpRequest) -> Exclusion:
+        if request.type is not BackupType.DATA or not request.exclude_tables:
+            return Exclusion()
+        exclusion = choose({table.name: table.name for table in read_tables(source).with_rows}, request.exclude_tables)
+        refuse_dangling(exclusion, foreign_keys(source), request.entry)
+        return exclusion
+
+    def _preflight(self, source: sqlite3.Connection, request: DumpRequest, exclusion: Exclusion) -> Preflight:
+        if request.type is not BackupType.FULL and (missing := without_module(source, read_schema(source))):
+            name, module = missing[0]
+            raise SourceUnsupported(
+                f"A {request.type} backup of '{request.entry}' cannot be written: the virtual table '{name}' needs the "
+                f"module '{module}', which this machine's SQLite does not have.",
+                hint="Take full backups: they need no module.",
+                database=request.entry,
+            )
         return Preflight(
             server=describe(self.path),
             tools=(ToolInfo(name="sqlite3 library", version=sqlite3.sqlite_version),),
-            warnings=(),
-            estimated_plain_bytes=size_in_transaction(source),
+            warnings=exclusion.warnings,
+            estimated_plain_bytes=None if request.type is BackupType.STRUCTURE else size_in_transaction(source),
         )
-
-
-def _examine(image: sqlite3.Connection, schema: Schema, left: Cancellation) -> tuple[Damage, Contents]:
-    with interruptible(image, left):
-        damage = find_damage(image, schema, thorough=False)
-        contents = count_tables(image, schema, left) if not damage.problems else Contents((), ())
-    return damage, contents

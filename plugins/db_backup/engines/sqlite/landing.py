@@ -12,8 +12,10 @@ from pathlib import Path
 
 from db_backup.engines.base import Block
 from db_backup.engines.sqlite.contents import Schema, find_damage, interruptible, read_schema
+from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
 from db_backup.engines.sqlite.source import SIDE_FILES, side_file
 from db_backup.engines.sqlite.staging import open_unchanging
+from db_backup.engines.sqlite.structure import build
 from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactTruncated,
@@ -64,12 +66,43 @@ def refuse_existing(target: Path) -> None:
             )
 
 
-def land(content: Iterable[Block], target: Path, cancellation: Cancellation) -> None:
-    """Write the image under a temporary name beside ``target``, check it, and give it its name, exclusively.
+def land_image(content: Iterable[Block], target: Path, cancellation: Cancellation) -> None:
+    """Write the image, check it, and give it its name.
 
     :raises TargetNotEmpty: somebody has made the file meanwhile.
     :raises StorageFull, LoadFailed, Interrupted:
     """
+    with _landing(target) as (file, descriptor):
+        receive(content, descriptor, target.parent, cancellation)
+        try:
+            inspect_image(file, cancellation, thorough=False)
+        except (ArtefactCorrupt, ArtefactTruncated) as error:
+            raise LoadFailed(f"{target} was not restored: {error.message}", hint=error.hint) from error
+
+
+def land_structure(content: Iterable[Block], target: Path) -> None:
+    """Build the empty database that a structure script makes, and give it its name.
+
+    :raises TargetNotEmpty: somebody has made the file meanwhile.
+    :raises LoadFailed: the script is not whole, or SQLite does not accept it.
+    """
+    with _landing(target) as (file, descriptor):
+        os.close(descriptor)
+        try:
+            script = whole_script(content)
+            with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+                build(script, connection)
+        except ScriptDamaged as damage:
+            raise LoadFailed(
+                f"{target} was not restored: the script {damage}.", hint="Use another copy or an earlier backup."
+            ) from damage
+        file.chmod(_FILE_MODE)
+
+
+@contextmanager
+def _landing(target: Path) -> Iterator[tuple[Path, int]]:
+    """A new file beside ``target``, open for whoever closes it; when the block is done, it is given that name,
+    exclusively."""
     refuse_existing(target)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
@@ -78,11 +111,7 @@ def land(content: Iterable[Block], target: Path, cancellation: Cancellation) -> 
             f"{target} could not be written: {error.strerror}.", hint=f"Let this user write to {target.parent}."
         ) from error
     try:
-        receive(content, descriptor, target.parent, cancellation)
-        try:
-            inspect_image(Path(name), cancellation, thorough=False)
-        except (ArtefactCorrupt, ArtefactTruncated) as error:
-            raise LoadFailed(f"{target} was not restored: {error.message}", hint=error.hint) from error
+        yield Path(name), descriptor
         _publish(Path(name), target)
     finally:
         os.unlink(name)  # noqa: PTH108 - a str, as mkstemp gave it

@@ -80,6 +80,14 @@ def check_file(path: Path) -> None:
         )
 
 
+def damaged(path: Path, what: str) -> DumpFailed:
+    """The file itself is damaged; a backup of it would be no backup."""
+    return DumpFailed(
+        f"{path} is damaged: {what}.",
+        hint=f"Look at it with: sqlite3 {path} 'PRAGMA integrity_check'; restore the last good backup.",
+    )
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about ``path`` into ours."""
@@ -154,8 +162,5 @@ def _explain(path: Path, error: sqlite3.Error) -> SourceError:
             "or keep the application running while the backup is taken.",
         )
     if code == sqlite3.SQLITE_CORRUPT:
-        return DumpFailed(
-            f"{path} is damaged: {error}.",
-            hint=f"Look at it with: sqlite3 {path} 'PRAGMA integrity_check'; restore the last good backup.",
-        )
+        return damaged(path, str(error))
     return DumpFailed(f"{path} could not be read: {error}.", hint="Check the disk and the file.")
