@@ -17,6 +17,7 @@ _COMMANDS = {
     "restore": "restore",
     "health": "health",
     "databases": "databases",
+    "schedules": "schedules",
     "config": "config",
     "catalog": "catalog",
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import time, timedelta, tzinfo
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowFailException
 
 from db_backup.errors import BackupError, ConfigurationError
 from db_backup.model import BackupType
+from db_backup.schedules import DEFAULT_DAILY, Schedule, daily_schedule
 from db_backup.settings import load_settings
 
 _MARGIN = timedelta(minutes=5)
@@ -38,15 +38,16 @@ def daily_plan() -> Plan:
         settings = load_settings()
     except ConfigurationError as error:
         log.warning("backup_daily is scheduled by default, because the settings are wrong: %s", error)
-        return Plan(_daily(time(3), ZoneInfo("UTC")), timedelta(hours=1) + _MARGIN)
-    schedule = _daily(settings.backup_daily_time, settings.backup_timezone) if settings.backup_daily_enabled else None
-    return Plan(schedule, timedelta(seconds=settings.backup_timeout_seconds) + _MARGIN)
+        return Plan(_timetable(DEFAULT_DAILY), timedelta(hours=1) + _MARGIN)
+    return Plan(_timetable(daily_schedule(settings)), timedelta(seconds=settings.backup_timeout_seconds) + _MARGIN)
 
 
-def _daily(at: time, zone: tzinfo) -> CronTriggerTimetable:
+def _timetable(schedule: Schedule) -> CronTriggerTimetable | None:
+    if not schedule.enabled:
+        return None
     # Airflow 3.3 takes run_immediately=False as "if the last time is less than a tenth of the period ago": a DAG that
     # is switched on at 05:00 would start at once.
-    return CronTriggerTimetable(f"{at.minute} {at.hour} * * *", timezone=str(zone), run_immediately=timedelta(0))
+    return CronTriggerTimetable(schedule.cron, timezone=str(schedule.zone), run_immediately=timedelta(0))
 
 
 def entries_taking(backup_type: BackupType) -> list[str]:

@@ -1,0 +1,77 @@
+"""When the DAGs run: a pure plan over the settings, for the DAGs themselves and for `db-backup schedules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from db_backup.settings import Settings
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One DAG's schedule.
+
+    :param cron: five fields, by the wall clock of ``zone``; at fixed hours, never every hour.
+    :param disabled_by: the setting that switches it off, with its value; empty when it runs.
+    """
+
+    dag_id: str
+    cron: str
+    zone: ZoneInfo
+    disabled_by: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether Airflow starts it by itself (as far as the settings say: a DAG can also be paused in Airflow)."""
+        return not self.disabled_by
+
+    def next_runs(self, after: datetime, count: int) -> tuple[datetime, ...]:
+        """The next moments at which it is due, in ``zone``; strictly after an aware ``after``."""
+        if not self.enabled:
+            return ()
+        return tuple(islice((run for run in self._runs(after) if run > after), count))
+
+    def _runs(self, after: datetime) -> Iterator[datetime]:
+        from croniter import croniter  # seldom needed: not where only DAG files are read
+
+        # From a day before: on the night when clocks go back, a moment can come both before and after a wall time.
+        wall = after.astimezone(self.zone).replace(tzinfo=None) - timedelta(days=1)
+        for due in croniter(self.cron, wall).all_next(datetime):
+            yield _moment(due, self.zone)
+
+
+#: For a DAG whose settings cannot be read.
+DEFAULT_DAILY = Schedule("backup_daily", "0 3 * * *", ZoneInfo("UTC"))
+
+
+def daily_schedule(settings: Settings) -> Schedule:
+    return Schedule(
+        "backup_daily",
+        _daily_cron(settings.backup_daily_time),
+        settings.backup_timezone,
+        "" if settings.backup_daily_enabled else "BACKUP_DAILY_ENABLED=false",
+    )
+
+
+def all_schedules(settings: Settings) -> tuple[Schedule, ...]:
+    """Every DAG that has a schedule."""
+    return (daily_schedule(settings),)
+
+
+def _daily_cron(at: time) -> str:
+    return f"{at.minute} {at.hour} * * *"
+
+
+def _moment(wall: datetime, zone: tzinfo) -> datetime:
+    """When the clocks of the zone show this, by Airflow's rules (``CronTriggerTimetable``).
+
+    A time that comes twice as clocks go back is the second one; a time that clocks skip is as much later.
+    """
+    second = wall.replace(tzinfo=zone, fold=1)
+    if second.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall:
+        return second
+    return wall.replace(tzinfo=zone, fold=0).astimezone(UTC).astimezone(zone)

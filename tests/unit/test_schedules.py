@@ -1,0 +1,78 @@
+"""When the DAGs run: from the settings, in any time zone, on the nights when clocks change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from db_backup.model import ConnectionInfo, EngineName
+from db_backup.schedules import Schedule, all_schedules, daily_schedule
+from db_backup.settings import load_settings
+from support.project import Project
+
+pytestmark = pytest.mark.unit
+
+BERLIN = ZoneInfo("Europe/Berlin")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def schedule(at: time = time(2, 30), zone: ZoneInfo = BERLIN) -> Schedule:
+    return Schedule("backup_daily", f"{at.minute} {at.hour} * * *", zone)
+
+
+def test_every_dag_file_with_a_schedule_is_listed(tmp_path: Path) -> None:
+    settings = load_settings({"AIRFLOW_HOME": str(tmp_path)}, root=tmp_path)
+    without_schedule = {"backup_on_demand", "backup_restore"}
+    files = {path.stem for path in (ROOT / "dags").glob("backup_*.py")}
+    assert {item.dag_id for item in all_schedules(settings)} == files - without_schedule
+
+
+def test_the_daily_schedule_follows_the_settings(tmp_path: Path) -> None:
+    environment = {"AIRFLOW_HOME": str(tmp_path), "BACKUP_DAILY_TIME": "22:05", "BACKUP_TIMEZONE": "Asia/Kathmandu"}
+    found = daily_schedule(load_settings(environment, root=tmp_path))
+    assert (found.cron, str(found.zone), found.enabled) == ("5 22 * * *", "Asia/Kathmandu", True)
+    assert found.next_runs(at("2026-01-31T00:00Z"), 1) == (at("2026-01-31T16:20Z"),)
+
+    off = daily_schedule(load_settings({**environment, "BACKUP_DAILY_ENABLED": "false"}, root=tmp_path))
+    assert (off.enabled, off.disabled_by) == (False, "BACKUP_DAILY_ENABLED=false")
+    assert off.next_runs(at("2026-01-31T00:00Z"), 3) == ()
+
+
+def test_a_run_that_is_due_now_is_not_a_next_one() -> None:
+    due = at("2026-01-31T01:30Z")
+    assert schedule().next_runs(due - timedelta(seconds=1), 1) == (due,)
+    assert schedule().next_runs(due, 1) == (due + timedelta(days=1),)
+
+
+def test_the_hour_that_clocks_skip_is_made_up_for() -> None:
+    runs = schedule().next_runs(at("2026-03-28T12:00Z"), 2)
+    assert [run.isoformat() for run in runs] == ["2026-03-29T03:30:00+02:00", "2026-03-30T02:30:00+02:00"]
+
+
+@pytest.mark.parametrize("now", ["2026-10-24T12:00Z", "2026-10-25T00:10Z", "2026-10-25T00:40Z", "2026-10-25T01:20Z"])
+def test_of_the_hour_that_comes_twice_the_second_one_counts_whenever_it_is_asked(now: str) -> None:
+    runs = schedule().next_runs(at(now), 2)
+    assert [run.isoformat() for run in runs] == ["2026-10-25T02:30:00+01:00", "2026-10-26T02:30:00+01:00"]
+
+
+def test_the_command_shows_both_clocks(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p", {"shop": ConnectionInfo("shop_db", EngineName.SQLITE)}, as_process=False)
+    document = project.json("schedules", "--runs", "2", BACKUP_TIMEZONE="Europe/Berlin")
+    daily = next(item for item in document["schedules"] if item["dag_id"] == "backup_daily")
+    assert (daily["cron"], daily["timezone"], daily["enabled"]) == ("0 3 * * *", "Europe/Berlin", True)
+    assert document["backups_enabled"] is True
+    first, second = daily["next_runs"]
+    assert first["local"][11:19] == second["local"][11:19] == "03:00:00"
+    assert datetime.fromisoformat(first["utc"]) == datetime.fromisoformat(first["local"])
+
+    table = project.run("schedules", BACKUP_TIMEZONE="Europe/Berlin", BACKUP_ENABLED="false")
+    assert "NEXT (Europe/Berlin)" in table.stdout
+    assert "BACKUP_ENABLED=false" in table.stderr
+    assert "BACKUP_DAILY_ENABLED=false" in project.run("schedules", BACKUP_DAILY_ENABLED="false").stdout
