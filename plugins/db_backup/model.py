@@ -30,17 +30,22 @@ class Compression(StrEnum):
     NONE = "none"
 
 
-#: The levels a codec takes; lz4, xz and none take none.
+#: The levels a codec takes, as its stock tool numbers them; none takes none.
 COMPRESSION_LEVELS: Mapping[Compression, range] = {
     Compression.GZIP: range(1, 10),
     Compression.BZIP2: range(1, 10),
     Compression.ZSTD: range(1, 20),
+    Compression.LZ4: range(1, 13),
+    Compression.XZ: range(1, 10),
 }
-#: What a codec uses when nobody asked. zstd 3 is its own default: it packs about like gzip 6, many times faster.
+#: What a codec uses when nobody asked: the smallest of gzip and bzip2, elsewhere the stock tool's own default. zstd 3
+#: packs about like gzip 6, many times faster.
 DEFAULT_COMPRESSION_LEVEL: Mapping[Compression, int] = {
     Compression.GZIP: 9,
     Compression.BZIP2: 9,
     Compression.ZSTD: 3,
+    Compression.LZ4: 1,
+    Compression.XZ: 6,
 }
 
 

@@ -1,4 +1,4 @@
-"""What every codec does (``stream/compression.py``). A new codec adds a subclass in ``test_codecs.py``."""
+"""What every codec does (``stream/compression``). A new codec adds a subclass in ``test_codecs.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from db_backup.errors import ArtefactCorrupt, ArtefactError, ArtefactTruncated, UsageError
 from db_backup.model import Compression
-from db_backup.stream.compression import MEBIBYTE, Codec, check_level, codec_for
+from db_backup.stream.compression import CODECS, MEBIBYTE, Codec, check_level
 from support.sample_data import json_lines, rows_of_padding, sql_dump
 
 _SEVERAL_BLOCKS = 5 * MEBIBYTE + 12_345
@@ -26,7 +26,7 @@ class CodecContract:
 
     @pytest.fixture
     def codec(self) -> Codec:
-        return codec_for(self.compression)
+        return CODECS[self.compression]
 
     @pytest.mark.parametrize(
         "plain",
@@ -145,7 +145,7 @@ def encoded(codec: Codec, plain: bytes, level: int | None = None) -> bytes:
 
 @cache
 def _encoded_once(compression: Compression, plain: bytes) -> bytes:
-    return encoded(codec_for(compression), plain)
+    return encoded(CODECS[compression], plain)
 
 
 def _in_blocks(content: bytes, size: int) -> list[memoryview]:

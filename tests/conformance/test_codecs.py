@@ -22,6 +22,21 @@ class TestZstd(CompressingCodecContract):
     stock_tool: ClassVar[list[str]] = ["zstd", "--decompress", "--stdout", "--quiet"]
 
 
+class TestBzip2(CompressingCodecContract):
+    compression = Compression.BZIP2
+    stock_tool: ClassVar[list[str]] = ["bunzip2", "--stdout"]
+
+
+class TestLz4(CompressingCodecContract):
+    compression = Compression.LZ4
+    stock_tool: ClassVar[list[str]] = ["lz4", "--decompress", "--stdout", "--quiet"]
+
+
+class TestXz(CompressingCodecContract):
+    compression = Compression.XZ
+    stock_tool: ClassVar[list[str]] = ["xz", "--decompress", "--stdout"]
+
+
 class TestNone(CodecContract):
     compression = Compression.NONE
     stock_tool: ClassVar[list[str]] = ["cat"]

@@ -78,7 +78,7 @@ def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes])
         (["--level", "12"], ("12", "1", "9")),
         (["--storage", "s4"], ("s4", "local")),
         (["--type", "incremental"], ("incremental",)),
-        (["--compression", "xz"], ("xz",)),
+        (["--compression", "xz", "--level", "10"], ("xz", "1", "9")),
         (["--encrypt"], ("--encrypt",)),
         (["--jobs", "3"], ("--jobs",)),
         (["--no-cleanup"], ("--no-cleanup",)),

@@ -1,4 +1,4 @@
-"""Which codecs there are, and the promise about gzip 9."""
+"""Which codecs there are, and what is particular to each: above all the promise about gzip 9."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from conformance.codec_contract import encoded
-from db_backup.errors import FeatureNotAvailable
 from db_backup.model import Compression
-from db_backup.stream.compression import MEBIBYTE, check_level, codec_for
+from db_backup.stream.compression import CODECS, MEBIBYTE, check_level
 from support import sample_data
 
 pytestmark = pytest.mark.unit
@@ -28,7 +27,7 @@ def _gzip(plain: bytes, level: int = 9) -> int:
 
 
 def _ours(plain: bytes, level: int = 9) -> int:
-    return len(encoded(codec_for(Compression.GZIP), plain, level))
+    return len(encoded(CODECS[Compression.GZIP], plain, level))
 
 
 @pytest.mark.parametrize(
@@ -104,28 +103,65 @@ def test_higher_levels_are_smaller_over_all() -> None:
     assert _ours(plain, 9) < _ours(plain, 6) < _ours(plain, 3) < _ours(plain, 1)
 
 
-@pytest.mark.parametrize("compression", [Compression.BZIP2, Compression.LZ4, Compression.XZ])
-def test_codecs_that_come_later_are_refused_by_name(compression: Compression) -> None:
-    with pytest.raises(FeatureNotAvailable, match=f"'{compression}' is not available") as refusal:
-        codec_for(compression)
-
-    assert "gzip, zstd, none" in refusal.value.hint
-    with pytest.raises(FeatureNotAvailable):
-        check_level(compression, 5)
+def test_every_compression_has_a_codec() -> None:
+    assert set(CODECS) == set(Compression)
 
 
 def test_the_levels_are_those_of_the_specification() -> None:
-    levels = {compression: codec_for(compression).levels for compression in (Compression.GZIP, Compression.ZSTD)}
+    levels = {compression: codec.levels for compression, codec in CODECS.items() if codec.levels}
 
-    assert levels == {Compression.GZIP: range(1, 10), Compression.ZSTD: range(1, 20)}
-    assert (check_level(Compression.GZIP, None), check_level(Compression.ZSTD, None)) == (9, 3)
+    assert levels == {
+        Compression.GZIP: range(1, 10),
+        Compression.BZIP2: range(1, 10),
+        Compression.ZSTD: range(1, 20),
+        Compression.LZ4: range(1, 13),
+        Compression.XZ: range(1, 10),
+    }
+    assert {compression: check_level(compression, None) for compression in levels} == {
+        Compression.GZIP: 9,
+        Compression.BZIP2: 9,
+        Compression.ZSTD: 3,
+        Compression.LZ4: 1,
+        Compression.XZ: 6,
+    }
+
+
+@pytest.mark.parametrize("compression", [Compression.BZIP2, Compression.XZ])
+def test_blocks_cost_little_against_the_stock_tool_at_the_same_level(compression: Compression) -> None:
+    plain = sample_data.sql_dump(_SIZE)
+    by_the_tool = subprocess.run(
+        [compression, "-6", "--stdout"], input=plain, stdout=subprocess.PIPE, check=True
+    ).stdout
+
+    assert len(encoded(CODECS[compression], plain, 6)) <= len(by_the_tool) * 1.05
+
+
+def test_a_bzip2_stream_is_one_block_of_its_own() -> None:
+    """Every block begins with the same 48 bits, at any bit of the stream."""
+    encoder = CODECS[Compression.BZIP2].encoder(9)
+    noise = _NOISE[: encoder.block_bytes]
+    markers = bin(int.from_bytes(encoder.compress(memoryview(noise)))).count(bin(0x314159265359)[2:])
+
+    assert markers == 1
+
+
+@pytest.mark.parametrize("compression", [Compression.BZIP2, Compression.LZ4, Compression.XZ])
+def test_what_a_stock_tool_wrote_is_read_in_bounded_blocks(compression: Compression) -> None:
+    """Its blocks are larger than ours: 4 MiB with lz4, one stream for everything with the others."""
+    plain = bytes(20 * MEBIBYTE) + sample_data.sql_dump(MEBIBYTE)
+    stored = subprocess.run([compression, "--stdout"], input=plain, stdout=subprocess.PIPE, check=True).stdout
+
+    pieces = list(CODECS[compression].decompress([stored], name="it"))
+
+    assert b"".join(pieces) == plain
+    assert max(map(len, pieces)) <= MEBIBYTE
 
 
 def test_output_that_fills_a_block_just_as_its_input_ends_is_not_lost() -> None:
     """About 1 kB of zlib's zeros make 1 MiB: one of these cuts falls where the decompressor holds some back."""
     plain = bytes(3 * MEBIBYTE)
-    stored = encoded(codec_for(Compression.GZIP), plain, 9)
+    stored = encoded(CODECS[Compression.GZIP], plain, 9)
 
     for cut in range(980, 1080):
-        assert b"".join(codec_for(Compression.GZIP).decompress([stored[:cut], stored[cut:]], name="it")) == plain
-    assert b"".join(codec_for(Compression.GZIP).decompress([stored], name="it")) == plain
+        assert b"".join(CODECS[Compression.GZIP].decompress([stored[:cut], stored[cut:]], name="it")) == plain
+    assert b"".join(CODECS[Compression.GZIP].decompress([stored], name="it")) == plain

@@ -360,7 +360,6 @@ TOO_EARLY_IN_ENTRY = {
 OTHER_VALUES_TOO_EARLY = {
     "types[0]": "types: [structure]",
     "types[1]": "types: [full, incremental]",
-    "compression": "compression: xz",
 }
 
 
@@ -383,7 +382,7 @@ def test_a_key_of_an_entry_whose_feature_is_not_there_is_refused(read: ReadConfi
         read(f"databases:\n  shop:\n    conn_id: a\n    {line}\n")
 
 
-@pytest.mark.parametrize("line", ["encrypt: true", "jobs: 3", "compression: lz4"])
+@pytest.mark.parametrize("line", ["encrypt: true", "jobs: 3"])
 def test_a_default_whose_feature_is_not_there_is_refused(read: ReadConfig, line: str) -> None:
     with pytest.raises(FeatureNotAvailable, match=f"line 2, defaults.{line.split(':', maxsplit=1)[0]}"):
         read(f"defaults:\n  {line}\ndatabases: {{shop: {{conn_id: a}}}}\n")

@@ -17,7 +17,7 @@ import pytest
 from db_backup.errors import DumpFailed, Interrupted, SizeLimitExceeded, StorageFull, TimeLimitExceeded, UsageError
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Silent
-from db_backup.stream.compression import MEBIBYTE, codec_for
+from db_backup.stream.compression import CODECS, MEBIBYTE
 from db_backup.stream.pipeline import Limits, pump
 from support.sample_data import sql_dump
 from support.streams import MemorySink, Source, piped, run_pump
@@ -51,7 +51,7 @@ def test_every_sink_gets_every_byte_in_order_and_the_digest_tells_both_sides(com
 
     stored = bytes(sinks[0].content)
     assert sinks[1].content == stored
-    assert b"".join(codec_for(compression).decompress([stored], name="it")) == _PLAIN
+    assert b"".join(CODECS[compression].decompress([stored], name="it")) == _PLAIN
     assert (digest.plain_bytes, digest.stored_bytes) == (len(_PLAIN), len(stored))
     assert digest.plain_sha256 == hashlib.sha256(_PLAIN).hexdigest()
     assert digest.stored_sha256 == hashlib.sha256(stored).hexdigest()

@@ -25,6 +25,10 @@ _MEGABYTE = 10**6
         pytest.param(Compression.ZSTD, 3, 2 * _GIGABYTE, id="zstd, 2 GB"),
         pytest.param(Compression.NONE, None, 400 * _MEGABYTE, id="none, 400 MB"),
         pytest.param(Compression.GZIP, 9, 80 * _MEGABYTE, id="gzip 9, 80 MB"),
+        pytest.param(Compression.BZIP2, 9, 20 * _MEGABYTE, id="bzip2 9, 20 MB"),
+        pytest.param(Compression.LZ4, 1, 2 * _GIGABYTE, id="lz4, 2 GB"),
+        pytest.param(Compression.XZ, 6, 20 * _MEGABYTE, id="xz 6, 20 MB"),
+        pytest.param(Compression.XZ, 9, 20 * _MEGABYTE, id="xz 9, 20 MB"),
         pytest.param(Compression.ZSTD, 19, 20 * _MEGABYTE, id="zstd 19, 20 MB"),
     ],
 )

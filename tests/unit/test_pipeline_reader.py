@@ -13,7 +13,7 @@ from db_backup.errors import ArtefactCorrupt, ArtefactError, ArtefactTruncated, 
 from db_backup.manifest import Cipher, Part
 from db_backup.model import Compression
 from db_backup.progress import Silent
-from db_backup.stream.compression import MEBIBYTE, codec_for
+from db_backup.stream.compression import CODECS, MEBIBYTE
 from db_backup.stream.reader import check_stored, read_plain
 from support.sample_data import sql_dump
 
@@ -37,7 +37,7 @@ class Artefact:
 
 
 def _artefact(compression: Compression, plain: bytes = _PLAIN) -> Artefact:
-    stored = encoded(codec_for(compression), plain)
+    stored = encoded(CODECS[compression], plain)
     part = Part(
         path=_PATH,
         stored_bytes=len(stored),
@@ -149,14 +149,6 @@ def test_an_encrypted_part_is_refused_rather_than_called_damaged() -> None:
     part = artefact.part.model_copy(update={"cipher": Cipher(name="AES256_GCM_HKDF_1MB", key_id="k1")})
 
     with pytest.raises(FeatureNotAvailable, match="encrypted with AES256_GCM_HKDF_1MB"):
-        dataclasses.replace(artefact, part=part).read()
-
-
-def test_a_codec_that_comes_later_is_refused_rather_than_called_damaged() -> None:
-    artefact = _artefact(Compression.GZIP)
-    part = artefact.part.model_copy(update={"compression": Compression.XZ})
-
-    with pytest.raises(FeatureNotAvailable, match="'xz'"):
         dataclasses.replace(artefact, part=part).read()
 
 

@@ -14,7 +14,6 @@ from db_backup.model import COMPRESSION_LEVELS, BackupType, Compression, EngineN
 from db_backup.naming import ENTRY_NAME
 from db_backup.settings import Settings
 from db_backup.settings.availability import (
-    AVAILABLE_COMPRESSIONS,
     AVAILABLE_STORAGES,
     AVAILABLE_TYPES,
     NOT_YET_ENTRY_KEYS,
@@ -95,9 +94,6 @@ def _unavailable(document: Document, location: Location, feature: str) -> Proble
 def _entry_features(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
     for key, not_yet in NOT_YET_ENTRY_KEYS.items():
         yield from _not_there(document, (*location, key), keys.get(key), not_yet)
-    compression = _compression_named(keys.get("compression"))
-    if compression is not None and compression not in AVAILABLE_COMPRESSIONS:
-        yield _unavailable(document, (*location, "compression"), f"{compression} compression")
     for index, name in enumerate(_items(keys.get("types"))):
         known = isinstance(name, str) and name in set(BackupType)
         if known and name not in AVAILABLE_TYPES and not _belongs_to_server(location, keys, name):

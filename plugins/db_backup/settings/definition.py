@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     backup_default_compression: Compression = _general(Compression.GZIP, "How backups are compressed.")
     backup_compression_level: int | None = _general(
         None,
-        "How hard to compress: gzip and bzip2 1 to 9, zstd 1 to 19. Unset, each codec takes its own default.",
-        shown="9 (zstd: 3)",
+        "How hard to compress: gzip, bzip2, xz 1 to 9, zstd 1 to 19, lz4 1 to 12. Unset, each codec takes its default.",
+        shown="9 (zstd: 3, lz4: 1, xz: 6)",
         validate_default=True,
     )
     backup_config: Path = _path(

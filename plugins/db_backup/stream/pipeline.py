@@ -22,9 +22,8 @@ from db_backup.errors import DumpFailed, SizeLimitExceeded, TimeLimitExceeded
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage.base import Block, Sink
-from db_backup.stream.compression import check_level, codec_for
+from db_backup.stream.compression import CODECS, check_level
 
-_MAX_THREADS = 4
 # In flight beside the blocks being compressed: one being read, one being written, one waiting.
 _EXTRA_BLOCKS = 3
 _LOOK_UP_SECONDS = 0.1  # how often a wait looks up for cancellation, deadline and failure
@@ -84,7 +83,7 @@ def pump(
     :raises Interrupted: cancelled.
     :raises TimeLimitExceeded, SizeLimitExceeded: beyond ``limits``.
     :raises DumpFailed: the source cannot be read.
-    :raises UsageError: no such level, or no such codec yet.
+    :raises UsageError: no such level.
     """
     run = _Run(source, compression, level, sinks, limits, progress, cancellation, database)
     return run.to_the_end()
@@ -114,7 +113,7 @@ class _Run:
         database: str,
     ) -> None:
         self._source = source
-        self._encoder = codec_for(compression).encoder(check_level(compression, level))
+        self._encoder = CODECS[compression].encoder(check_level(compression, level))
         self._sinks = sinks
         self._limits = limits
         self._progress = progress
@@ -123,7 +122,7 @@ class _Run:
         self._database = database or None
         self._started = time.monotonic()
 
-        threads = min(_usable_cores(), _MAX_THREADS)
+        threads = min(_usable_cores(), self._encoder.max_threads)
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         for _ in range(threads + _EXTRA_BLOCKS):
             self._free.put(bytearray(self._encoder.block_bytes))

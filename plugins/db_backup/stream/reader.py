@@ -12,7 +12,7 @@ from db_backup.errors import ArtefactCorrupt, ArtefactError, ArtefactTruncated, 
 from db_backup.manifest import Part
 from db_backup.progress import Progress
 from db_backup.storage.base import Block
-from db_backup.stream.compression import codec_for
+from db_backup.stream.compression import CODECS
 
 _OTHER_COPY = "Restore from another copy of this backup, or from an older backup."
 
@@ -25,7 +25,7 @@ def read_plain(stored: Iterable[Block], part: Part, *, progress: Progress) -> It
 
     :raises ArtefactTruncated: fewer bytes than the manifest says.
     :raises ArtefactCorrupt: more bytes, or other ones.
-    :raises FeatureNotAvailable: encrypted, or a codec that this version does not have.
+    :raises FeatureNotAvailable: encrypted.
     """
     if part.cipher is not None:
         raise FeatureNotAvailable(
@@ -34,7 +34,7 @@ def read_plain(stored: Iterable[Block], part: Part, *, progress: Progress) -> It
         )
     stored_proof = _Proof(part.path, "stored", part.stored_bytes, part.stored_sha256)
     plain_proof = _Proof(part.path, "plain", part.plain_bytes, part.plain_sha256)
-    blocks = codec_for(part.compression).decompress(stored_proof.watch(stored), name=part.path)
+    blocks = CODECS[part.compression].decompress(stored_proof.watch(stored), name=part.path)
     try:
         for block in plain_proof.watch(blocks):
             progress.advance(len(block))
@@ -47,15 +47,25 @@ def read_plain(stored: Iterable[Block], part: Part, *, progress: Progress) -> It
     plain_proof.conclude()
 
 
-def check_stored(stored: Iterable[Block], part: Part, *, progress: Progress) -> None:
-    """Prove size and SHA-256 of the stored bytes, without decompressing them.
+def read_stored(stored: Iterable[Block], part: Part, *, progress: Progress) -> Iterator[Block]:
+    """The stored bytes of a part as they are, with the same promises as ``read_plain``'s.
 
     :raises ArtefactTruncated, ArtefactCorrupt: as ``read_plain``.
     """
     proof = _Proof(part.path, "stored", part.stored_bytes, part.stored_sha256)
     for block in proof.watch(stored):
         progress.advance(len(block))
+        yield block
     proof.conclude()
+
+
+def check_stored(stored: Iterable[Block], part: Part, *, progress: Progress) -> None:
+    """Prove size and SHA-256 of the stored bytes, without decompressing them.
+
+    :raises ArtefactTruncated, ArtefactCorrupt: as ``read_plain``.
+    """
+    for _ in read_stored(stored, part, progress=progress):
+        pass
 
 
 class _Proof:
