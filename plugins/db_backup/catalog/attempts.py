@@ -76,8 +76,8 @@ class Attempts:
             now = self._database.now(connection)
         return [_attempt(row) for row in running if self._claims.is_dead(row, now)]
 
-    def list(self, entry: str | None, since: datetime | None) -> list[Attempt]:
-        wanted = select(attempts).order_by(attempts.c.started_at.desc())
+    def list(self, entry: str | None, since: datetime | None, limit: int | None) -> list[Attempt]:
+        wanted = select(attempts).order_by(attempts.c.started_at.desc()).limit(limit)
         if entry is not None:
             wanted = wanted.where(attempts.c.entry == entry)
         if since is not None:

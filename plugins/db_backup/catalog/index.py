@@ -120,6 +120,17 @@ def newest(
     return _summary(document) if document is not None else None
 
 
+def newest_ids(database: Database, beginning: str, limit: int) -> list[str]:
+    wanted = (
+        select(backups.c.id)
+        .where(backups.c.id.startswith(beginning, autoescape=True))
+        .order_by(backups.c.created_at.desc(), backups.c.id.desc())
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return list(connection.scalars(wanted))
+
+
 def ids(database: Database) -> Iterator[str]:
     last = ""
     while True:

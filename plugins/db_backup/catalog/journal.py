@@ -17,10 +17,16 @@ def write_audit(database: Database, record: AuditRecord) -> None:
         connection.execute(insert(audit).values(**{**record.model_dump(), "at": record.at}))
 
 
-def audit_trail(database: Database, since: datetime | None, limit: int) -> list[AuditRecord]:
+def audit_trail(
+    database: Database, since: datetime | None, limit: int, entry: str | None, backup_id: str | None
+) -> list[AuditRecord]:
     wanted = select(audit).order_by(audit.c.at.desc(), audit.c.number.desc()).limit(limit)
     if since is not None:
         wanted = wanted.where(audit.c.at >= since)
+    if entry is not None:
+        wanted = wanted.where(audit.c.entry == entry)
+    if backup_id is not None:
+        wanted = wanted.where(audit.c.backup_id == backup_id)
     with database.read() as connection:
         return [AuditRecord.model_validate(dict(row._mapping)) for row in connection.execute(wanted)]
 

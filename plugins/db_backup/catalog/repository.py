@@ -127,6 +127,10 @@ class Catalog:
         """Every backup's id, in order; read as they are asked for."""
         return index.ids(self._database)
 
+    def newest_ids(self, beginning: str = "", *, limit: int = 100) -> list[str]:
+        """The ids of the newest backups whose id begins so, newest first."""
+        return index.newest_ids(self._database, beginning, limit)
+
     # Storage roots
 
     def remember_storage(self, name: str, storage_id: str, location: str) -> None:
@@ -156,9 +160,11 @@ class Catalog:
         """Attempts without an end whose process has died: for the caller to finish as interrupted."""
         return self._attempts.abandoned()
 
-    def attempts(self, entry: str | None = None, since: datetime | None = None) -> list[Attempt]:
-        """Attempts that started at ``since`` or later, newest first."""
-        return self._attempts.list(entry, since)
+    def attempts(
+        self, entry: str | None = None, since: datetime | None = None, *, limit: int | None = None
+    ) -> list[Attempt]:
+        """Attempts that started at ``since`` or later, newest first; the newest ``limit`` of them."""
+        return self._attempts.list(entry, since, limit)
 
     # Locks and leases
 
@@ -192,6 +198,13 @@ class Catalog:
         """Write down an act."""
         journal.write_audit(self._database, record)
 
-    def audit_trail(self, *, since: datetime | None = None, limit: int = 100) -> list[AuditRecord]:
-        """The newest ``limit`` acts at ``since`` or later, newest first."""
-        return journal.audit_trail(self._database, since, limit)
+    def audit_trail(
+        self,
+        *,
+        since: datetime | None = None,
+        limit: int = 100,
+        entry: str | None = None,
+        backup_id: str | None = None,
+    ) -> list[AuditRecord]:
+        """The newest ``limit`` acts at ``since`` or later, newest first; on this entry or backup, if one is named."""
+        return journal.audit_trail(self._database, since, limit, entry, backup_id)

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from db_backup import __version__
 from db_backup.errors import BackupError, Interrupted
@@ -15,11 +16,15 @@ _COMMANDS = {
     "list": "listing",
     "verify": "verify",
     "restore": "restore",
+    "download": "download",
     "health": "health",
     "databases": "databases",
     "schedules": "schedules",
     "config": "config",
     "catalog": "catalog",
+    "audit": "audit",
+    "logs": "logs",
+    "completion": "completion",
 }
 
 
@@ -35,6 +40,11 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"db_backup.cli.commands.{_COMMANDS[cmd_name]}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names without their help, for which every command would be imported."""
+        names = [CompletionItem(name) for name in _COMMANDS if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(

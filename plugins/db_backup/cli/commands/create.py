@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from db_backup.cli.completing import complete_entries
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
@@ -48,7 +49,7 @@ class _Results:
 
 
 @click.command("create")
-@click.argument("databases", nargs=-1)
+@click.argument("databases", nargs=-1, shell_complete=complete_entries)
 @click.option("--type", "backup_type", type=click.Choice([item.value for item in BackupType]), help="Default: full.")
 @click.option("--compression", type=click.Choice([item.value for item in Compression]), help="Default: the entry's.")
 @click.option("--level", type=int, help="Compression level; gzip 1-9, zstd 1-19.")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import click
 
-from db_backup.catalog import BackupQuery, Statistics
+from db_backup.catalog import AttemptFigures, BackupQuery, Statistics, Tally
+from db_backup.cli.completing import complete_entries
 from db_backup.cli.output import age, moment, print_json, print_table
 from db_backup.cli.runtime import json_option
-from db_backup.jobs.workspace import Workspace
+from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import BackupStatus, BackupType, utc_now
+from db_backup.settings import load_settings
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
 
@@ -20,7 +24,7 @@ _RIGHT = ("AGE", "SIZE", "TOOK", "OF", "ROWS")
 
 
 @click.command("list")
-@click.option("--database", help="Only this entry's.")
+@click.option("--database", help="Only this entry's.", shell_complete=complete_entries)
 @click.option("--type", "backup_type", type=click.Choice([item.value for item in BackupType]), help="Only this type.")
 @click.option("--status", type=click.Choice([item.value for item in BackupStatus]), help="Only this status.")
 @click.option("--days", type=click.IntRange(min=1), help="Only those of the last N days.")
@@ -49,7 +53,7 @@ def command(
       db-backup list --status unverified --json
       db-backup list --stats
     """
-    with Workspace.open() as workspace:
+    with open_catalog(load_settings()) as catalog:
         query = BackupQuery(
             database=database,
             type=BackupType(backup_type) if backup_type else None,
@@ -57,9 +61,9 @@ def command(
             since=utc_now() - timedelta(days=days) if days else None,
         )
         if stats:
-            _statistics(workspace.catalog.statistics(query), as_json)
+            _statistics(catalog.statistics(query), as_json)
             return
-        page = workspace.catalog.page(query, limit=limit, cursor=cursor)
+        page = catalog.page(query, limit=limit, cursor=cursor)
     if as_json:
         backups = [backup.model_dump(mode="json") for backup in page.items]
         print_json({"backups": backups, "next_cursor": page.next_cursor})
@@ -109,9 +113,40 @@ def _warnings(backups: tuple[BackupSummary, ...]) -> None:
 
 
 def _statistics(statistics: Statistics, as_json: bool) -> None:
-    document = statistics.model_dump(mode="json")
     if as_json:
-        print_json(document)
+        print_json(statistics.model_dump(mode="json"))
         return
-    for name, value in document.items():
-        click.echo(f"{name}: {value}")
+    _tallies("ALL", {"backups": statistics.total})
+    _tallies("DATABASE", statistics.by_database)
+    _tallies("TYPE", statistics.by_type)
+    _tallies("STATUS", statistics.by_status)
+    _tallies("STORAGE", statistics.by_storage)
+    _tallies("DAY (UTC)", dict(sorted(statistics.by_day.items(), reverse=True)))
+    _attempts(statistics.attempts)
+
+
+def _tallies(title: str, tallies: Mapping[Any, Tally]) -> None:
+    rows = [
+        (
+            str(name),
+            f"{tally.backups:,}",
+            human_bytes(tally.size_bytes),
+            human_bytes(tally.plain_bytes),
+            f"{tally.size_bytes / tally.plain_bytes:.0%}" if tally.plain_bytes else "-",
+        )
+        for name, tally in tallies.items()
+    ]
+    if rows:
+        print_table((title, "BACKUPS", "STORED", "PLAIN", "RATIO"), rows, right=("BACKUPS", "STORED", "PLAIN", "RATIO"))
+        click.echo()
+
+
+def _attempts(figures: AttemptFigures) -> None:
+    outcomes = ("succeeded", "failed", "interrupted", "skipped", "running")
+    rate = "-" if figures.success_rate is None else f"{figures.success_rate:.1%}"
+    took = [figures.average_seconds, figures.longest_seconds]
+    columns = (*(word.upper() for word in outcomes), "SUCCESS", "AVERAGE", "LONGEST")
+    cells = [f"{getattr(figures, word):,}" for word in outcomes]
+    durations = ["-" if seconds is None else human_duration(seconds) for seconds in took]
+    click.echo("Attempts:")
+    print_table(columns, [(*cells, rate, *durations)], right=columns)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from db_backup.cli.completing import complete_backups
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
@@ -17,7 +18,7 @@ from db_backup.units import human_duration
 
 
 @click.command("restore")
-@click.argument("backup")
+@click.argument("backup", shell_complete=complete_backups)
 @click.option(
     "--as", "new_name", required=True, metavar="NAME", help="The new database to create (SQLite: the new file)."
 )

@@ -8,6 +8,7 @@ import click
 
 from db_backup.catalog import BackupQuery
 from db_backup.cli.commands.create import proof_words
+from db_backup.cli.completing import complete_backups
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
@@ -22,7 +23,7 @@ _PAGE = 500
 
 
 @click.command("verify")
-@click.argument("backups", nargs=-1)
+@click.argument("backups", nargs=-1, shell_complete=complete_backups)
 @click.option("--all", "everything", is_flag=True, help="Every backup in the catalogue.")
 @click.option("--latest", is_flag=True, help="The newest backup of every database.")
 @click.option(

@@ -1,0 +1,282 @@
+"""Fetch a backup out of its storage: decoded or as it is stored, every hash checked on the way, in constant memory.
+
+A backup of one part is one file. One of several parts comes as a tar of them, in the manifest's order, with the
+manifest at its head, as it also comes over the REST API.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup import naming
+from db_backup.errors import BackupError, Refused
+from db_backup.jobs.acts import audited
+from db_backup.jobs.contents import stored_bytes
+from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Part, RunInfo
+from db_backup.progress import Cancellation, Progress
+from db_backup.storage.base import Block
+from db_backup.stream.reader import read_plain, read_stored
+
+_READ_MODE = 0o600  # what is downloaded holds the database: for nobody else
+
+
+class Output(Protocol):
+    """A file open for writing, buffered or not."""
+
+    def write(self, block: memoryview, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class DownloadRequest:
+    """What is fetched, and where to.
+
+    :param backup: an id or an artefact's file name.
+    :param target: a file, a folder that exists, or None for the working folder; there it gets the backup's own name.
+    :param raw: the bytes as they are stored, not decompressed.
+    :param force: an existing file may be replaced.
+    """
+
+    backup: str
+    target: Path | None = None
+    raw: bool = False
+    force: bool = False
+
+
+class DownloadReport(BaseModel):
+    """``path`` is None when it went to a stream; ``size_bytes``: what was written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backup_id: str
+    path: Path | None
+    size_bytes: int
+    parts: tuple[str, ...]
+
+
+def download_backup(
+    workspace: Workspace, request: DownloadRequest, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+) -> DownloadReport:
+    """Fetch a backup into a file. It appears under its name when it is whole, checked and on the disk; or not at all.
+
+    :raises Refused: the file exists, or is a device or the like.
+    :raises UnknownBackup, StorageError, ArtefactError, Interrupted, BackupError: nothing is left behind.
+    """
+    located = locate(workspace, request.backup)
+    target = _target(located, request)
+    if target.exists() and not target.is_file():
+        raise Refused(f"{target} is no plain file.", hint="Name a file or a folder with -o.")
+    if target.exists() and not request.force:
+        raise _taken(target)
+    with (
+        _reading(workspace, located, run, str(target)),
+        _new_file(target, replace=request.force) as output,
+    ):
+        size_bytes = _write(located, request.raw, output, progress, cancellation)
+    return _report(located, request.raw, target, size_bytes)
+
+
+def stream_backup(
+    workspace: Workspace,
+    request: DownloadRequest,
+    output: Output,
+    *,
+    run: RunInfo,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> DownloadReport:
+    """Write a backup to a stream. What the stream got before an error is worth nothing.
+
+    :raises UnknownBackup, StorageError, ArtefactError, Interrupted, BackupError:
+    """
+    located = locate(workspace, request.backup)
+    with _reading(workspace, located, run, "a stream"):
+        try:
+            size_bytes = _write(located, request.raw, output, progress, cancellation)
+            output.flush()
+        except OSError as error:
+            raise BackupError(
+                f"{located.manifest.id} was not written to its end: {error.strerror or error}.",
+                hint="Whoever reads the output must read all of it.",
+                backup_id=located.manifest.id,
+            ) from error
+    return _report(located, request.raw, None, size_bytes)
+
+
+def file_name(located: Located, *, raw: bool) -> str:
+    """What the download of this backup is called."""
+    parts = located.manifest.parts
+    return _part_name(parts[0], raw) if len(parts) == 1 else f"{located.manifest.id}.tar"
+
+
+@contextmanager
+def _reading(workspace: Workspace, located: Located, run: RunInfo, where: str) -> Iterator[None]:
+    manifest = located.manifest
+    with (
+        audited(workspace, "download", run, entry=manifest.entry, backup_id=manifest.id) as act,
+        workspace.catalog.lease(manifest.id, "download"),
+    ):
+        act.detail = f"to {where}"
+        yield
+
+
+def _write(located: Located, raw: bool, output: Output, progress: Progress, cancellation: Cancellation) -> int:
+    """Returns how many bytes were written."""
+    manifest = located.manifest
+    progress.stage(f"reading {manifest.id}", manifest.size_bytes if raw else manifest.plain_bytes)
+    counted = _Counting(output, cancellation)
+    if len(manifest.parts) == 1:
+        for block in _blocks(located, manifest.parts[0], raw, progress):
+            counted.write(block)
+        return counted.count
+    with tarfile.open(fileobj=counted, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        document = manifest.to_json()
+        archive.addfile(_member(located, f"{manifest.id}.json", len(document)), io.BytesIO(document))
+        for part in manifest.parts:
+            size = part.stored_bytes if raw else part.plain_bytes
+            source = _Readable(_blocks(located, part, raw, progress))
+            archive.addfile(_member(located, _part_name(part, raw), size), source)
+            source.finish()
+    return counted.count
+
+
+def _blocks(located: Located, part: Part, raw: bool, progress: Progress) -> Iterator[Block]:
+    read = read_stored if raw else read_plain
+    return read(stored_bytes(located, part), part, progress=progress)
+
+
+def _part_name(part: Part, raw: bool) -> str:
+    return part.path if raw else part.path.removesuffix(naming.CODEC_SUFFIX[part.compression])
+
+
+def _member(located: Located, name: str, size_bytes: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size_bytes, _READ_MODE
+    member.mtime = int(located.manifest.created_at.timestamp())
+    return member
+
+
+class _Counting(io.RawIOBase):
+    """The output, with what went into it, and an eye on whether to stop."""
+
+    def __init__(self, output: Output, cancellation: Cancellation) -> None:
+        self._output = output
+        self._cancellation = cancellation
+        self.count = 0
+
+    def write(self, block: Any) -> int:
+        self._cancellation.check()
+        rest = memoryview(block)
+        while rest:
+            rest = rest[self._output.write(rest) :]  # an unbuffered file may take less than all
+        self.count += len(block)
+        return len(block)
+
+
+class _Readable(io.RawIOBase):
+    """Blocks as a file that tarfile copies from; it asks for exactly the size that the manifest gives."""
+
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        taken = bytearray()
+        while len(taken) < size:
+            if not self._rest:
+                self._rest = memoryview(next(self._blocks, b""))
+                if not self._rest:
+                    break
+            piece = self._rest[: size - len(taken)]
+            taken += piece
+            self._rest = self._rest[len(piece) :]
+        return bytes(taken)
+
+    def finish(self) -> None:
+        """Read to the end, where sizes and hashes are proved.
+
+        :raises ArtefactTruncated, ArtefactCorrupt:
+        """
+        for _ in self._blocks:
+            pass
+
+
+def _target(located: Located, request: DownloadRequest) -> Path:
+    name = file_name(located, raw=request.raw)
+    target = Path.cwd() if request.target is None else request.target
+    return (target / name if target.is_dir() else target).absolute()
+
+
+def _taken(target: Path) -> Refused:
+    return Refused(f"{target} exists already.", hint="Choose another place with -o, or replace it with --force.")
+
+
+@contextmanager
+def _new_file(target: Path, *, replace: bool) -> Iterator[Output]:
+    """A file that gets its name when the block ends well, and is gone when it does not.
+
+    :raises Refused: the name was taken meanwhile, and may not be replaced.
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        temporary = Path(name)  # private to this user, as mkstemp makes it
+        with os.fdopen(descriptor, "wb") as output:
+            yield output
+            output.flush()
+            os.fsync(output.fileno())
+        _publish(temporary, target, replace)
+    except OSError as error:
+        raise _failed(target, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, target: Path, replace: bool) -> None:
+    if replace:
+        temporary.replace(target)
+    else:
+        try:
+            os.link(temporary, target)  # unlike a rename, never over a file that came meanwhile
+        except FileExistsError:
+            raise _taken(target) from None
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _failed(target: Path, error: OSError) -> BackupError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return BackupError(
+            f"No room is left to write {target}.", hint="Free some space, or choose another disk with -o."
+        )
+    return BackupError(
+        f"{target} cannot be written: {error.strerror or error}.",
+        hint="Choose a folder that you may write to, with -o.",
+    )
+
+
+def _report(located: Located, raw: bool, path: Path | None, size_bytes: int) -> DownloadReport:
+    return DownloadReport(
+        backup_id=located.manifest.id,
+        path=path,
+        size_bytes=size_bytes,
+        parts=tuple(_part_name(part, raw) for part in located.manifest.parts),
+    )
