@@ -36,6 +36,7 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     │   └── ArtefactCorrupt          3
     ├── ManifestError                1   a sidecar that cannot be read, or a newer major version
     ├── CatalogError                 1
+    │   └── PublishedUnindexed       1   the backup is made and whole; the catalogue does not know it
     ├── EntryLocked                  1   another backup of the same entry is at work
     ├── LoadFailed                   1   the restore tool said so
     ├── RestoreMismatch              3   restored, but not what the manifest says
@@ -198,6 +199,10 @@ class ManifestError(BackupError):
 
 
 class CatalogError(BackupError):
+    pass
+
+
+class PublishedUnindexed(CatalogError):
     pass
 
 

@@ -187,6 +187,7 @@ class Manifest(_Document):
     inventory: Inventory
     excluded_tables: tuple[str, ...] = ()  # whose rows were left out; the inventory has them with 0 rows
     warnings: tuple[str, ...] = ()
+    estimated_plain_bytes: Annotated[int, Field(ge=0)] | None = None
     stock_restore: tuple[StockCommand, ...] = ()
     run: RunInfo
     retention_class: BackupType

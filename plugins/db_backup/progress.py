@@ -46,6 +46,11 @@ class Cancellation:
     def requested(self) -> bool:
         return self._reason is not None
 
+    @property
+    def reason(self) -> str:
+        """Why it was asked for; empty until then."""
+        return self._reason or ""
+
     def cancel(self, reason: str) -> None:
         """Ask for the stop; the second and later calls do nothing."""
         if self._reason is None:

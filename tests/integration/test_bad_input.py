@@ -6,11 +6,15 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from db_backup.catalog import Catalog
+from db_backup.engines.sqlite import SqliteEngine
+from db_backup.errors import CatalogError
 from db_backup.model import ConnectionInfo, EngineName
 from support.project import Project
 
@@ -235,6 +239,102 @@ def test_a_restore_of_a_damaged_backup_leaves_no_target(project: Project, earlie
     artefact.write_bytes(content)
     refused(project, "restore", backup["id"], "--as", "copy.sqlite", exit_code=3, words=(backup["id"],))
     assert not list(project.folder.glob("copy.sqlite*"))
+
+
+def test_a_file_that_appears_during_a_failing_restore_is_left_alone(
+    project: Project, earlier: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = project.json("list")["backups"][0]
+    artefact = project.artefact(backup["id"])
+    artefact.write_bytes(artefact.read_bytes()[:-20])
+    theirs = project.folder / "copy.sqlite"
+    load = SqliteEngine.load
+
+    def meanwhile(engine: SqliteEngine, content: Iterable[bytes], *others: Any) -> Any:
+        def arriving() -> Iterator[bytes]:
+            theirs.write_bytes(b"somebody else's")
+            yield from content
+
+        return load(engine, arriving(), *others)
+
+    monkeypatch.setattr(SqliteEngine, "load", meanwhile)
+    refused(project, "restore", backup["id"], "--as", str(theirs), exit_code=3, words=(backup["id"],))
+    assert theirs.read_bytes() == b"somebody else's"
+
+
+def test_a_backup_whose_state_is_lost_is_restored_verified_and_indexed(
+    project: Project, earlier: dict[str, bytes]
+) -> None:
+    backup = project.json("list")["backups"][0]
+    state = project.storage / "metadata" / f"{backup['id']}.state.json"
+    state.unlink()
+    problems = project.json("catalog", "check", exit_code=1)["problems"]
+    assert [problem["backup_id"] for problem in problems] == [backup["id"]]
+    assert "state is lost" in problems[0]["problem"]
+    assert project.json("restore", backup["id"], "--as", "copy.sqlite")["differences"] == []
+    assert project.json("catalog", "reindex", exit_code=1)["backups"] == 1
+    assert project.json("list")["backups"][0]["status"] == "unverified"
+    assert project.json("verify", backup["id"])["proofs"][0]["result"] == "passed"
+    assert state.exists()
+    assert project.json("list")["backups"][0]["status"] == "good"
+
+
+def test_a_damaged_manifest_never_makes_its_artefact_look_like_litter(
+    project: Project, earlier: dict[str, bytes]
+) -> None:
+    backup = project.json("list")["backups"][0]
+    manifest = project.manifest_path(backup["id"])
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    report = project.run("catalog", "check")
+    assert report.returncode == 1
+    assert "remove" not in report.stdout
+    assert "reindex" not in report.stdout
+
+
+def test_a_backup_is_restored_after_its_entry_was_renamed(project: Project, earlier: dict[str, bytes]) -> None:
+    backup = project.json("list")["backups"][0]
+    project.config.write_text(project.config.read_text().replace("shop:", "store:"))
+    assert project.json("restore", backup["id"], "--as", "copy.sqlite")["differences"] == []
+
+
+def test_a_wrong_request_is_no_failed_attempt(project: Project, earlier: dict[str, bytes]) -> None:
+    before = project.json("list", "--stats")["attempts"]
+    for wrong in (["--level", "12"], ["--type", "incremental"], ["--storage", "s4"]):
+        assert project.run("create", "shop", *wrong).returncode == 2
+    assert project.json("list", "--stats")["attempts"] == before
+
+
+def test_a_database_that_has_outgrown_the_limit_fails_before_the_dump(
+    project: Project, source: Path, earlier: dict[str, bytes]
+) -> None:
+    with sqlite3.connect(source) as database:
+        database.execute("create table noise (data blob)")
+        database.executemany("insert into noise values (?)", [(os.urandom(1 << 20),) for _ in range(2)])
+    project.json("create", "shop")
+    before = {name: (project.storage / name).read_bytes() for name in project.files()}
+    with sqlite3.connect(source) as database:
+        database.executemany("insert into noise values (?)", [(os.urandom(1 << 20),) for _ in range(3)])
+    message = refused(
+        project, "create", "shop", exit_code=1, words=("BACKUP_MAX_SIZE_MB", "about"), BACKUP_MAX_SIZE_MB="3"
+    )
+    assert "dumping" not in message
+    assert untouched(project, before)
+
+
+def test_a_catalogue_that_fails_after_the_commit_hides_no_backup(
+    project: Project, earlier: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise CatalogError("The disk is full.", hint="Make room.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Catalog, "record", full)
+        done = project.run("create", "shop", "--no-verify")
+    assert done.returncode == 1
+    assert "was made and is whole" in done.stderr
+    assert "catalog reindex" in done.stderr
+    assert len(project.json("list")["backups"]) == 1
+    assert project.json("catalog", "reindex")["backups"] == 2
 
 
 def test_every_refusal_is_in_the_audit_log(project: Project, earlier: dict[str, bytes], source: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from db_backup.catalog import AuditRecord
-from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, StorageError
+from db_backup.errors import BackupError, CatalogError, EntryLocked, Interrupted, Refused, StorageError
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import utc_now
@@ -48,15 +48,24 @@ def _outcome(error: BaseException) -> str:
 
 
 def _close(workspace: Workspace, record: AuditRecord, error: BaseException | None) -> None:
-    workspace.catalog.audit(record)
+    """Write the outcome to both places, to the one even when the other fails.
+
+    The act's own failure is what the person must read: that a line is missing is added to it.
+    """
+    missing: list[BackupError] = []
+    try:
+        workspace.catalog.audit(record)
+    except CatalogError as unwritten:
+        missing.append(unwritten)
     storage = workspace.storages[workspace.settings.backup_storage_disk]
     try:
         storage.append_record(f"audit/{record.at:%Y-%m}.jsonl", record.to_json_line().encode())
-    except StorageError as unreachable:
+    except StorageError as unwritten:
+        missing.append(unwritten)
+    for lost in missing:
         if error is None:
-            raise
-        # The act's own failure is what the person must read; that the line is missing is added to it.
-        error.add_note(f"The audit line could not be written beside the backups: {unreachable}")
+            raise lost
+        error.add_note(f"The audit line could not be written: {lost}")
 
 
 def _record(act: Act, run: RunInfo, outcome: str) -> AuditRecord:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming
-from db_backup.errors import ManifestError, ObjectMissing
+from db_backup.errors import BackupError, ManifestError, ObjectMissing
 from db_backup.jobs.acts import audited
 from db_backup.jobs.roots import adopt_storages
-from db_backup.jobs.sidecars import backup_ids, read_manifest, read_state
+from db_backup.jobs.sidecars import backup_ids, known_state, read_manifest, read_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.storage import Storage
@@ -53,15 +53,14 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
     found = set()
     for storage in workspace.storages.values():
         files = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
-        claimed = set()
+        published = set(backup_ids(storage))
+        found |= published
         for manifest, _ in _readable(storage, problems):
-            found.add(manifest.id)
             for part in manifest.parts:
-                key = naming.part_key(part.path)
-                claimed.add(key)
-                if files.get(key) != part.stored_bytes:
-                    problems.append(_wrong_part(storage, manifest, part.path, files.get(key), part.stored_bytes))
-        problems.extend(_unclaimed(storage, key) for key in sorted(files.keys() - claimed))
+                size = files.get(naming.part_key(part.path))
+                if size != part.stored_bytes:
+                    problems.append(_wrong_part(storage, manifest, part.path, size, part.stored_bytes))
+        problems.extend(_unclaimed(storage, key) for key in sorted(files) if _id_of(key) not in published)
     indexed = set(workspace.catalog.ids())
     problems.extend(
         CatalogProblem(
@@ -88,11 +87,30 @@ def _pairs(workspace: Workspace, problems: list[CatalogProblem]) -> Iterator[tup
 def _readable(storage: Storage, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:
     for backup_id in backup_ids(storage):
         try:
-            yield read_manifest(storage, backup_id), read_state(storage, backup_id)
+            manifest = read_manifest(storage, backup_id)
+            try:
+                state = read_state(storage, backup_id)
+            except (ManifestError, ObjectMissing) as lost:
+                problems.append(_lost_state(storage, backup_id, lost))
+                state = known_state(storage, manifest)
+            yield manifest, state
         except (ManifestError, ObjectMissing) as error:
             problems.append(
                 CatalogProblem(storage=storage.name, backup_id=backup_id, problem=error.message, remedy=error.hint)
             )
+
+
+def _lost_state(storage: Storage, backup_id: str, error: BackupError) -> CatalogProblem:
+    return CatalogProblem(
+        storage=storage.name,
+        backup_id=backup_id,
+        problem=f"its state is lost, and with it its proofs and pins: {error.message}",
+        remedy="The backup itself is whole: verify it again, and pin it again if it was pinned.",
+    )
+
+
+def _id_of(key: str) -> str:
+    return naming.backup_id_of_file(key.rpartition("/")[2])
 
 
 def _wrong_part(storage: Storage, manifest: Manifest, path: str, found: int | None, expected: int) -> CatalogProblem:
@@ -106,7 +124,7 @@ def _unclaimed(storage: Storage, key: str) -> CatalogProblem:
     name = key.rpartition("/")[2]
     return CatalogProblem(
         storage=storage.name,
-        backup_id=naming.backup_id_of_file(name),
+        backup_id=_id_of(key),
         problem=f"{name} has no manifest: its backup was never published",
         remedy="Look at it, then remove the file by hand.",
     )

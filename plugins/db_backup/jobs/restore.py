@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from db_backup.comparison import compare
+from db_backup.engines import engine_for
 from db_backup.engines.base import Engine
-from db_backup.errors import LoadFailed, TargetNotEmpty
+from db_backup.errors import LoadFailed
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_bytes
-from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.sidecars import Located, leased, locate
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Difference, RunInfo
+from db_backup.manifest import Difference, Manifest, RunInfo
+from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation, Progress
 
 
@@ -51,10 +53,22 @@ def restore_backup(
     person to look at; the report lists them.
 
     :raises TargetNotEmpty: the name exists already; nothing was touched.
+    :raises Refused: the backup is being deleted.
     :raises LoadFailed, ArtefactError, UnknownBackup, UnknownDatabase, SourceError:
     """
-    located = locate(workspace, request.backup)
-    manifest = located.manifest
+    with audited(workspace, "restore", run, backup_id=request.backup) as act:
+        act.detail = f"to the new database {request.new_name}"
+        found = locate(workspace, request.backup)
+        act.entry, act.backup_id = found.manifest.entry, found.manifest.id
+        with leased(workspace, found, "restore") as located:
+            source = _server_of(workspace, located.manifest)
+            return _restore_beside(source, located, request.new_name, progress, cancellation)
+
+
+def _server_of(workspace: Workspace, manifest: Manifest) -> Engine:
+    """The engine on whose server the new database is made; a SQLite file needs none."""
+    if manifest.engine is EngineName.SQLITE:
+        return engine_for(ConnectionInfo(conn_id="", engine=EngineName.SQLITE), workspace.engine_options)
     source = workspace.engine(workspace.config.entry(manifest.entry))
     if source.name is not manifest.engine:
         raise LoadFailed(
@@ -63,12 +77,7 @@ def restore_backup(
             database=manifest.entry,
             backup_id=manifest.id,
         )
-    with (
-        audited(workspace, "restore", run, entry=manifest.entry, backup_id=manifest.id) as act,
-        workspace.catalog.lease(manifest.id, "restore"),
-    ):
-        act.detail = f"to the new database {request.new_name}"
-        return _restore_beside(source, located, request.new_name, progress, cancellation)
+    return source
 
 
 def _restore_beside(
@@ -78,13 +87,10 @@ def _restore_beside(
     started = time.monotonic()
     target = source.create_database(new_name)
     with ExitStack() as undo:
-        undo.callback(source.drop_database, new_name)
+        if manifest.engine is not EngineName.SQLITE:
+            undo.callback(source.drop_database, new_name)  # a SQLite file appears whole or not at all
         progress.stage(f"restoring {manifest.id} to {new_name}", manifest.plain_bytes)
-        try:
-            warnings = target.load(plain_bytes(located, progress), manifest, cancellation)
-        except TargetNotEmpty:
-            undo.pop_all()  # somebody else took the name meanwhile: it is theirs
-            raise
+        warnings = target.load(plain_bytes(located, progress), manifest, cancellation)
         cancellation.check()
         undo.pop_all()
     progress.stage(f"comparing {len(manifest.inventory.tables)} tables")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from db_backup import naming
-from db_backup.errors import ArtefactMissing, ManifestError, ObjectMissing, StorageConflict
+from db_backup.errors import (
+    ArtefactMissing,
+    ManifestError,
+    ObjectMissing,
+    Refused,
+    StorageConflict,
+    UnknownBackup,
+)
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, State
+from db_backup.manifest import Copy, Manifest, State
 from db_backup.storage import Storage
 
 _REWRITE_TRIES = 20
@@ -36,7 +44,7 @@ def locate(workspace: Workspace, backup: str) -> Located:
                 manifest = read_manifest(storage, backup_id)
             except ObjectMissing:
                 continue
-            return Located(storage, manifest, read_state(storage, backup_id))
+            return Located(storage, manifest, known_state(storage, manifest))
     known = workspace.catalog.get(backup)  # raises UnknownBackup with the nearest name
     raise ArtefactMissing(
         f"The manifest of {known.id} is gone from {' and '.join(known.storages) or 'every storage'}.",
@@ -44,6 +52,49 @@ def locate(workspace: Workspace, backup: str) -> Located:
         database=known.database,
         backup_id=known.id,
     )
+
+
+@contextmanager
+def leased(workspace: Workspace, located: Located, purpose: str) -> Iterator[Located]:
+    """The backup as it is now, and nobody deletes it while the block runs.
+
+    :raises Refused: it is being deleted.
+    :raises UnknownBackup: it was deleted since it was located.
+    """
+    backup_id = located.manifest.id
+    with workspace.catalog.lease(backup_id, purpose):
+        try:
+            manifest = read_manifest(located.storage, backup_id)
+            state = known_state(located.storage, manifest)
+        except ObjectMissing as error:
+            raise deleted_meanwhile(backup_id) from error
+        refuse_if_deleting(state)
+        yield Located(located.storage, manifest, state)
+
+
+def refuse_if_deleting(state: State) -> None:
+    """:raises Refused: the deletion of this backup has begun."""
+    if state.tombstone is not None:
+        raise Refused(
+            f"{state.id} is being deleted, since {state.tombstone.marked_at:%Y-%m-%d %H:%M:%S} UTC.",
+            hint="Choose another backup; `db-backup cleanup` finishes a deletion that was interrupted.",
+            backup_id=state.id,
+        )
+
+
+def copies_of(workspace: Workspace, backup_id: str) -> tuple[Located, ...]:
+    """The backup in every storage that has its manifest.
+
+    :raises ManifestError, StorageError: a manifest cannot be read.
+    """
+    found = []
+    for storage in workspace.storages.values():
+        try:
+            manifest = read_manifest(storage, backup_id)
+        except ObjectMissing:
+            continue
+        found.append(Located(storage, manifest, known_state(storage, manifest)))
+    return tuple(found)
 
 
 def read_manifest(storage: Storage, backup_id: str) -> Manifest:
@@ -65,14 +116,33 @@ def read_state(storage: Storage, backup_id: str) -> State:
     return State.from_json(storage.read_document(key).content, source=f"{storage.location}/{key}")
 
 
+def known_state(storage: Storage, manifest: Manifest) -> State:
+    """The state, or, where it was lost or cannot be read, one that knows of this copy alone.
+
+    The manifest is enough to restore by. A deletion takes the manifest first: a manifest alone is a backup whose state
+    was lost, never one half deleted.
+    """
+    try:
+        return read_state(storage, manifest.id)
+    except (ObjectMissing, ManifestError):
+        copy = Copy(storage=storage.name, storage_id=storage.storage_id, created_at=manifest.finished_at)
+        return State(id=manifest.id, copies=(copy,))
+
+
 def rewrite_state(storage: Storage, backup_id: str, change: Callable[[State], State]) -> State:
     """Apply ``change`` to the newest state, again if somebody else was faster; returns what was written."""
     key = naming.state_key(backup_id)
     for _ in range(_REWRITE_TRIES):
-        document = storage.read_document(key)
-        state = change(State.from_json(document.content, source=f"{storage.location}/{key}"))
         try:
-            storage.replace(key, state.to_json(), version=document.version)
+            document = storage.read_document(key)
+        except ObjectMissing:
+            # Lost, or deleted with its backup: then there is no manifest either, and that is what is raised.
+            version, before = None, known_state(storage, read_manifest(storage, backup_id))
+        else:
+            version, before = document.version, State.from_json(document.content, source=f"{storage.location}/{key}")
+        state = change(before)
+        try:
+            storage.replace(key, state.to_json(), version=version)
         except StorageConflict:
             continue
         return state
@@ -81,6 +151,43 @@ def rewrite_state(storage: Storage, backup_id: str, change: Callable[[State], St
         hint="Run it again when fewer verifications of this backup are under way.",
         backup_id=backup_id,
     )
+
+
+def update_state(workspace: Workspace, located: Located, change: Callable[[State], State]) -> State:
+    """Rewrite the state and take it into the catalogue; returns the newest one.
+
+    :raises UnknownBackup: it was deleted meanwhile.
+    """
+    try:
+        rewrite_state(located.storage, located.manifest.id, change)
+    except ObjectMissing as error:
+        raise deleted_meanwhile(located.manifest.id) from error
+    return record_newest(workspace, located)
+
+
+def record_newest(workspace: Workspace, located: Located) -> State:
+    """Take the newest state into the catalogue, whichever of several writers is the last to do so; returns it.
+
+    Each writer reads the state again after it recorded one: whoever records last has recorded the newest.
+
+    :raises UnknownBackup: it was deleted meanwhile.
+    """
+    recorded = None
+    while True:
+        try:
+            newest = read_state(located.storage, located.manifest.id)
+        except ObjectMissing as error:
+            workspace.catalog.forget(located.manifest.id)
+            raise deleted_meanwhile(located.manifest.id) from error
+        if newest == recorded:
+            return newest
+        workspace.catalog.record(located.manifest, newest)
+        recorded = newest
+
+
+def deleted_meanwhile(backup_id: str) -> UnknownBackup:
+    """What to raise when a backup that was found a moment ago is there no more."""
+    return UnknownBackup(f"{backup_id} was deleted meanwhile.", hint="See `db-backup list`.", backup_id=backup_id)
 
 
 def backup_ids(storage: Storage) -> Iterator[str]:

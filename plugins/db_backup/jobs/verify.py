@@ -12,7 +12,7 @@ from db_backup.engines.base import Engine
 from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, StorageFull, ToolError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_bytes, stored_bytes
-from db_backup.jobs.sidecars import Located, locate, rewrite_state
+from db_backup.jobs.sidecars import Located, leased, locate, update_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
 from db_backup.model import ConnectionInfo, EngineName, ProofResult, VerificationLevel, utc_now
@@ -36,16 +36,15 @@ def verify_backup(
     :param backup: an id or an artefact's file name.
     :param level: how far to go; None: as far as this backup's type requires.
     :raises UnknownBackup, StorageError, ManifestError, Interrupted: no proof was made.
+    :raises Refused: it is being deleted.
     """
-    located = locate(workspace, backup)
-    manifest = located.manifest
-    with (
-        audited(workspace, "verify", run, entry=manifest.entry, backup_id=manifest.id) as act,
-        workspace.catalog.lease(manifest.id, "verification"),
-    ):
-        proof = _Proving(workspace, located, progress, cancellation).prove(level or manifest.required_proof)
-        state = rewrite_state(located.storage, manifest.id, lambda state: _with_proof(state, proof))
-        workspace.catalog.record(manifest, state)
+    with audited(workspace, "verify", run, backup_id=backup) as act:
+        found = locate(workspace, backup)
+        act.entry, act.backup_id = found.manifest.entry, found.manifest.id
+        with leased(workspace, found, "verification") as located:
+            asked = level or located.manifest.required_proof
+            proof = _Proving(workspace, located, progress, cancellation).prove(asked)
+            update_state(workspace, located, lambda state: _with_proof(state, proof))
         act.detail = f"{proof.level}: {proof.result}" + (f" ({proof.reason})" if proof.reason else "")
     return proof
 

@@ -1,0 +1,200 @@
+"""One backup on its way from the engine to the storages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC
+
+from db_backup import naming, standing
+from db_backup.config import Entry
+from db_backup.engines.base import Dump, DumpRequest, DumpSummary, Engine
+from db_backup.errors import SizeLimitExceeded, StorageConflict
+from db_backup.manifest import Copy, Manifest, Part, RunInfo, State
+from db_backup.model import BackupType, Compression, EngineName, utc_now
+from db_backup.progress import Cancellation, Progress
+from db_backup.storage import Sink, Storage
+from db_backup.stream.pipeline import Limits, pump
+from db_backup.units import human_bytes
+
+_ID_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, with the configuration filled in.
+
+    :param previous: the entry's newest backup of this type, from which the size of this one is estimated.
+    """
+
+    entry: Entry
+    type: BackupType
+    compression: Compression
+    level: int | None
+    retention_days: int
+    storages: tuple[Storage, ...]
+    limits: Limits
+    previous: Manifest | None
+
+
+class Creation:
+    """One backup on its way from the engine to the storages."""
+
+    def __init__(
+        self, plan: Plan, engine: Engine, run: RunInfo, progress: Progress, cancellation: Cancellation
+    ) -> None:
+        self.plan = plan
+        self.engine = engine
+        self.run = run
+        self.progress = progress
+        self.cancellation = cancellation
+        self.created_at = utc_now()
+
+    def publish(self) -> tuple[Manifest, State]:
+        """All of it; leaving by an exception leaves nothing in the storages."""
+        request = DumpRequest(self.plan.entry.name, self.plan.type, self.plan.entry.exclude_tables)
+        with ExitStack() as stack:
+            backup_id = self._reserve(stack)
+            self.progress.stage(f"connecting to {self.plan.entry.name}")
+            dump = stack.enter_context(self.engine.open_backup(request, self.cancellation))
+            refuse_what_outgrew(self.plan, dump.preflight.estimated_plain_bytes)
+            self.progress.stage(f"dumping {self.plan.entry.name}", dump.preflight.estimated_plain_bytes)
+            parts, sinks = self._store(dump, backup_id, stack)
+            summary = dump.complete()
+            self.cancellation.check()
+            manifest = self._describe(backup_id, dump, summary, parts)
+            return manifest, self._commit(manifest, sinks)
+
+    def _reserve(self, stack: ExitStack) -> str:
+        """The first free id of this second, claimed in every storage (DESIGN, "On storage")."""
+        for serial in range(1, _ID_TRIES):
+            name = naming.BackupName(self.plan.entry.name, self.plan.type, self.created_at.astimezone(UTC), serial)
+            with ExitStack() as claims:
+                try:
+                    for storage in self.plan.storages:
+                        claims.enter_context(storage.reserve(str(name)))
+                except StorageConflict:
+                    continue
+                stack.enter_context(claims.pop_all())
+                return str(name)
+        raise StorageConflict(
+            f"No free backup id was found for '{self.plan.entry.name}' in this second.",
+            hint="Run it again in a moment.",
+            database=self.plan.entry.name,
+        )
+
+    def _store(self, dump: Dump, backup_id: str, stack: ExitStack) -> tuple[tuple[Part, ...], list[Sink]]:
+        """Every stream through the pipeline into every storage, under temporary names."""
+        parts: list[Part] = []
+        opened: list[Sink] = []
+        for stream in dump.streams:
+            path = naming.part_name(backup_id, stream.suffix, self.plan.compression)
+            sinks = []
+            for storage in self.plan.storages:
+                sink = storage.open_sink(naming.part_key(path))
+                stack.callback(sink.abort)
+                sinks.append(sink)
+            digest = pump(
+                stream,
+                compression=self.plan.compression,
+                level=self.plan.level,
+                sinks=sinks,
+                limits=self.plan.limits,
+                progress=self.progress,
+                cancellation=self.cancellation,
+                database=self.plan.entry.name,
+            )
+            opened.extend(sinks)
+            parts.append(
+                Part(
+                    path=path,
+                    stream=stream.name,
+                    stored_bytes=digest.stored_bytes,
+                    stored_sha256=digest.stored_sha256,
+                    plain_bytes=digest.plain_bytes,
+                    plain_sha256=digest.plain_sha256,
+                    compression=self.plan.compression,
+                    level=self.plan.level,
+                )
+            )
+        return tuple(parts), opened
+
+    def _describe(self, backup_id: str, dump: Dump, summary: DumpSummary, parts: tuple[Part, ...]) -> Manifest:
+        entry = self.plan.entry
+        return Manifest(
+            id=backup_id,
+            entry=entry.name,
+            databases=(_database_name(self.engine),),
+            engine=self.engine.name,
+            type=self.plan.type,
+            format=dump.format,
+            created_at=self.created_at,
+            finished_at=utc_now(),
+            recovery_point=summary.recovery_point,
+            server=dump.preflight.server,
+            tools=dump.preflight.tools,
+            consistency=summary.consistency,
+            parts=parts,
+            inventory=summary.inventory,
+            excluded_tables=summary.excluded_tables,
+            estimated_plain_bytes=dump.preflight.estimated_plain_bytes,
+            warnings=(*dump.preflight.warnings, *summary.warnings),
+            stock_restore=self.engine.stock_commands(parts, dump.format),
+            run=self.run,
+            retention_class=self.plan.type,
+            retention_days=self.plan.retention_days,
+            required_proof=standing.required_level(self.plan.type, entry.verify),
+        )
+
+    def _commit(self, manifest: Manifest, sinks: Sequence[Sink]) -> State:
+        """Parts first, then the state, the manifest last; a failure on the way takes back what was made visible."""
+        moment = utc_now()
+        state = State(
+            id=manifest.id,
+            copies=tuple(
+                Copy(storage=storage.name, storage_id=storage.storage_id, created_at=moment)
+                for storage in self.plan.storages
+            ),
+        )
+        with ExitStack() as undo:
+            for storage in self.plan.storages:
+                for part in manifest.parts:
+                    undo.callback(storage.delete, naming.part_key(part.path))
+                undo.callback(storage.delete, naming.state_key(manifest.id))
+                undo.callback(storage.delete, naming.manifest_key(manifest.id))
+            for sink in sinks:
+                sink.commit()
+            for storage in self.plan.storages:
+                storage.create(naming.state_key(manifest.id), state.to_json())
+            for storage in self.plan.storages:
+                storage.create(naming.manifest_key(manifest.id), manifest.to_json())
+            undo.pop_all()
+        return state
+
+
+def refuse_what_outgrew(plan: Plan, estimated_plain_bytes: int | None) -> None:
+    """Fail before the dump when the backup would end over BACKUP_MAX_SIZE_MB.
+
+    The engine's estimate is no dump's size (it counts indexes, or nothing but data pages): what it was for the previous
+    backup, and what that came to, tells what it comes to now.
+
+    :raises SizeLimitExceeded: with the estimate, the limit and the setting's name.
+    """
+    limit, previous = plan.limits.max_stored_bytes, plan.previous
+    if limit is None or previous is None or not estimated_plain_bytes or not previous.estimated_plain_bytes:
+        return
+    expected = previous.size_bytes * estimated_plain_bytes / previous.estimated_plain_bytes
+    if expected > limit:
+        raise SizeLimitExceeded(
+            f"The backup of '{plan.entry.name}' would take about {human_bytes(expected)}, going by {previous.id}, "
+            f"and BACKUP_MAX_SIZE_MB allows {human_bytes(limit)}.",
+            hint="Raise BACKUP_MAX_SIZE_MB (0: no limit), compress more, or leave tables out.",
+            database=plan.entry.name,
+        )
+
+
+def _database_name(engine: Engine) -> str:
+    """The database's own name; for SQLite its file's."""
+    name = engine.connection.database
+    return name.rpartition("/")[2] if engine.name is EngineName.SQLITE else name
