@@ -1,0 +1,110 @@
+"""python -m benchmarks [--full]: run every contest and rewrite the tables in benchmarks/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.data import write_rows
+from benchmarks.engines import ENGINES, Arena
+from benchmarks.machine import describe, load_warning
+from benchmarks.measuring import run
+from benchmarks.results import Contest, Growth, Spread, compete, listing_seconds
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of it."""
+
+    name: str
+    megabytes: int
+    repetitions: int
+    grown_megabytes: tuple[int, int]  # two sizes at which our process's memory is compared
+
+
+_QUICK = Profile("quick", megabytes=150, repetitions=3, grown_megabytes=(500, 2000))
+_FULL = Profile("full", megabytes=500, repetitions=5, grown_megabytes=(500, 2000))
+_LISTINGS = 7
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--full", action="store_true", help="more data and more repetitions")
+    parser.add_argument("--megabytes", type=int, help="of data in each database (nothing is written to README.md)")
+    arguments = parser.parse_args()
+    profile = _FULL if arguments.full else _QUICK
+    if arguments.megabytes:
+        profile = Profile("trial", arguments.megabytes, 2, (arguments.megabytes, 4 * arguments.megabytes))
+    measured = measure(profile)
+    print(report.render(measured))
+    if not arguments.megabytes:
+        report.write(measured)
+
+
+def measure(profile: Profile) -> report.Measured:
+    """All of it, one engine after the other."""
+    load = os.getloadavg()[0]
+    contests: dict[str, Contest] = {}
+    listing: Spread | None = None
+    growth: Growth | None = None
+    with _rows(profile.megabytes) as rows:
+        for name, arena_of in ENGINES.items():
+            _say(f"filling a database with {profile.megabytes} MB: {name}")
+            with arena_of(rows) as arena:
+                contests[name] = compete(arena, profile.repetitions, _say)
+                listing = listing or listing_seconds(arena, _LISTINGS)
+                if arena.grow is not None:
+                    growth = _grown(arena, profile)
+    assert listing is not None  # noqa: S101
+    assert growth is not None  # noqa: S101
+    return report.Measured(_setting(profile, load), contests, listing, growth)
+
+
+def _grown(arena: Arena, profile: Profile) -> Growth:
+    """Let the database grow to each of the two sizes, and back it up."""
+    assert arena.grow is not None  # noqa: S101
+    command = [sys.executable, "-m", "db_backup", "create", "shop", "--no-verify", "--compression", "zstd", "--json"]
+    sizes, peaks = [], []
+    for megabytes in profile.grown_megabytes:
+        arena.grow(round(megabytes / profile.megabytes))
+        done = run(command, arena.project.environment, arena.folder)
+        sizes.append(int(json.loads(done.stdout)["backups"][0]["plain_bytes"]))
+        peaks.append(done.own_peak_mb)
+        _say(f"{arena.title}, {sizes[-1] / 1e9:.2f} GB: {peaks[-1]:.0f} MB")
+    return Growth(sizes, peaks)
+
+
+def _setting(profile: Profile, load: float) -> list[str]:
+    lines = [
+        f"Profile `{profile.name}`, {datetime.now(UTC):%Y-%m-%d}: {profile.megabytes} MB of generated rows in each"
+        f" database, every command {profile.repetitions} times, by turns; medians, and the lowest and highest.",
+        *(f"{line}." for line in describe()),
+        load_warning(load),
+    ]
+    return [line for line in lines if line]
+
+
+@contextmanager
+def _rows(megabytes: int) -> Iterator[dict[str, Path]]:
+    """The data, and a place for Python's compiled files, which an installed program has after its first start."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{name}/compiled"
+        yield write_rows(Path(name), megabytes)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The part of README.md that the benchmark writes: tables, and each aim with what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.results import Contest, Growth, Result, Spread
+
+README = Path(__file__).with_name("README.md")
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything of one run of the benchmark."""
+
+    setting: Sequence[str]  # what was measured on what: sentences
+    contests: Mapping[str, Contest]
+    listing: Spread
+    growth: Growth
+
+
+def write(measured: Measured) -> None:
+    """Replace what lies between the marks in README.md."""
+    text = README.read_text()
+    before, after = text.split(_BEGIN)[0], text.split(_END)[1]
+    README.write_text(f"{before}{_BEGIN}\n\n{render(measured)}\n\n{_END}{after}")
+
+
+def render(measured: Measured) -> str:
+    """As Markdown."""
+    sections = ["\n".join(f"- {line}" for line in measured.setting)]
+    sections += [_table(contest) for contest in measured.contests.values()]
+    sections.append("### Aims on 2 cores\n\n" + _aims(measured))
+    return "\n\n".join(sections)
+
+
+def _table(contest: Contest) -> str:
+    lines = [
+        f"### {contest.title} {contest.version}",
+        "",
+        "| command | wall, s | times as fast as the first | CPU, s | peak memory, MB: itself + its children"
+        " | stored, MB | of the first's size |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(result, contest.baseline) for result in contest.results.values()),
+        *(f"| {name} | not installed | | | | | |" for name in contest.absent),
+    ]
+    return "\n".join(lines)
+
+
+def _row(result: Result, baseline: Result) -> str:
+    size = share = "-"
+    if result.stored_bytes is not None and baseline.stored_bytes is not None:
+        size = f"{result.stored_bytes / _MEGABYTE:.1f}"
+        share = f"{result.stored_bytes / baseline.stored_bytes:.3f}"
+    speed = "1" if result is baseline else str(result.faster_than(baseline))
+    memory = f"{result.own_peak_mb:.0f} + {result.children_peak_mb:.0f}"
+    return f"| {result.name} | {result.wall} | {speed} | {result.cpu:.2f} | {memory} | {size} | {share} |"
+
+
+def _aims(measured: Measured) -> str:
+    lines = ["| aim | `db-backup create`, whole | our pipeline alone |", "|---|---|---|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in _speed_aims(measured.contests)]
+    lines += [f"| {aim} | {outcome} | |" for aim, outcome in _other_aims(measured)]
+    return "\n".join(lines)
+
+
+def _ours(contest: Contest, codec: str) -> list[Result]:
+    return [contest.results[f"`db-backup create`, {codec}"], contest.results[f"our pipeline alone, {codec}"]]
+
+
+def _speed_aims(contests: Mapping[str, Contest]) -> Iterator[tuple[str, ...]]:
+    aims = (("postgres", 3.0), ("mariadb", 4.0), ("sqlite", 5.0))
+    for name, times in aims:
+        if (contest := contests.get(name)) is not None:
+            ratios = [ours.faster_than(contest.baseline) for ours in _ours(contest, "gzip")]
+            cells = (f"{_verdict(ratio.middle >= times)}: {ratio}" for ratio in ratios)
+            yield (f"{contest.title}, gzip: {times:.0f} times as fast as {contest.baseline.name}", *cells)
+    if (contest := contests.get("postgres")) is not None:
+        assert contest.baseline.stored_bytes is not None  # noqa: S101
+        shares = [(ours.stored_bytes or 0) / contest.baseline.stored_bytes for ours in _ours(contest, "gzip")]
+        cells = (f"{_verdict(share <= 1)}: {share:.3f} of it" for share in shares)
+        yield ("PostgreSQL, gzip: never larger than with `gzip -9`", *cells)
+        bare = contest.results["`pg_dump -Fc -Z0 > /dev/null`"]
+        # How long it takes in units of the bare dump: the inverse of being faster.
+        times_as_long = [bare.faster_than(ours) for ours in _ours(contest, "zstd")]
+        cells = (f"{_verdict(ratio.middle <= 1.25)}: {ratio}" for ratio in times_as_long)
+        yield ("PostgreSQL, zstd: at most 1.25 times as long as the bare dump to /dev/null", *cells)
+
+
+def _other_aims(measured: Measured) -> Iterator[tuple[str, str]]:
+    ours = [
+        result
+        for contest in measured.contests.values()
+        for codec in ("gzip", "zstd")
+        for result in _ours(contest, codec)
+    ]
+    peak = max(result.own_peak_mb for result in ours)
+    yield "our process peaks at 100 MB at most", f"{_verdict(peak <= 100)}: {peak:.0f} MB"
+    small, large = measured.growth.peak_mb
+    sizes = " and ".join(f"{size / 1e9:.2f} GB" for size in measured.growth.plain_bytes)
+    outcome = f"{_verdict(large <= small * 1.1)}: {small:.0f} MB and {large:.0f} MB for {sizes} (PostgreSQL, zstd)"
+    yield "and no higher for four times the data", outcome
+    listing = measured.listing
+    yield "`db-backup list` in under 0.5 s", f"{_verdict(listing.middle < 0.5)}: {listing} s"
+
+
+def _verdict(met: bool) -> str:
+    return "met" if met else "**missed**"
