@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,17 +33,16 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
     :raises RuntimeError: its status is not 0; with what it said.
     """
     peaks: dict[int, float] = {}
+    ended = threading.Event()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         process = subprocess.Popen(command, env=dict(environment), cwd=folder, stdout=out, stderr=err)
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            for member in _family(process.pid):
-                peaks[member] = max(peaks.get(member, 0.0), _peak_mb(member))
-            time.sleep(_SAMPLED_EVERY_SECONDS)
+        watcher = threading.Thread(target=_watch, args=(process.pid, peaks, ended))
+        watcher.start()
+        _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
+        ended.set()
+        watcher.join()
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
@@ -50,6 +50,12 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
             raise RuntimeError(f"{command} ended with status {process.returncode}: {err.read().decode()[-2000:]}")
         own = peaks.pop(process.pid, 0.0)
         return Run(wall, usage.ru_utime + usage.ru_stime, own, sum(peaks.values()), out.read().decode())
+
+
+def _watch(root: int, peaks: dict[int, float], ended: threading.Event) -> None:
+    while not ended.wait(_SAMPLED_EVERY_SECONDS):
+        for member in _family(root):
+            peaks[member] = max(peaks.get(member, 0.0), _peak_mb(member))
 
 
 def _family(root: int) -> list[int]:

@@ -46,7 +46,7 @@ def _table(contest: Contest) -> str:
         " | stored, MB | of the first's size |",
         "|---|---|---|---|---|---|---|",
         *(_row(result, contest.baseline) for result in contest.results.values()),
-        *(f"| {name} | not installed | | | | | |" for name in contest.absent),
+        *(f"| {_cell(name)} | not installed | | | | | |" for name in contest.absent),
     ]
     return "\n".join(lines)
 
@@ -58,7 +58,12 @@ def _row(result: Result, baseline: Result) -> str:
         share = f"{result.stored_bytes / baseline.stored_bytes:.3f}"
     speed = "1" if result is baseline else str(result.faster_than(baseline))
     memory = f"{result.own_peak_mb:.0f} + {result.children_peak_mb:.0f}"
-    return f"| {result.name} | {result.wall} | {speed} | {result.cpu:.2f} | {memory} | {size} | {share} |"
+    return f"| {_cell(result.name)} | {result.wall} | {speed} | {result.cpu:.2f} | {memory} | {size} | {share} |"
+
+
+def _cell(text: str) -> str:
+    """Within a table even code must not hold a bare bar."""
+    return text.replace("|", "\\|")
 
 
 def _aims(measured: Measured) -> str:
@@ -78,7 +83,7 @@ def _speed_aims(contests: Mapping[str, Contest]) -> Iterator[tuple[str, ...]]:
         if (contest := contests.get(name)) is not None:
             ratios = [ours.faster_than(contest.baseline) for ours in _ours(contest, "gzip")]
             cells = (f"{_verdict(ratio.middle >= times)}: {ratio}" for ratio in ratios)
-            yield (f"{contest.title}, gzip: {times:.0f} times as fast as {contest.baseline.name}", *cells)
+            yield (f"{contest.title}, gzip: {times:.0f} times as fast as {_cell(contest.baseline.name)}", *cells)
     if (contest := contests.get("postgres")) is not None:
         assert contest.baseline.stored_bytes is not None  # noqa: S101
         shares = [(ours.stored_bytes or 0) / contest.baseline.stored_bytes for ours in _ours(contest, "gzip")]

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Brings a bare Debian to the point where `make test` and `make demo` work: system packages, then .venv.
 # Only the Debian packages that are missing are installed; a second start changes nothing.
+# Arguments: more lists of Debian packages beside packages.txt.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,7 +27,7 @@ sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 
 }
 
 missing_packages() {
-    for package in $(python_packages) $(cat packages.txt); do
+    for package in $(python_packages) $(cat packages.txt "$@"); do
         case "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" in
             installed) ;;
             *) echo "$package" ;;
@@ -65,7 +66,7 @@ install_packages() {
 
 python=$(find_python)
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
-    missing=$(missing_packages)
+    missing=$(missing_packages "$@")
     [ -z "$missing" ] || install_packages "$missing"
     [ -n "$python" ] || python=$(find_python)
 else
