@@ -58,7 +58,8 @@ def install() -> None:
         _run(sys.executable, "-m", "venv", "--clear", VENV)
     _install_uv()
     print("Installing the Python packages of requirements.txt")
-    _uv("pip", "install", "--quiet", "--requirement", REQUIREMENTS)
+    # Compiled here and now: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports, again.
+    _uv("pip", "install", "--quiet", "--compile-bytecode", "--requirement", REQUIREMENTS)
     _uv("pip", "install", "--quiet", "--no-deps", "--editable", ROOT)
     STAMP.write_text(wanted)
 

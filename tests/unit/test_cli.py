@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from db_backup.cli.main import cli, main
+from db_backup.model import ConnectionInfo, EngineName
 from db_backup.units import human_bytes, human_duration
+from support.project import Project
 
 pytestmark = pytest.mark.unit
 
@@ -83,6 +87,21 @@ def test_an_option_whose_feature_is_not_there_is_refused_by_name(
     assert main(arguments) == 2
     named = next(word for word in reversed(arguments) if word.startswith("--"))
     assert f"{named} is not there yet" in capsys.readouterr().err
+
+
+def test_a_listing_loads_nothing_that_only_other_commands_need(tmp_path: Path) -> None:
+    program = """
+import sys
+from db_backup.cli.main import main
+assert main(["list"]) == 0
+heavy = ("airflow", "alembic", "croniter", "psycopg", "pymysql", "rich", "yaml", "zstandard")
+ours = ("db_backup.config", "db_backup.engines", "db_backup.storage", "db_backup.stream")
+print([name for name in heavy + ours if name in sys.modules])
+"""
+    project = Project(tmp_path / "project", {"shop": ConnectionInfo("shop_db", EngineName.SQLITE)})
+    project.run("list")  # makes the catalogue, for which Alembic is needed
+    done = project.run_process([sys.executable, "-c", program])
+    assert done.stdout.splitlines() == ["No backups.", "[]"], done.stderr
 
 
 @pytest.mark.parametrize(
