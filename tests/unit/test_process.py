@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
+import resource
 import select
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from db_backup.errors import Interrupted, ToolMissing
+from db_backup.errors import Interrupted, ToolError
 from db_backup.progress import Cancellation
-from db_backup.stream.process import ChildProcess, child_environment, find_tool, option_file
+from db_backup.stream.process import ChildProcess, child_environment, option_file
 from support.processes import family
 from support.streams import MemorySink, Source, run_pump
 
@@ -247,23 +249,71 @@ def test_an_option_file_is_gone_after_an_error_too() -> None:
     assert not path.parent.exists()
 
 
-def test_a_tool_is_found_on_the_path_before_other_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tools = []
-    for folder in ("first", "second"):
-        tool = tmp_path / folder / "pg_dump"
-        tool.parent.mkdir()
-        tool.write_text("#!/bin/sh\n")
-        tool.chmod(0o755)
-        tools.append(tool)
-    monkeypatch.setenv("PATH", str(tools[0].parent))
+def test_an_option_file_of_a_killed_process_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import time\n"
+        "from db_backup.stream.process import option_file\n"
+        "with option_file('password=secret'):\n"
+        "    print('there', flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "plugins"), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with option_file("ours"):
+            assert len(list(tmp_path.iterdir())) == 2, "the first one lives"
+        process.kill()
+    (left,) = tmp_path.iterdir()
+    assert (left / "options").read_text() == "password=secret"
 
-    assert find_tool("pg_dump", hint="", also_in=[tools[1].parent]) == tools[0]
-    tools[0].unlink()
-    assert find_tool("pg_dump", hint="", also_in=[tools[1].parent]) == tools[1]
+    with option_file("ours") as path:
+        assert list(tmp_path.iterdir()) == [path.parent]
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_tool_is_named_with_the_package_that_holds_it() -> None:
-    with pytest.raises(ToolMissing, match=re.escape("'no-such-tool' is not installed")) as missing:
-        find_tool("no-such-tool", hint="Install the package 'no-such-package'.")
+def _with_no_descriptor_left(action: Callable[[], object]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        action()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert missing.value.hint == "Install the package 'no-such-package'."
+
+def test_too_many_open_files_are_told_with_the_name_of_the_tool() -> None:
+    with pytest.raises(ToolError, match="'sh' could not be started: Too many open files") as caught:
+        _with_no_descriptor_left(lambda: _shell("exit 0"))
+    assert "ulimit -n" in caught.value.hint
+
+
+def test_an_option_file_that_cannot_be_written_names_its_folder_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ToolError, match="Too many open files") as caught:
+        _with_no_descriptor_left(lambda: ExitStack().enter_context(option_file("password=secret")))
+    assert str(tmp_path) in caught.value.message
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ToolError, match="No such file") as caught, option_file("password=secret"):
+        pytest.fail("there is no such folder")
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_a_tool_that_cannot_be_executed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no setpriv
+    with pytest.raises(ToolError, match="'pg_dump' could not be started: No such file or directory") as caught:
+        ChildProcess([str(tmp_path / "pg_dump")], cancellation=Cancellation())
+    assert str(tmp_path / "pg_dump") in caught.value.hint

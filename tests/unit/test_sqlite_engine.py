@@ -25,13 +25,13 @@ from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactTruncated,
     BackupError,
+    ConfigurationError,
     DumpFailed,
     DumpIncomplete,
     FeatureNotAvailable,
     Interrupted,
     LoadFailed,
     ServerUnreachable,
-    SourceError,
     SourceUnsupported,
     StorageFull,
     TargetNotEmpty,
@@ -408,7 +408,7 @@ class Usage:
 def test_a_staging_folder_that_is_none_names_the_setting(folder: Path, options: EngineOptions) -> None:
     path = create(folder / "shop.sqlite")
     options.staging_path.write_text("a file")
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(ConfigurationError, match="not a folder") as caught:
         dump_of(engine_on(path, options))
     assert "BACKUP_STAGING_PATH" in caught.value.hint
 

@@ -1,26 +1,21 @@
-"""What private scratch servers share: whom they run as, and the folder that is theirs alone while a block runs.
-
-A lock file that nobody holds says that a folder is nobody's: the next scratch server removes it.
-"""
+"""What private scratch servers share: whom they run as, and the folder that is theirs alone while a block runs."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from db_backup.errors import ScratchUnavailable
+from db_backup.stream.private_folder import make_last_folder, private_folder, sweep
 
 _MOST_SOCKET_BYTES = 107  # sun_path, unix(7)
-_STALE_AFTER_SECONDS = 60  # a younger folder may not have its lock yet
 
 
 def unprivileged_user(*names: str) -> pwd.struct_passwd | None:
@@ -63,47 +58,35 @@ def _may_enter(place: os.stat_result, user: pwd.struct_passwd) -> bool:
 
 
 @contextmanager
-def private_folder(
-    folder: Path, user: pwd.struct_passwd | None, *, prefix: str, longest_socket_name: str
+def scratch_home(
+    folder: Path, user: pwd.struct_passwd | None, *, purpose: str, longest_socket_name: str, needed_bytes: int
 ) -> Iterator[Path]:
-    """A 0700 folder with ``socket`` in it, and a lock that is held while the block runs."""
-    home = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
-    try:
-        with (home / "lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    """A 0700 folder of the user's with ``socket`` in it, while the block runs.
+
+    :raises ScratchUnavailable: it cannot be made, there is no room, or the user cannot pass through.
+    :raises ConfigurationError: BACKUP_SCRATCH_PATH leads nowhere.
+    """
+    make_last_folder(folder, "BACKUP_SCRATCH_PATH")
+    sweep(folder)  # before the room is measured
+    check_folder(folder, user, needed_bytes=needed_bytes)
+    with ExitStack() as stack:
+        try:
+            home = stack.enter_context(private_folder(folder, purpose))
             sockets = home / "socket"
             if len(os.fsencode(sockets.resolve() / longest_socket_name)) > _MOST_SOCKET_BYTES:
-                sockets.symlink_to(tempfile.mkdtemp(prefix=prefix))
+                sockets.symlink_to(stack.enter_context(private_folder(Path(tempfile.gettempdir()), purpose)))
             else:
                 sockets.mkdir(mode=0o700)
             if user is not None:
                 for place in (home, sockets):
                     os.chown(place, user.pw_uid, user.pw_gid)
-            yield home
-    finally:
-        _remove(home)
+        except OSError as error:
+            raise no_scratch_folder(folder, error) from error
+        yield home
 
 
-def _remove(home: Path) -> None:
-    """What cannot be removed now is swept by the next scratch server."""
-    sockets = home / "socket"
-    if sockets.is_symlink():
-        shutil.rmtree(sockets.resolve(), ignore_errors=True)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def sweep(folder: Path, *, prefix: str) -> None:
-    """Remove what killed processes left: folders whose lock nobody holds."""
-    for home in folder.glob(f"{prefix}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - home.stat().st_mtime > _STALE_AFTER_SECONDS and _is_abandoned(home):
-                _remove(home)
-
-
-def _is_abandoned(home: Path) -> bool:
-    with (home / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+def no_scratch_folder(folder: Path, error: OSError) -> ScratchUnavailable:
+    return ScratchUnavailable(
+        f"No scratch folder could be made in {folder}: {error.strerror}.",
+        hint="Make room there, or point BACKUP_SCRATCH_PATH to a folder that this user can write to.",
+    )

@@ -156,7 +156,6 @@ class _Proving:
                 f"BACKUP_VERIFICATION_RESTORE_MAX_MB allows restores for proof up to {limit} MB."
             )
         started = time.monotonic()
-        self.options.scratch_path.mkdir(parents=True, exist_ok=True)
         with open_scratch(self.manifest.server, self.options.scratch_path, self.cancellation) as scratch:
             self._restore_into(scratch)
         self.evidence["restore_seconds"] = round(time.monotonic() - started, 3)

@@ -27,7 +27,8 @@ from db_backup.errors import (
     StorageAccessDenied,
     StorageFull,
     StorageNotMounted,
-    ToolError,
+    ToolMissing,
+    ToolVersionMismatch,
     UsageError,
 )
 from db_backup.operators.progress import TaskProgress
@@ -47,7 +48,8 @@ _NOT_WORTH_A_RETRY = (
     AccessDenied,
     PrivilegeMissing,
     SourceUnsupported,
-    ToolError,
+    ToolMissing,
+    ToolVersionMismatch,
     LimitExceeded,
     StorageAccessDenied,
     StorageFull,

@@ -6,6 +6,7 @@ No shell and no pipeline of processes: each tool is one child whose exit status 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -20,27 +21,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from db_backup.errors import ToolMissing
+from db_backup.errors import ToolError
 from db_backup.progress import Cancellation
+from db_backup.stream.private_folder import private_folder
 
 PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031  # fcntl(2); named in Python 3.10+ only on Linux
 _STDERR_LINES = 40
 _LAST_WORDS_SECONDS = 2.0  # a daemon that the tool left in a session of its own may hold the pipe open
+_REMEDY = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n), then run it again."),
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), "Free memory or raise the limit of processes, then run it again."),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or set TMPDIR to a folder that has it."),
+}
 _ALLOWED_ENVIRONMENT = ("PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
-
-
-def find_tool(name: str, *, hint: str, also_in: Sequence[Path] = ()) -> Path:
-    """The tool's path: first on PATH, then in the folders given.
-
-    :raises ToolMissing: with ``hint``, which names the package that holds it.
-    """
-    found = shutil.which(name) or next(
-        (path for folder in also_in if (path := shutil.which(name, path=str(folder))) is not None), None
-    )
-    if found is None:
-        raise ToolMissing(f"The tool '{name}' is not installed on this machine.", hint=hint)
-    return Path(found)
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -51,12 +45,23 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextmanager
 def option_file(content: str) -> Iterator[Path]:
-    """A file that only this user can read (0600, in a 0700 folder), for passwords; gone when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="db-backup-") as folder:
-        path = Path(folder) / "options"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
+    """A file that only this user can read (0600, in a 0700 folder), for passwords; gone when the block ends, and when
+    the process is killed, as soon as another one is made.
+
+    :raises ToolError: it cannot be written.
+    """
+    parent = Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(private_folder(parent, "options")) / "options"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+        except OSError as error:
+            raise ToolError(
+                f"The file in {parent} that hands a tool its password could not be written: {error.strerror}.",
+                hint=_REMEDY.get(error.errno or 0, "Set TMPDIR to a folder that this user can write to."),
+            ) from error
         yield path
 
 
@@ -81,6 +86,7 @@ class ChildProcess:
     :param stdin: whether ``write`` will feed it; otherwise it reads nothing.
     :param stdout: whether ``stdout`` will be read; otherwise what it prints is dropped.
     :param user: uid to run as (with its gid and no other group), or None for ours.
+    :raises ToolError: it could not be started.
     """
 
     def __init__(
@@ -96,19 +102,25 @@ class ChildProcess:
     ) -> None:
         self.name = Path(arguments[0]).name
         self._cancellation = cancellation
-        self._process = subprocess.Popen(
-            _with_parent_death_signal(arguments),
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=child_environment(environment),
-            start_new_session=True,
-            bufsize=0,
-            cwd=cwd,
-            user=user[0] if user else None,
-            group=user[1] if user else None,
-            extra_groups=[] if user else None,
-        )
+        try:
+            self._process = subprocess.Popen(
+                _with_parent_death_signal(arguments),
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=child_environment(environment),
+                start_new_session=True,
+                bufsize=0,
+                cwd=cwd,
+                user=user[0] if user else None,
+                group=user[1] if user else None,
+                extra_groups=[] if user else None,
+            )
+        except OSError as error:
+            raise ToolError(
+                f"The tool '{self.name}' could not be started: {error.strerror}.",
+                hint=_REMEDY.get(error.errno or 0, f"See that this user may run {arguments[0]}."),
+            ) from error
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 widen_pipe(pipe.fileno())
@@ -202,3 +214,14 @@ class ChildProcess:
                 pending = pending[-4096:]
             if pending:
                 self._stderr.append(pending.decode(errors="replace"))
+
+
+def version_text(tool: Path) -> str:
+    """What a program prints when it is asked for its version.
+
+    :raises ToolError: it could not be started.
+    """
+    with ChildProcess([str(tool), "--version"], cancellation=Cancellation()) as process:
+        text = process.stdout.read(1000).decode(errors="replace")
+        process.wait()
+    return text.strip()

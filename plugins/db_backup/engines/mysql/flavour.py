@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +17,7 @@ from pathlib import Path
 from db_backup.engines.base import EngineOptions
 from db_backup.errors import ToolMissing, ToolVersionMismatch
 from db_backup.manifest import ToolInfo
-from db_backup.stream.process import child_environment
+from db_backup.stream.process import version_text
 
 _VERSION = re.compile(r"(?:Distrib |from )?(\d+)\.(\d+)\.(\d+)")
 _DISTRIBUTION = re.compile(r"(?:Distrib|from) (\d+)\.(\d+)\.(\d+)")
@@ -32,7 +31,6 @@ _SANDBOX_SINCE = {
     (11, 1): 5,
     (11, 2): 4,
 }
-_VERSION_SECONDS = 20
 
 Version = tuple[int, int, int]
 
@@ -97,18 +95,8 @@ def parse_tool(path: Path, printed: str) -> Tool:
 
 def inspect_tool(path: Path) -> Tool:
     """What a client or server binary says that it is."""
-    done = subprocess.run(
-        [str(path), "--version"],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_VERSION_SECONDS,
-        check=False,
-        env=child_environment(),
-        stdin=subprocess.DEVNULL,
-    )
     # The program's own name comes first, and may say anything: mysqldump is often a link to mariadb-dump.
-    return parse_tool(path, re.sub(r"^\S+", "", done.stdout.strip(), count=1))
+    return parse_tool(path, re.sub(r"^\S+", "", version_text(path), count=1))
 
 
 def find_client_tool(flavour: Flavour, names: Sequence[str]) -> Tool:

@@ -17,14 +17,14 @@ from pathlib import Path
 from db_backup.engines.mysql.connecting import connect
 from db_backup.engines.mysql.definers import MAKE_DEFINERS
 from db_backup.engines.mysql.flavour import Flavour, Tool, inspect_tool
-from db_backup.engines.scratch_home import check_folder, ids, private_folder, sweep, unprivileged_user
+from db_backup.engines.scratch_home import ids, scratch_home, unprivileged_user
 from db_backup.errors import AccessDenied, ScratchUnavailable, ServerUnreachable
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
-_PREFIX = "db-backup-scratch-mysql-"
+_PURPOSE = "scratch-mysql"
 _SERVER_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec:/usr/local/mysql/bin"
 _NEEDED_BYTES = 512 << 20  # an empty data folder, its logs, and room to breathe
 _START_SECONDS = 60
@@ -40,9 +40,7 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
     """
     binary = _find_server(server)
     user = unprivileged_user("mysql", "nobody")
-    sweep(folder, prefix=_PREFIX)
-    check_folder(folder, user, needed_bytes=_NEEDED_BYTES)
-    with private_folder(folder, user, prefix=_PREFIX, longest_socket_name="s") as home:
+    with scratch_home(folder, user, purpose=_PURPOSE, longest_socket_name="s", needed_bytes=_NEEDED_BYTES) as home:
         _initialise(home, user, cancellation)
         arguments = _server_arguments(binary, home, server)
         with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=ids(user), cwd=home) as process:

@@ -20,14 +20,14 @@ from pathlib import Path
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.restore import SCRATCH_CLUSTER_NAME
 from db_backup.engines.postgres.session import connected
-from db_backup.engines.scratch_home import check_folder, ids, private_folder, sweep, unprivileged_user
+from db_backup.engines.scratch_home import ids, scratch_home, unprivileged_user
 from db_backup.errors import ScratchUnavailable, ServerUnreachable, ToolError
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
-_PREFIX = "db-backup-scratch-postgres-"
+_PURPOSE = "scratch-postgres"
 _SUPERUSER = "postgres"
 _PORT = 5432  # names the socket's file only
 _NEEDED_BYTES = 256 << 20  # an empty cluster, its write-ahead log, and room to breathe
@@ -66,9 +66,9 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
             hint=error.hint,
         ) from error
     user = unprivileged_user("postgres", "nobody")
-    sweep(folder, prefix=_PREFIX)
-    check_folder(folder, user, needed_bytes=_NEEDED_BYTES)
-    with private_folder(folder, user, prefix=_PREFIX, longest_socket_name=f".s.PGSQL.{_PORT}.lock") as home:
+    with scratch_home(
+        folder, user, purpose=_PURPOSE, longest_socket_name=f".s.PGSQL.{_PORT}.lock", needed_bytes=_NEEDED_BYTES
+    ) as home:
         _initialise(initdb, home, server, user, cancellation)
         with _running(postgres, home, user, cancellation) as process:
             connection = ConnectionInfo(

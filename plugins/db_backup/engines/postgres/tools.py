@@ -10,8 +10,7 @@ from pathlib import Path
 
 from db_backup.errors import ToolMissing, ToolVersionMismatch
 from db_backup.manifest import ToolInfo
-from db_backup.progress import Cancellation
-from db_backup.stream.process import ChildProcess
+from db_backup.stream.process import ChildProcess, version_text
 
 _VERSIONED_FOLDER = "/usr/lib/postgresql/{major}/bin"  # Debian's and Ubuntu's packages
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(\S*)")
@@ -87,8 +86,5 @@ def _candidates(name: str, major: str) -> Iterator[Path]:
 
 def _ask_version(path: Path) -> str:
     """ "15.20"; empty when it does not say."""
-    with ChildProcess([str(path), "--version"], cancellation=Cancellation()) as tool:
-        answer = tool.stdout.read(1000).decode(errors="replace")
-        tool.wait()
-    match = _VERSION.search(answer)
+    match = _VERSION.search(version_text(path))
     return match[1] + match[2] if match else ""

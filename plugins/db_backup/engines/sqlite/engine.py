@@ -171,7 +171,7 @@ class SqliteEngine(Engine):
         with private_scratch(self.options.scratch_path) as scratch:
             file = scratch / "image.sqlite"
             try:
-                receive(content, os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), scratch, cancellation)
+                receive(content, file, scratch, cancellation)
             except StorageFull as error:
                 raise ScratchUnavailable(
                     f"{self.options.scratch_path} has no room for the image of {manifest.id}.",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from db_backup.engines.base import Block
+from db_backup.engines.scratch_home import no_scratch_folder
 from db_backup.engines.sqlite.contents import Schema, find_damage, interruptible, read_schema
 from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
 from db_backup.engines.sqlite.source import SIDE_FILES, side_file
@@ -20,13 +20,13 @@ from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactTruncated,
     LoadFailed,
-    ScratchUnavailable,
     StorageFull,
     TargetNotEmpty,
 )
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
+from db_backup.stream.private_folder import make_last_folder, private_folder
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
@@ -45,16 +45,14 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
 
 @contextmanager
 def private_scratch(folder: Path) -> Iterator[Path]:
-    """:raises ScratchUnavailable: the folder cannot be made."""
-    try:
-        scratch = tempfile.TemporaryDirectory(prefix="db-backup-", dir=folder)
-    except OSError as error:
-        raise ScratchUnavailable(
-            f"No scratch folder could be made in {folder}: {error.strerror}.",
-            hint="Point BACKUP_SCRATCH_PATH to a folder that this user can write to.",
-        ) from error
-    with scratch as name:
-        yield Path(name)
+    """:raises ScratchUnavailable, ConfigurationError: the folder cannot be made."""
+    make_last_folder(folder, "BACKUP_SCRATCH_PATH")
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(private_folder(folder, "scratch-sqlite"))
+        except OSError as error:
+            raise no_scratch_folder(folder, error) from error
+        yield scratch
 
 
 def refuse_existing(target: Path) -> None:
@@ -72,8 +70,8 @@ def land_image(content: Iterable[Block], target: Path, cancellation: Cancellatio
     :raises TargetNotEmpty: somebody has made the file meanwhile.
     :raises StorageFull, LoadFailed, Interrupted:
     """
-    with _landing(target) as (file, descriptor):
-        receive(content, descriptor, target.parent, cancellation)
+    with _landing(target) as file:
+        receive(content, file, target.parent, cancellation)
         try:
             inspect_image(file, cancellation, thorough=False)
         except (ArtefactCorrupt, ArtefactTruncated) as error:
@@ -86,8 +84,7 @@ def land_structure(content: Iterable[Block], target: Path) -> None:
     :raises TargetNotEmpty: somebody has made the file meanwhile.
     :raises LoadFailed: the script is not whole, or SQLite does not accept it.
     """
-    with _landing(target) as (file, descriptor):
-        os.close(descriptor)
+    with _landing(target) as file:
         try:
             script = whole_script(content)
             with closing(sqlite3.connect(file, isolation_level=None)) as connection:
@@ -100,34 +97,34 @@ def land_structure(content: Iterable[Block], target: Path) -> None:
 
 
 @contextmanager
-def _landing(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file beside ``target``, open for whoever closes it; when the block is done, it is given that name,
-    exclusively."""
+def _landing(target: Path) -> Iterator[Path]:
+    """The path of a file to make, in a hidden folder beside ``target``; when the block is done, the file is given that
+    name, exclusively."""
     refuse_existing(target)
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    except OSError as error:
-        raise LoadFailed(
-            f"{target} could not be written: {error.strerror}.", hint=f"Let this user write to {target.parent}."
-        ) from error
-    try:
-        yield Path(name), descriptor
-        _publish(Path(name), target)
-    finally:
-        os.unlink(name)  # noqa: PTH108 - a str, as mkstemp gave it
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(private_folder(target.parent, "restore", hidden=True))
+        except OSError as error:
+            raise LoadFailed(
+                f"{target} could not be written: {error.strerror}.", hint=f"Let this user write to {target.parent}."
+            ) from error
+        file = folder / "restored.sqlite"
+        yield file
+        _publish(file, target)
 
 
-def receive(content: Iterable[Block], descriptor: int, folder: Path, cancellation: Cancellation) -> None:
-    """Write all of ``content`` durably and close the descriptor.
+def receive(content: Iterable[Block], file: Path, folder: Path, cancellation: Cancellation) -> None:
+    """Write all of ``content`` durably to a new file.
 
-    :raises StorageFull: there is no room left in ``folder``.
+    :param folder: what is full when there is no room left.
+    :raises StorageFull, LoadFailed, Interrupted:
     """
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
+    with file.open("xb", buffering=0) as image:
         for block in content:
             cancellation.check()
-            _write_all(file.fileno(), block, folder)
-        os.fchmod(file.fileno(), _FILE_MODE)
-        os.fsync(file.fileno())
+            _write_all(image.fileno(), block, folder)
+        os.fchmod(image.fileno(), _FILE_MODE)
+        os.fsync(image.fileno())
 
 
 def inspect_image(file: Path, cancellation: Cancellation, *, thorough: bool) -> Schema:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from db_backup.errors import SourceError, StorageFull
 from db_backup.progress import Cancellation
+from db_backup.stream.private_folder import make_last_folder, private_folder
 from db_backup.units import human_bytes
 
 _BYTES_PER_STEP = 16 << 20
@@ -36,10 +36,10 @@ def staged_image(
     that nothing is left even when the process is killed.
 
     :raises StorageFull: there is no room in ``staging_path``.
-    :raises SourceError: the folder cannot be used.
+    :raises SourceError, ConfigurationError: the folder cannot be used.
     """
     with ExitStack() as stack:
-        with _private_folder(staging_path) as folder:
+        with _staging_folder(staging_path) as folder:
             _check_space(size_in_transaction(source), path, staging_path)
             file = folder / "image.sqlite"
             try:
@@ -73,17 +73,17 @@ def open_unchanging(file: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _private_folder(staging_path: Path) -> Iterator[Path]:
-    try:
-        staging_path.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="db-backup-", dir=staging_path)
-    except OSError as error:
-        raise SourceError(
-            f"The staging folder {staging_path} cannot be used: {error.strerror}.",
-            hint="Point BACKUP_STAGING_PATH to a folder that this user can write to.",
-        ) from error
-    with folder as name:
-        yield Path(name)
+def _staging_folder(staging_path: Path) -> Iterator[Path]:
+    make_last_folder(staging_path, "BACKUP_STAGING_PATH")
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(private_folder(staging_path, "staging"))
+        except OSError as error:
+            raise SourceError(
+                f"The staging folder {staging_path} cannot be used: {error.strerror}.",
+                hint="Make room there, or point BACKUP_STAGING_PATH to a folder that this user can write to.",
+            ) from error
+        yield folder
 
 
 def _check_space(needed: int, path: Path, staging_path: Path) -> None:
