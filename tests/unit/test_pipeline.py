@@ -88,6 +88,15 @@ def test_the_source_is_shown_every_byte_in_the_calling_thread() -> None:
     assert source.observers == {threading.current_thread()}
 
 
+def test_the_source_is_shown_small_blocks_which_its_observer_may_copy() -> None:
+    sizes: list[int] = []
+    with piped(_PLAIN) as reading:
+        run_pump(Source(reading, observer=lambda block: sizes.append(len(block))), MemorySink())
+
+    assert sum(sizes) == len(_PLAIN)
+    assert max(sizes) == 256 << 10
+
+
 def test_progress_counts_the_plain_bytes() -> None:
     class Counting(Silent):
         counted = 0
