@@ -20,7 +20,7 @@ For each entry of `include/backup.yaml` whose `types` hold `full`: **backup** du
 
 - When: `BACKUP_DAILY_TIME` in `BACKUP_TIMEZONE`; `BACKUP_DAILY_ENABLED=false` leaves only runs that a person starts,
   and `BACKUP_ENABLED=false` skips the backups of scheduled runs.
-- `BACKUP_VERIFICATION_ENABLED=false` skips **verify**: backups then stay unproven.
+- `BACKUP_VERIFICATION_ENABLED=false` skips **verify** in scheduled runs: their backups stay unproven.
 - Pools: `backup` (how many databases at once) and `backup_scratch` (how many restores at once). Airflow makes them as
   it starts when they are missing; in a pool that does not exist tasks would wait for ever.
 - Retries: Airflow's `[core] default_task_retries`, at least one, after `default_task_retry_delay`; failures that only a

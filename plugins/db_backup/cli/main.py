@@ -9,7 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from db_backup import __version__
-from db_backup.errors import BackupError, Interrupted
+from db_backup.cli.failures import as_backup_error, print_error
+from db_backup.errors import Interrupted
 
 _COMMANDS = {
     "create": "create",
@@ -75,19 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="db-backup", standalone_mode=False
         )
-    except BackupError as error:
-        _print_error(error)
-        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return Interrupted.exit_code
+    except Exception as error:  # noqa: BLE001 - a person reads a sentence, whatever happened
+        told = as_backup_error(error)
+        print_error(told)
+        return told.exit_code
     return code if isinstance(code, int) else 0
-
-
-def _print_error(error: BackupError) -> None:
-    click.echo(f"Error: {error.message}", err=True)
-    for line in filter(None, (error.hint, *getattr(error, "__notes__", ()))):
-        click.echo(f"  {line}", err=True)

@@ -6,15 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
 from db_backup.progress import Progress
 from db_backup.units import human_bytes, human_duration
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -53,29 +49,7 @@ def terminal_progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield PlainLines()
         return
-    from rich import progress as bars
-    from rich.console import Console
+    from db_backup.cli.bar import terminal_bar
 
-    with bars.Progress(
-        bars.SpinnerColumn(),
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        yield _Bar(bar)
-
-
-class _Bar:
-    def __init__(self, bar: Bars) -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=None)
-
-    def stage(self, description: str, total_bytes: int | None = None) -> None:
-        self._bar.reset(self._task, total=total_bytes, description=description)
-
-    def advance(self, plain_bytes: int) -> None:
-        self._bar.advance(self._task, plain_bytes)
+    with terminal_bar() as bar:
+        yield bar

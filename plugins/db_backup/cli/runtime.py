@@ -18,6 +18,9 @@ from db_backup.progress import Cancellation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DAYS = click.IntRange(1, 36_500)
+"""A number of days that a date can be counted back by."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, progress on stderr.")
 
 
@@ -49,9 +52,7 @@ _DEFAULTS = (None, False, "1")  # left out, or said as it is anyway (--jobs 1)
 def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value in _DEFAULTS:
         return
-    raise FeatureNotAvailable(
-        f"{parameter.opts[0]} is not there yet.", hint="Leave it out; CHANGELOG.md says when it arrives."
-    )
+    raise FeatureNotAvailable(f"{parameter.opts[0]} is not there yet.", hint="Leave it out.")
 
 
 def not_yet(*names: str, flag: bool = False) -> Callable[[F], F]:

@@ -58,7 +58,8 @@ def _present(report: CatalogReport, words: str, as_json: bool) -> int:
         click.echo(words)
         if report.problems:
             print_table(
-                ("STORAGE", "BACKUP", "PROBLEM", "WHAT TO DO"),
-                [(item.storage, item.backup_id, item.problem, item.remedy) for item in report.problems],
+                ("BACKUP", "STORAGE", "PROBLEM", "WHAT TO DO"),
+                [(item.backup_id, item.storage, item.problem, item.remedy) for item in report.problems],
+                blocks=True,
             )
     return 1 if report.problems else 0

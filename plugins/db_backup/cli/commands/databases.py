@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from db_backup.cli.failures import print_failure
 from db_backup.cli.output import age, print_json, print_table
 from db_backup.cli.runtime import json_option
 from db_backup.jobs.overview import EntryCheck, EntryOverview, overview
@@ -38,7 +39,7 @@ def _print(entries: tuple[EntryOverview, ...], check: bool) -> None:
             for warning in entry.check.warnings:
                 click.echo(f"Warning for {entry.database}: {warning}", err=True)
             if not entry.check.reachable:
-                click.echo(f"Error: {entry.database}: {entry.check.error}\n  {entry.check.hint}", err=True)
+                print_failure(entry.check.error, entry.check.hint, about=entry.database)
 
 
 def _row(entry: EntryOverview) -> list[str]:
@@ -47,7 +48,7 @@ def _row(entry: EntryOverview) -> list[str]:
         entry.engine.value if entry.engine else "from the connection",
         entry.conn_id,
         " ".join(entry.types),
-        age(entry.last_backup_at) if entry.last_backup_at else "never",
+        f"{age(entry.last_backup_at)} ago" if entry.last_backup_at else "never",
         entry.last_status.value if entry.last_status else "-",
     ]
     return row if entry.check is None else [*row, _check_words(entry.check)]

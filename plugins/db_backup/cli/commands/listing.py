@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from db_backup.catalog import AttemptFigures, BackupQuery, Statistics, Tally
+from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, Tally
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.output import age, moment, print_json, print_table
-from db_backup.cli.runtime import json_option
+from db_backup.cli.runtime import DAYS, json_option
+from db_backup.config import load_config
 from db_backup.jobs.catalogue import open_catalog
-from db_backup.model import BackupStatus, BackupType, utc_now
-from db_backup.settings import load_settings
+from db_backup.model import BackupStatus, BackupType, ProofResult, utc_now
+from db_backup.settings import Settings, load_settings
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
 
@@ -28,7 +29,7 @@ _RIGHT = ("AGE", "SIZE", "TOOK", "OF", "ROWS")
 @click.option("--database", help="Only this entry's.", shell_complete=complete_entries)
 @click.option("--type", "backup_type", type=click.Choice([item.value for item in BackupType]), help="Only this type.")
 @click.option("--status", type=click.Choice([item.value for item in BackupStatus]), help="Only this status.")
-@click.option("--days", type=click.IntRange(min=1), help="Only those of the last N days.")
+@click.option("--days", type=DAYS, help="Only those of the last N days.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Backups on a page.")
 @click.option("--cursor", help="Go on from here: the next_cursor of the page before.")
 @click.option("--detailed", is_flag=True, help="More columns, and each backup's warnings.")
@@ -54,7 +55,10 @@ def command(
       db-backup list --status unverified --json
       db-backup list --stats
     """
-    with open_catalog(load_settings()) as catalog:
+    settings = load_settings()
+    with open_catalog(settings) as catalog:
+        if database is not None:
+            _check_known(catalog, database, settings)
         query = BackupQuery(
             database=database,
             type=BackupType(backup_type) if backup_type else None,
@@ -73,18 +77,24 @@ def command(
         click.echo("No backups." if cursor is None else "No more backups.")
         return
     rows = [_detailed(backup) if detailed else _short(backup) for backup in page.items]
-    print_table(_DETAILED if detailed else _SHORT, rows, right=_RIGHT)
+    print_table(_DETAILED if detailed else _SHORT, rows, right=_RIGHT, blocks=detailed)
     if detailed:
         _warnings(page.items)
     if page.next_cursor:
         click.echo(f"There are more: --cursor {page.next_cursor}", err=True)
 
 
+def _check_known(catalog: Catalog, database: str, settings: Settings) -> None:
+    """:raises UnknownDatabase: it has no backups, and is not configured either."""
+    if not catalog.page(BackupQuery(database=database), limit=1).items:
+        load_config(settings).entry(database)
+
+
 def _proof(backup: BackupSummary) -> str:
     if backup.proof_result is None:
         return "-"
     level = backup.proof_level or "nothing reached"
-    return f"{backup.proof_result} ({level})"
+    return level if backup.proof_result is ProofResult.PASSED else f"{backup.proof_result} ({level})"
 
 
 def _short(backup: BackupSummary) -> tuple[str, ...]:

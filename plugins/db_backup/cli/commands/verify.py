@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from db_backup.catalog import BackupQuery
-from db_backup.cli.commands.create import proof_words
 from db_backup.cli.completing import complete_backups
+from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
+from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, stoppable
-from db_backup.errors import UsageError
+from db_backup.errors import BackupError, Interrupted, UsageError
+from db_backup.jobs.select import every_backup, newest_backups
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof
 from db_backup.model import ProofResult, VerificationLevel
+from db_backup.progress import Cancellation, Progress
 from db_backup.units import human_duration
 
-_PAGE = 500
+
+@dataclass
+class _Results:
+    """What came of each backup; one that could not be tried stops no other."""
+
+    proofs: list[tuple[str, Proof]] = field(default_factory=list)
+    failed: list[tuple[str, BackupError]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        codes = {error.exit_code for _, error in self.failed}
+        if Interrupted.exit_code in codes:
+            return Interrupted.exit_code
+        results = {proof.result for _, proof in self.proofs}
+        if ProofResult.FAILED in results or 3 in codes:
+            return 3
+        if codes:
+            return codes.pop() if len(codes) == 1 else 1
+        return 1 if ProofResult.INCONCLUSIVE in results else 0
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "proofs": [proof_document(backup, proof) for backup, proof in self.proofs],
+            "failed": [
+                {"backup_id": backup, "error": error.message, "hint": error.hint} for backup, error in self.failed
+            ],
+        }
 
 
 @click.command("verify")
@@ -33,9 +63,10 @@ _PAGE = 500
 )
 @json_option
 def command(backups: tuple[str, ...], everything: bool, latest: bool, level: str | None, as_json: bool) -> int:
-    """Prove BACKUPS (ids or file names) and record the proofs.
+    """Prove BACKUPS (ids or file names) and record the proofs. One that cannot be tried stops no other.
 
-    Exit code 3 when one failed, 1 when one was inconclusive: it could not be tried as far as asked.
+    Exit code 3 when one failed; 1 when one could not be tried, or was inconclusive: not tried as far as asked, so
+    that the proof that was asked for is not there.
 
     \b
     Examples:
@@ -46,51 +77,53 @@ def command(backups: tuple[str, ...], everything: bool, latest: bool, level: str
     if sum((bool(backups), everything, latest)) != 1:
         raise UsageError("Say which backups to verify.", hint="Name them, or use either --all or --latest.")
     with Workspace.open() as workspace, stoppable() as cancellation, terminal_progress() as progress:
-        chosen = backups or tuple(_every(workspace) if everything else _newest(workspace))
+        chosen = backups or (every_backup(workspace) if everything else newest_backups(workspace))
         asked = VerificationLevel(level) if level else None
-        proofs = [
-            (
-                backup,
-                verify_backup(workspace, backup, asked, run=cli_run(), progress=progress, cancellation=cancellation),
-            )
-            for backup in chosen
-        ]
+        results = _verify(workspace, chosen, asked, progress, cancellation)
     if as_json:
-        print_json({"proofs": [_document(backup, proof) for backup, proof in proofs]})
+        print_json(results.document())
     else:
-        _print(proofs)
-    results = {proof.result for _, proof in proofs}
-    return 3 if ProofResult.FAILED in results else 1 if ProofResult.INCONCLUSIVE in results else 0
+        _print(results)
+    return results.exit_code
 
 
-def _every(workspace: Workspace) -> list[str]:
-    ids: list[str] = []
-    cursor = None
-    while True:
-        page = workspace.catalog.page(BackupQuery(), limit=_PAGE, cursor=cursor)
-        ids.extend(backup.id for backup in page.items)
-        cursor = page.next_cursor
-        if cursor is None:
-            return ids
+def _verify(
+    workspace: Workspace,
+    chosen: Iterable[str],
+    level: VerificationLevel | None,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> _Results:
+    run = cli_run()
+    results = _Results()
+    for backup in chosen:
+        try:
+            proof = verify_backup(workspace, backup, level, run=run, progress=progress, cancellation=cancellation)
+        except (Interrupted, KeyboardInterrupt):
+            results.failed.append((backup, _interrupted(backup)))
+            break
+        except Exception as error:  # noqa: BLE001 - a bug met in one backup stops no other
+            results.failed.append((backup, as_backup_error(error)))
+        else:
+            results.proofs.append((backup, proof))
+    return results
 
 
-def _newest(workspace: Workspace) -> list[str]:
-    newest = [workspace.catalog.newest(name) for name in workspace.config.entries]
-    return [backup.id for backup in newest if backup is not None]
-
-
-def _document(backup: str, proof: Proof) -> dict[str, Any]:
-    return {"backup_id": backup, **proof.model_dump(mode="json")}
-
-
-def _print(proofs: list[tuple[str, Proof]]) -> None:
-    print_table(
-        ("BACKUP", "PROOF", "TOOK"),
-        [(backup, proof_words(proof), human_duration(proof.duration_seconds)) for backup, proof in proofs],
-        right=("TOOK",),
+def _interrupted(backup: str) -> Interrupted:
+    return Interrupted(
+        f"The verification of {backup} was interrupted.",
+        hint="No proof of it was recorded, and backups after it were not tried: run it again.",
     )
-    for backup, proof in proofs:
-        if proof.result is not ProofResult.PASSED:
-            click.echo(f"{backup}: {proof.result}: {proof.reason}", err=True)
-            for difference in proof.differences:
-                click.echo(f"  {difference}", err=True)
+
+
+def _print(results: _Results) -> None:
+    if results.proofs:
+        print_table(
+            ("BACKUP", "PROOF", "TOOK"),
+            [(backup, proof_words(proof), human_duration(proof.duration_seconds)) for backup, proof in results.proofs],
+            right=("TOOK",),
+        )
+    for backup, proof in results.proofs:
+        print_shortcoming(backup, proof)
+    for backup, error in results.failed:
+        print_error(error, about=backup)

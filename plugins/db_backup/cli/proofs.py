@@ -1,0 +1,37 @@
+"""Proofs as a person and a program read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from db_backup.manifest import Proof
+from db_backup.model import ProofResult
+
+
+def proof_words(proof: Proof | None) -> str:
+    """The result in a few words: never more than was reached."""
+    if proof is None:
+        return "not verified"
+    if proof.result is ProofResult.INCONCLUSIVE:
+        return f"inconclusive at {proof.level}" + (f", {proof.reached} passed" if proof.reached else "")
+    return f"{proof.result} at {proof.level}"
+
+
+def proof_document(backup_id: str, proof: Proof) -> dict[str, Any]:
+    """The shape of SPEC §3."""
+    return {"backup_id": backup_id, **proof.model_dump(mode="json")}
+
+
+def print_shortcoming(backup_id: str, proof: Proof) -> None:
+    """On stderr, why this proof did not pass; nothing for one that did."""
+    if proof.result is ProofResult.PASSED:
+        return
+    word = "Warning" if proof.result is ProofResult.INCONCLUSIVE else "Error"
+    click.echo(f"{word}: the verification of {backup_id} {_CAME_OUT[proof.result]}: {proof.reason}", err=True)
+    for difference in proof.differences:
+        click.echo(f"  {difference}", err=True)
+
+
+_CAME_OUT = {ProofResult.FAILED: "failed", ProofResult.INCONCLUSIVE: "was inconclusive"}

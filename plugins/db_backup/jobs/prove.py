@@ -1,0 +1,38 @@
+"""Make a backup and prove it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from db_backup.jobs.create import CreateRequest, create_backup
+from db_backup.jobs.sidecars import locate
+from db_backup.jobs.verify import verify_backup
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Proof, RunInfo
+from db_backup.progress import Cancellation, Progress
+from db_backup.summary import BackupSummary, summarise
+
+
+@dataclass(frozen=True)
+class Made:
+    """A backup that was published, and its proof; or why none could be made, which takes nothing from the backup."""
+
+    backup: BackupSummary
+    proof: Proof | None = None
+    unproven: Exception | None = None
+
+
+def create_and_prove(
+    workspace: Workspace, request: CreateRequest, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+) -> Made:
+    """Back up one entry and prove the backup as far as its type requires.
+
+    :raises BackupError: no backup was made, as :func:`create_backup` says.
+    """
+    backup = create_backup(workspace, request, run=run, progress=progress, cancellation=cancellation)
+    try:
+        proof = verify_backup(workspace, backup.id, None, run=run, progress=progress, cancellation=cancellation)
+        located = locate(workspace, backup.id)
+    except Exception as error:  # noqa: BLE001 - whatever happened to the proof, the backup is there
+        return Made(backup, unproven=error)
+    return Made(summarise(located.manifest, located.state), proof)
