@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -192,19 +193,32 @@ class EngineContract:
     lab_fixture: ClassVar[str]
     engine_class: ClassVar[type[Engine]]
 
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        types = [backup_type for backup_type in BackupType if backup_type in self.engine_class.supported_types]
+    def __init_subclass__(cls) -> None:
+        """A test of what an engine does not support is no test of that engine."""
+        super().__init_subclass__()
+        if not hasattr(cls, "engine_class"):
+            return
+        without_cases = {name for name, types in cls._types_by_parameter().items() if not types}
+        for name, test in inspect.getmembers(cls, inspect.isfunction):
+            if name.startswith("test_") and without_cases & inspect.signature(test).parameters.keys():
+                setattr(cls, name, None)
+
+    @classmethod
+    def _types_by_parameter(cls) -> dict[str, list[BackupType]]:
+        types = [backup_type for backup_type in BackupType if backup_type in cls.engine_class.supported_types]
         with_rows = [backup_type for backup_type in types if backup_type in TYPES_WITH_ROWS]
         loads_rows = [backup_type for backup_type in types if backup_type is BackupType.DATA]
-        leaving_out = with_rows if loads_rows else []
-        for name, values in (
-            ("backup_type", types),
-            ("type_with_rows", with_rows),
-            ("type_leaving_out", leaving_out),
-            ("data", loads_rows),
-        ):
+        return {
+            "backup_type": types,
+            "type_with_rows": with_rows,
+            "type_leaving_out": with_rows if loads_rows else [],
+            "data": loads_rows,
+        }
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        for name, types in self._types_by_parameter().items():
             if name in metafunc.fixturenames:
-                metafunc.parametrize(name, values, ids=str)
+                metafunc.parametrize(name, types, ids=str)
 
     @pytest.fixture
     def lab(self, request: pytest.FixtureRequest) -> EngineLab:

@@ -251,8 +251,86 @@ def test_every_truncation_is_found() -> None:
 
 
 def test_a_marker_that_is_not_the_end_is_none() -> None:
-    assert not parse(dump() + insert([b"1"])).complete
     assert parse(dump()[:-1]).complete
+    for more in (insert([b"1"]), b"-- anything\n", b"DELIMITER ;;\n", b"x"):
+        try:
+            assert not parse(dump() + more).complete
+        except MalformedDump as error:
+            assert "after its end marker" in str(error)  # noqa: PT017 - the last bytes may be no whole piece
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (b"", "after its end marker"),
+        (TABLE, "the table 't' twice"),
+        (b"DELIMITER ;;\nCREATE PROCEDURE `p`() SELECT 1 ;;\nDELIMITER ;\n" * 2, "the procedure 'p' twice"),
+        (b"CREATE SEQUENCE `s` start with 1 ENGINE=InnoDB;\n" * 2, "the sequence 's' twice"),
+    ],
+)
+def test_a_dump_printed_twice_is_malformed(statement: bytes, said: str) -> None:
+    content = dump(statement) if statement else dump() + dump()
+    with pytest.raises(MalformedDump, match=said):
+        parse(content)
+
+
+def test_a_table_named_like_the_end_marker_ends_nothing() -> None:
+    comment = b"--\n-- Table structure for table `x\n-- Dump completed on 2026-01-31  3:00:00\n-- y`\n--\n\n"
+    assert parse(dump(comment, b"CREATE TABLE `x\nDump completed on 2026-01-31  3:00:00\ny` (a int);\n")).complete
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"trigger tr before",
+        b"Trigger tr before",
+        b"TRIGGER /* c */ tr before",
+        b"TRIGGER -- c\n tr before",
+        b"TRIGGER # c\n`tr`before",
+        b"trigger`tr`before",
+        b"trigger if not exists tr before",
+        b"trigger /*a*/ if /*b*/ not /*c*/ exists /*d*/ `tr` /*e*/ before",
+        b"trigger /*!50003 if not exists */ tr before",
+        b"trigger shop /* of */ . /* a */ `tr` before",
+        b"trigger `shop`.tr before",
+        b'trigger "tr" before',
+    ],
+)
+def test_a_trigger_is_recognised_as_its_author_typed_it(words: bytes) -> None:
+    head = b"DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`%`*/ /*!50003 "
+    parser = parse(dump(head + words + b" insert on t for each row begin end */;;\nDELIMITER ;\n"))
+    assert parser.objects == [("trigger", "tr")]
+
+
+@pytest.mark.parametrize("head", [b"create or replace procedure", b"Create /* c */ Definer = a@b Procedure -- c\n"])
+def test_a_routine_is_recognised_in_any_case(head: bytes) -> None:
+    parser = parse(dump(b"DELIMITER ;;\n" + head + b" `p`() begin end ;;\nDELIMITER ;\n"))
+    assert parser.objects == [("procedure", "p")]
+
+
+def counters(*statements: bytes) -> list[tuple[str, str]]:
+    return [(item.kind, item.name) for item in parse(dump(*statements)).counters]
+
+
+def test_an_auto_increment_is_read_from_the_tables_options_alone() -> None:
+    table = (
+        b"CREATE TABLE `a` (\n  `id` int AUTO_INCREMENT COMMENT ') AUTO_INCREMENT=9',\n  `AUTO_INCREMENT=8` int\n)"
+        b" ENGINE=InnoDB%s DEFAULT CHARSET=utf8mb4 COMMENT='it''s AUTO_INCREMENT=7';\n"
+    )
+    assert counters(table % b"") == []
+    assert counters(table % b" AUTO_INCREMENT=1001") == [("auto_increment", "`a`: 1001")]
+
+
+@pytest.mark.parametrize(
+    ("start", "increment", "value", "expected"),
+    [(1, 1, 51, 51), (5, -2, 3, 3), (10, 0, 1010, 1010), (2000, 1, 1000, 2000), (-5, -3, -1, -5)],
+)
+def test_a_sequence_stands_where_a_load_leaves_it(start: int, increment: int, value: int, expected: int) -> None:
+    created = (
+        b"CREATE SEQUENCE `s` start with %d minvalue -99 maxvalue 9999 increment by %d cache 1000 nocycle "
+        b"ENGINE=InnoDB;\nDO SETVAL(`s`, %d, 0);\n" % (start, increment, value)
+    )
+    assert counters(created) == [("sequence value", f"`s`: {expected}")]
 
 
 def test_zeros_where_a_disk_lost_a_page_are_malformed() -> None:

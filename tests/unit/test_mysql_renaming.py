@@ -50,6 +50,22 @@ def test_a_trigger_goes_where_it_is_loaded_and_its_body_stays(head: bytes) -> No
     assert "trigger 'tr' names the database 'shop'" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (b"trigger /* c */ shop.tr before insert on shop.t", b"trigger /* c */ tr before insert on t"),
+        (
+            b"Trigger -- c\n `shop` . tr After /* x */ Delete on shop.`t`",
+            b"Trigger -- c\n tr After /* x */ Delete on `t`",
+        ),
+        (b"trigger if not exists shop.`tr`before update on t", b"trigger if not exists `tr`before update on t"),
+    ],
+)
+def test_a_trigger_goes_where_it_is_loaded_however_it_was_typed(typed: bytes, expected: bytes) -> None:
+    frame = b"DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`%%`*/ /*!50003 %s for each row begin end */;;\n"
+    assert renamed(frame % typed) == (frame % expected, [])
+
+
 def test_data_is_never_rewritten() -> None:
     rows = b"INSERT INTO `t` VALUES\n('nextval(`shop`.`s`)'),\n('CREATE TABLE `shop`.`x`');\n"
     assert renamed(rows) == (rows, [])

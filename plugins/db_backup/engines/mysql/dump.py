@@ -15,11 +15,11 @@ from db_backup.engines.mysql.connecting import Session, connect, explain, option
 from db_backup.engines.mysql.dump_parser import DumpParser
 from db_backup.engines.mysql.dump_splitter import MalformedDump
 from db_backup.engines.mysql.flavour import Flavour, Tool, dump_arguments
-from db_backup.engines.mysql.inventory import Catalogue, missing_from_dump, read_catalogue
+from db_backup.engines.mysql.inventory import Catalogue, inventory_of, missing_from_dump, read_catalogue
 from db_backup.engines.mysql.preflight import Findings
 from db_backup.engines.mysql.snapshot import Guard, guard
 from db_backup.errors import DumpFailed, DumpIncomplete
-from db_backup.manifest import Consistency, Inventory
+from db_backup.manifest import Consistency
 from db_backup.model import ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess, option_file
@@ -62,7 +62,7 @@ class MysqlStream:
             except MalformedDump as error:
                 self._malformed = error
         if self._malformed is not None:
-            return f"it is no SQL dump: {self._malformed}"
+            return f"it is not one SQL dump: {self._malformed}"
         if self.parser.refusals:
             return f"the user lacks the privilege to {self.parser.refusals[0]}"
         if not self.parser.complete:
@@ -140,7 +140,7 @@ class MysqlDump(Dump):
                 gtid=parser.gtid,
             ),
             recovery_point=self._moment.taken_at,
-            inventory=Inventory(tables=parser.tables, objects=self._moment.catalogue.objects),
+            inventory=inventory_of(self._moment.catalogue, parser),
             warnings=tuple(self._late_warnings()),
         )
 

@@ -5,20 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from db_backup.engines.mysql.dump_splitter import IDENTIFIER, DumpSplitter, Kind, Piece
+from db_backup.engines.mysql.dump_splitter import IDENTIFIER, DumpSplitter, Kind, MalformedDump, Piece
 from db_backup.engines.row_hashing import TableCounter
-from db_backup.manifest import TableInventory
+from db_backup.manifest import DatabaseObject, TableInventory
 
+AUTO_INCREMENT = "auto_increment"
+SEQUENCE_VALUE = "sequence value"
 _NAME = rb"(%s|\"(?:[^\"]|\"\")+\"|[\w$\x80-\xff]+)" % IDENTIFIER
-_QUALIFIED_NAME = rb"(?:%s\s*\.\s*)?%s" % (_NAME, _NAME)
 _TABLE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?(%s)" % IDENTIFIER)
 _SEQUENCE = re.compile(rb"CREATE SEQUENCE (?:IF NOT EXISTS )?(%s)" % IDENTIFIER)
 _VIEW = re.compile(rb"/\*!\d+ VIEW (%s) AS " % IDENTIFIER)
-_VERSIONED = rb"(?:/\*!\d+ |\*/\s*)*"
+# What may stand between two words: the server prints a trigger as its author typed it, comments and all.
+GAP = rb"(?:\s|/\*M?!\d*|\*/|/\*(?!M?!)(?:(?!\*/).)*\*/|--(?=\s)[^\n]*\n|\#[^\n]*\n)*"
 _PERSON = rb"(?:`[^`]*`|\"[^\"]*\"|'[^']*'|[\w$.%-]+)"  # or the name of a role
-_DEFINER = rb"(?:%sDEFINER\s*=\s*%s(?:@%s)?\s*)?" % (_VERSIONED, _PERSON, _PERSON)
-_KIND = rb"(?:AGGREGATE\s+)?(TRIGGER|PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|EVENT)\s+(?:IF NOT EXISTS\s+)?"
-_CODE = re.compile(rb"%sCREATE\s*%s%s%s%s%s" % (_VERSIONED, _VERSIONED, _DEFINER, _VERSIONED, _KIND, _QUALIFIED_NAME))
+_CODE = re.compile(
+    rb"{gap}CREATE\b{gap}(?:OR\b{gap}REPLACE\b{gap})?(?:DEFINER{gap}={gap}{person}(?:@{person})?{gap})?"
+    rb"(?:AGGREGATE\b{gap})?(TRIGGER|PROCEDURE|FUNCTION|PACKAGE BODY|PACKAGE|EVENT)\b{gap}"
+    rb"(?:IF\b{gap}NOT\b{gap}EXISTS\b{gap})?(?:{name}{gap}\.{gap})?{name}".replace(b"{gap}", GAP)
+    .replace(b"{person}", _PERSON)
+    .replace(b"{name}", _NAME),
+    re.IGNORECASE | re.DOTALL,
+)
+# The column's attribute has no "=", and what stands in quotes is the user's own.
+_AUTO_INCREMENT = re.compile(rb"'[^'\\]*(?:\\.[^'\\]*)*'|`(?:[^`]|``)*`|\bAUTO_INCREMENT=(\d+)", re.DOTALL)
+_SEQUENCE_START = re.compile(rb" start with (-?\d+) .* increment by (-?\d+) ")
+_SETVAL = re.compile(rb"DO SETVAL\((%s), (-?\d+), 0\)" % IDENTIFIER)
 _COMPLETED = re.compile(rb"-- Dump completed on \d{4}-\d\d-\d\d +\d{1,2}:\d\d:\d\d\s*$")
 _NO_PRIVILEGE = re.compile(rb"-- insufficient privileges to (.*)")
 _DATABASE = re.compile(rb"-- Host: .*?    Database: (.*)\n")
@@ -42,7 +53,11 @@ class DumpParser:
         self._splitter = DumpSplitter()
         self._counters: dict[bytes, TableCounter] = {}
         self._created: set[bytes] = set()
+        self._auto_increments: dict[bytes, int] = {}
+        self._sequences: dict[bytes, _Sequence] = {}
+        self._seen_objects: set[tuple[str, str]] = set()
         self._completed = False
+        self._after_comment = False
         self.database: str | None = None  # the source's name, from the dump's first comment
         self.objects: list[tuple[str, str]] = []  # (kind, name) of views, sequences, triggers, routines, events
         self.refusals: list[str] = []  # what the tool says that it may not show
@@ -51,7 +66,7 @@ class DumpParser:
         self.gtid: str | None = None
 
     def feed(self, block: bytes | bytearray | memoryview) -> None:
-        """:raises MalformedDump: this is no SQL dump."""
+        """:raises MalformedDump: this is no SQL dump, or more than one."""
         for _ in self.pieces(block):
             pass
 
@@ -91,39 +106,74 @@ class DumpParser:
         )
 
     @property
+    def counters(self) -> tuple[DatabaseObject, ...]:
+        """Where AUTO_INCREMENT columns and sequences stand in what a load of this dump gives."""
+        found = [(AUTO_INCREMENT, table, value) for table, value in self._auto_increments.items()]
+        found += [(SEQUENCE_VALUE, name, sequence.value) for name, sequence in self._sequences.items()]
+        return tuple(
+            sorted(
+                (
+                    DatabaseObject(kind=kind, name=f"{name.decode(errors='surrogateescape')}: {value}")
+                    for kind, name, value in found
+                ),
+                key=_by_name,
+            )
+        )
+
+    @property
     def created_tables(self) -> set[str]:
         return {unquoted(name) for name in self._created}
 
     def _see(self, piece: Piece) -> None:
         kind = piece.kind
+        if self._completed and kind is not Kind.BLANK:
+            raise MalformedDump("it goes on after its end marker")
         if kind is Kind.ROWS:
             self._counter(piece.table).add_all(piece.rows)
         elif kind is Kind.ROW_END:
             self._counter(piece.table).add_hashed(piece.digest)
         elif kind is Kind.STATEMENT:
-            self._completed = False
             self._see_statement(piece.text)
         elif kind is Kind.COMMENT:
             self._see_comment(piece.text)
-        elif kind is Kind.INSERT:
-            self._completed = False
+        self._after_comment = kind is Kind.COMMENT
 
     def _counter(self, table: bytes) -> TableCounter:
         return self._counters.setdefault(table, TableCounter())
 
     def _see_statement(self, text: bytes) -> None:
         if (table := _TABLE.match(text)) is not None:
-            self._created.add(table[1])
-            self._counter(table[1])
+            self._see_table(table[1], text)
         elif (sequence := _SEQUENCE.match(text)) is not None:
-            self.objects.append(("sequence", unquoted(sequence[1])))
+            self._add_object("sequence", unquoted(sequence[1]))
+            if (terms := _SEQUENCE_START.search(text, sequence.end())) is not None:
+                self._sequences[sequence[1]] = _Sequence(int(terms[1]), int(terms[2]))
+        elif (setval := _SETVAL.match(text)) is not None:
+            if setval[1] in self._sequences:
+                self._sequences[setval[1]].set(int(setval[2]))
         elif (code := code_head(text)) is not None:
-            self.objects.append(code)
+            self._add_object(*code)
         elif text.startswith(b"/*!50001 CREATE ALGORITHM") and (view := _VIEW.search(text)) is not None:
-            self.objects.append(("view", unquoted(view[1])))
+            self._add_object("view", unquoted(view[1]))
+
+    def _see_table(self, name: bytes, text: bytes) -> None:
+        if name in self._created:
+            raise MalformedDump(f"it creates the table '{unquoted(name)}' twice")
+        self._created.add(name)
+        self._counter(name)
+        for match in _AUTO_INCREMENT.finditer(text):
+            if match[1] is not None:
+                self._auto_increments[name] = int(match[1])
+
+    def _add_object(self, kind: str, name: str) -> None:
+        if (kind, name) in self._seen_objects:
+            raise MalformedDump(f"it creates the {kind} '{name}' twice")
+        self._seen_objects.add((kind, name))
+        self.objects.append((kind, name))
 
     def _see_comment(self, text: bytes) -> None:
-        self._completed = _COMPLETED.match(text) is not None
+        # A line break in a table's name begins a comment line with what follows it; the marker stands apart.
+        self._completed = not self._after_comment and _COMPLETED.match(text) is not None
         if self.database is None and (database := _DATABASE.match(text)) is not None:
             self.database = database[1].decode(errors="surrogateescape")
         elif (position := _FILE_POSITION.match(text)) is not None:
@@ -140,5 +190,16 @@ def code_head(statement: bytes) -> tuple[str, str] | None:
     return (match[1].decode().lower(), unquoted(match[3])) if match is not None else None
 
 
-def _by_name(table: TableInventory) -> str:
-    return table.name
+class _Sequence:
+    """Where a sequence stands after its creation and its SETVAL, which never sets it back."""
+
+    def __init__(self, start: int, increment: int) -> None:
+        self.value = start
+        self._further = min if increment < 0 else max
+
+    def set(self, value: int) -> None:
+        self.value = self._further(self.value, value)
+
+
+def _by_name(item: TableInventory | DatabaseObject) -> str:
+    return item.name

@@ -15,15 +15,18 @@ from db_backup.engines.mysql import loading
 from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
 from db_backup.engines.mysql.dump import MysqlStream, open_dump, read_moment, running_tool
 from db_backup.engines.mysql.flavour import Flavour
+from db_backup.engines.mysql.inventory import inventory_of
 from db_backup.engines.mysql.preflight import describe_server, examine_copy, run_preflight
+from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.engines.stock import unpack_command
-from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty
+from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 
 _BLOCK_BYTES = 1 << 20
 _DATABASE_EXISTS = 1007
+_LONGEST_NAME = 64
 
 
 class MysqlEngine(Engine):
@@ -68,7 +71,7 @@ class MysqlEngine(Engine):
             ),
             StockCommand(
                 description="Load the backup into it",
-                command=f"{unpack_command(parts)} | {client} --binary-mode --max-allowed-packet=1G "
+                command=f"{unpack_command(parts)} | {client} --binary-mode --comments --max-allowed-packet=1G "
                 "--default-character-set=utf8mb4 restored",
             ),
         )
@@ -78,7 +81,11 @@ class MysqlEngine(Engine):
             return bool(_schema(session, database))
 
     def create_database(self, database: str) -> MysqlEngine:
-        """With the character set of the database that this engine is bound to, where that is there."""
+        """With the character set of the database that this engine is bound to, where that is there.
+
+        :raises UsageError: no server takes this name.
+        """
+        _check_name(database)
         with self._maintenance() as session:
             defaults = _schema(session, self.connection.database)
             like = f" CHARACTER SET {defaults[0]} COLLATE {defaults[1]}" if defaults else ""
@@ -102,6 +109,10 @@ class MysqlEngine(Engine):
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         """By the same tool, the same arguments and the same reader as the dump's."""
+        with scratch_faults(self.connection, manifest):
+            return self._read_back(manifest, cancellation)
+
+    def _read_back(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         cancellation.check()
         findings = examine_copy(self.connection)
         moment = read_moment(self.connection, findings, self.options)
@@ -119,7 +130,7 @@ class MysqlEngine(Engine):
                 hint="See what the dump tool names; the restored database is not as the backup was.",
                 backup_id=manifest.id,
             )
-        return Inventory(tables=stream.parser.tables, objects=moment.catalogue.objects)
+        return inventory_of(moment.catalogue, stream.parser)
 
     def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return loading.read_archive(content, manifest, cancellation)
@@ -135,13 +146,29 @@ class MysqlEngine(Engine):
     @contextmanager
     def _maintenance(self) -> Iterator[Session]:
         """A session without a database: the bound one may itself be what was lost."""
-        session = connect(self.connection, database="")
-        try:
-            yield session
-        except pymysql.err.MySQLError as error:
-            raise explain(error, self.connection, doing="manage databases at") from error
-        finally:
-            session.close()
+        with scratch_faults(self.connection):
+            session = connect(self.connection, database="")
+            try:
+                yield session
+            except pymysql.err.MySQLError as error:
+                raise explain(error, self.connection, doing="manage databases at") from error
+            finally:
+                session.close()
+
+
+def _check_name(database: str) -> None:
+    """The rules of the MySQL manual, "Schema Object Names"."""
+    if not database:
+        wrong = "is empty"
+    elif len(database) > _LONGEST_NAME:
+        wrong = f"has {len(database)} characters, and {_LONGEST_NAME} are the most"
+    elif database.endswith(" "):
+        wrong = "ends in a space"
+    elif any(character == "\0" or character > "\uffff" for character in database):
+        wrong = "holds a character that names may not hold"
+    else:
+        return
+    raise UsageError(f"The name '{database}' for a new database {wrong}.", hint="Choose another name.")
 
 
 def _schema(session: Session, database: str) -> tuple[str, str] | None:

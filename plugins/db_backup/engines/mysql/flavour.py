@@ -181,6 +181,7 @@ def load_arguments(tool: Tool, option_file: Path, database: str) -> list[str]:
         str(tool.path),
         f"--defaults-file={option_file}",
         "--binary-mode",
+        "--comments",  # else the client takes them out, also out of routines, and breaks triggers that hold one early
         "--max-allowed-packet=1G",
         "--default-character-set=utf8mb4",
         *(["--sandbox"] if tool.knows_sandbox else []),  # a dump is code: no shell, no files

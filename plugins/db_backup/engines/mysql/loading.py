@@ -17,6 +17,7 @@ from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
 from db_backup.engines.mysql.flavour import Flavour, find_client_tool, load_arguments
 from db_backup.engines.mysql.preflight import describe_server
 from db_backup.engines.mysql.renaming import Renaming
+from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, LoadFailed, ScratchUnavailable
 from db_backup.manifest import Inventory, Manifest
 from db_backup.model import ConnectionInfo
@@ -26,6 +27,12 @@ from db_backup.stream.process import ChildProcess, option_file
 _ANOTHER_DATABASE = re.compile(
     r"ERROR 1146 .*Table '(.+?)\.|ERROR 1049 .*Unknown database '(.+)'|ERROR 1305 .*(?:FUNCTION|PROCEDURE) (.+?)\."
 )
+_COMPLAINT = re.compile(r"ERROR (\d+) ")
+# Their quotes hold names: databases, tables, columns, routines, accounts, character sets, engines.
+_QUOTES_NAMES = {1007, 1044, 1045, 1046, 1048, 1049, 1050, 1054, 1072, 1101, 1115, 1142, 1146, 1227, 1264, 1265, 1273}
+_QUOTES_NAMES |= {1286, 1304, 1305, 1356, 1359, 1364, 1370, 1406, 1449, 2002, 2003, 2005}
+# To the last quote of the line, for a value may hold quotes; to its end when the value goes on in the next.
+_QUOTED_VALUE = re.compile(r"'.*?'(?= for (?:key|column) \S+(?: at row \d+)?$)|'.*")
 
 
 def load(
@@ -34,8 +41,15 @@ def load(
     """Feed a dump to the stock client. The binlog stays on: replicas and later increments must see a restore.
 
     :raises LoadFailed: the client failed, or the dump ended before its end marker.
-    :raises ScratchUnavailable: the dump needs another database, and this is a scratch server.
+    :raises ScratchUnavailable: a scratch server is full or gone, or lacks another database that the dump needs.
     """
+    with scratch_faults(connection, manifest):
+        return _load(connection, content, manifest, cancellation)
+
+
+def _load(
+    connection: ConnectionInfo, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation
+) -> tuple[str, ...]:
     cancellation.check()
     flavour, events_run = _prepare(connection, manifest)
     client = find_client_tool(flavour, flavour.client_names)
@@ -102,14 +116,14 @@ class _Feeder:
             raise self._failed(process, f"the client stopped reading with status {status}") from None
         except MalformedDump as error:
             self._drain(content)
-            raise self._failed(process, f"it is no SQL dump: {error}") from error
+            raise self._failed(process, f"it is not one SQL dump: {error}") from error
         process.close_stdin()
         status = process.wait()
         self._cancellation.check()
         if status:
             self._excuse_scratch(process.last_words)
             raise self._failed(process, f"the client ended with status {status}")
-        if "ERROR " in process.last_words:
+        if complaints(process.last_words):
             raise self._failed(process, "the client reported an error with status 0")
 
     def _write_all(self, process: ChildProcess, content: Iterator[Block]) -> None:
@@ -168,7 +182,7 @@ class _Feeder:
             )
 
     def _failed(self, process: ChildProcess, what: str) -> LoadFailed:
-        words = process.last_words
+        words = complaints(process.last_words)
         return LoadFailed(
             f"{self._manifest.id} was not loaded into '{self._connection.database}': {what}"
             + (f": {words}" if words else "."),
@@ -176,6 +190,21 @@ class _Feeder:
             database=self._manifest.entry,
             backup_id=self._manifest.id,
         )
+
+
+def complaints(words: str) -> str:
+    """The errors that the client reports, without the statement that it echoes and the values that it quotes.
+
+    What it prints besides is rows of the database.
+    """
+    return "\n".join(_without_values(line) for line in words.splitlines() if _COMPLAINT.match(line))
+
+
+def _without_values(line: str) -> str:
+    complaint = _COMPLAINT.match(line)
+    if complaint is not None and int(complaint[1]) in _QUOTES_NAMES:
+        return line
+    return _QUOTED_VALUE.sub("'…'", line, count=1)
 
 
 def _hint(words: str) -> str:

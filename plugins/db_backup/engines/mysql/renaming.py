@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from db_backup.engines.mysql.dump_parser import code_head
+from db_backup.engines.mysql.dump_parser import GAP, code_head
 from db_backup.engines.mysql.dump_splitter import Kind, Piece
 
 _VIEW = re.compile(rb"/\*!\d+ (?:CREATE ALGORITHM|VIEW )")
@@ -27,9 +27,12 @@ class Renaming:
         self._qualifier = re.compile(rb"%s|(?<!\.)(%s)(?=\.`)|`(?:[^`]|``)*`" % (_STRING, re.escape(old)), re.DOTALL)
         # A trigger belongs to its table's database: without the qualifiers it goes where it is loaded.
         self._trigger = re.compile(
-            rb"(TRIGGER\s+(?:IF\s+NOT\s+EXISTS\s+)?)(?:%s\s*\.\s*)?(`(?:[^`]|``)+`|[\w$\x80-\xff]+)"
-            rb"(\s+(?:BEFORE|AFTER)\s+(?:INSERT|UPDATE|DELETE)\s+ON\s+)(?:%s\s*\.\s*)?" % (name, name),
-            re.IGNORECASE,
+            rb"(\bTRIGGER\b{gap}(?:IF\b{gap}NOT\b{gap}EXISTS\b{gap})?)(?:{name}{gap}\.{gap})?"
+            rb"(`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\"|[\w$\x80-\xff]+)"
+            rb"({gap}(?:BEFORE|AFTER)\b{gap}(?:INSERT|UPDATE|DELETE)\b{gap}ON\b{gap})(?:{name}{gap}\.{gap})?".replace(
+                b"{gap}", GAP
+            ).replace(b"{name}", name),
+            re.IGNORECASE | re.DOTALL,
         )
         self._mention = re.compile(rb"(?<![\w$`.])%s\s*\.\s*[`\w]" % name)
         self.warnings: list[str] = []
