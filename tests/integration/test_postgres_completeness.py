@@ -15,6 +15,7 @@ from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine
 from db_backup.engines.postgres import dump as dump_module
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, DumpFailed, DumpIncomplete
+from db_backup.model import BackupType
 from db_backup.progress import Cancellation
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
@@ -105,19 +106,32 @@ def test_a_dump_that_is_cut_with_status_0_is_incomplete(
 
 
 @pytest.mark.parametrize("engine", ["custom", "plain"], indirect=True)
+@pytest.mark.parametrize(
+    ("option", "backup_type", "missed"),
+    [
+        ("--exclude-table=two", BackupType.FULL, r"does not create public\.two"),
+        ("--exclude-table=two", BackupType.STRUCTURE, r"does not create public\.two"),
+        ("--exclude-table-data=two", BackupType.FULL, r"does not hold the data of public\.two"),
+        ("--exclude-table=two", BackupType.DATA, r"does not hold the data of public\.two"),
+    ],
+)
 def test_a_table_that_pg_dump_leaves_out_is_missed_by_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_lab: PostgresLab, engine: PostgresEngine
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    postgres_lab: PostgresLab,
+    engine: PostgresEngine,
+    option: str,
+    backup_type: BackupType,
+    missed: str,
 ) -> None:
     real = postgres_lab.real_dump_tool()
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "pg_dump").write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && exec {real} "$@"\nexec {real} --exclude-table=two "$@"\n'
-    )
+    (folder / "pg_dump").write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {real} "$@"\nexec {real} {option} "$@"\n')
     (folder / "pg_dump").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    with pytest.raises(DumpIncomplete, match=r"does not hold the data of public\.two"):
-        dump_of(engine)
+    with pytest.raises(DumpIncomplete, match=missed):
+        dump_of(engine, backup_type=backup_type)
 
 
 def test_a_pg_dump_that_cannot_lock_a_table_in_time_fails_with_what_to_do(

@@ -189,8 +189,8 @@ def test_a_wrong_connection_is_told_by_what_is_wrong(
 
 def test_what_is_not_there_yet_is_refused(postgres_lab: PostgresLab) -> None:
     connection = postgres_lab.connection("postgres")
-    with pytest.raises(FeatureNotAvailable, match="structure"):
-        PostgresEngine(connection, postgres_lab.options).preflight(DumpRequest("shop", BackupType.STRUCTURE))
+    with pytest.raises(FeatureNotAvailable, match="incremental"):
+        PostgresEngine(connection, postgres_lab.options).preflight(DumpRequest("shop", BackupType.INCREMENTAL))
     with pytest.raises(FeatureNotAvailable, match="PGSQL_BACKUP_FORMAT=directory"):
         PostgresEngine(connection, dataclasses.replace(postgres_lab.options, postgres_format="directory")).open_backup(
             REQUEST, None

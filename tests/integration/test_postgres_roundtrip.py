@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import dump_of, load
+from conformance.engine_contract import blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine, open_scratch
+from db_backup.errors import ConfigurationError, LoadFailed
+from db_backup.model import BackupType
 from db_backup.progress import Cancellation
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
@@ -71,6 +73,136 @@ def test_everything_odd_comes_back_as_it_was(postgres_lab: PostgresLab, awkward:
     with open_scratch(dumped.manifest.server, postgres_lab.options.scratch_path, Cancellation()) as scratch:
         target = load(PostgresEngine(scratch, source.options), awkward, dumped)
         assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+
+
+@pytest.mark.parametrize("dump_format", FORMATS)
+def test_structure_and_data_bring_everything_odd_back(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, awkward: str, dump_format: str
+) -> None:
+    source = engine(postgres_lab, awkward, dump_format)
+    full, structure, data = (
+        dump_of(source, backup_type=backup_type)
+        for backup_type in (BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA)
+    )
+    for dumped in (structure, data):
+        found = source.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        assert compare_tables(dumped.manifest.inventory, found) == ()
+    target = load(source, postgres_lab.fresh_name(), structure)
+    *remarks, warning = target.load(blocks(data.plain), data.manifest, Cancellation())
+    assert remarks == []
+    assert "public.gathered" in warning
+    assert any("public.gathered" in warning for warning in data.manifest.warnings)
+    for dumped in (full, data):
+        assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+    questions = (
+        "SELECT last_value, is_called FROM downwards",
+        "SELECT last_value, is_called FROM texts_id_seq",
+        "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'noted'::regclass ORDER BY 1",
+    )
+    for question in questions:
+        expected, restored = (
+            postgres_server.run(question, database=name) for name in (awkward, target.connection.database)
+        )
+        assert restored == expected
+
+
+def test_a_dump_cut_inside_a_name_with_a_line_end_is_read_alike(postgres_lab: PostgresLab, awkward: str) -> None:
+    source = engine(postgres_lab, awkward, "plain")
+    dumped = dump_of(source)
+    for size in (1, 7, 61):
+        pieces = [dumped.plain[start : start + size] for start in range(0, 4000, size)]
+        rest = [dumped.plain[len(b"".join(pieces)) :]]
+        found = source.read_archive([*pieces, *rest], dumped.manifest, Cancellation())
+        assert compare_tables(dumped.manifest.inventory, found) == ()
+
+
+def test_rows_are_loaded_by_an_owner_who_is_no_superuser_where_nothing_fires(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab
+) -> None:
+    owner, password = postgres_server.create_user()
+    database = postgres_server.create_database(
+        "CREATE TABLE b_parents (id integer PRIMARY KEY)",
+        "CREATE TABLE a_children (parent integer REFERENCES b_parents)",
+        "INSERT INTO b_parents VALUES (1)",
+        "INSERT INTO a_children VALUES (1)",
+    )
+    source = engine(postgres_lab, database)
+    structure, data = (dump_of(source, backup_type=kind) for kind in (BackupType.STRUCTURE, BackupType.DATA))
+
+    def restored(*more: str) -> PostgresEngine:
+        name = load(source, postgres_lab.fresh_name(), structure).connection.database
+        handing_over = [f"ALTER TABLE {table} OWNER TO {owner}" for table in ("a_children", "b_parents")]
+        postgres_server.run(*handing_over, *more, database=name)
+        connection = dataclasses.replace(postgres_lab.connection(name), login=owner, password=password)
+        return PostgresEngine(connection, source.options)
+
+    target = restored()
+    target.load(blocks(data.plain), data.manifest, Cancellation())
+    assert compare(data.manifest.inventory, target.take_inventory(data.manifest, Cancellation())) == ()
+
+    firing = restored(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$",
+        "CREATE TRIGGER noting BEFORE INSERT ON a_children FOR EACH ROW EXECUTE FUNCTION note()",
+    )
+    with pytest.raises(LoadFailed, match=r"noting of public\.a_children") as caught:
+        firing.load(blocks(data.plain), data.manifest, Cancellation())
+    assert "superuser" in caught.value.hint
+    assert firing.take_inventory(data.manifest, Cancellation()).rows == 0
+
+
+def test_a_trigger_that_fires_always_keeps_rows_from_being_loaded(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab
+) -> None:
+    database = postgres_server.create_database(
+        "CREATE TABLE noted (a integer)",
+        "INSERT INTO noted VALUES (1)",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$",
+        "CREATE TRIGGER noting BEFORE INSERT ON noted FOR EACH ROW EXECUTE FUNCTION note()",
+        "ALTER TABLE noted ENABLE ALWAYS TRIGGER noting",
+    )
+    source = engine(postgres_lab, database)
+    structure, data = (dump_of(source, backup_type=kind) for kind in (BackupType.STRUCTURE, BackupType.DATA))
+    target = load(source, postgres_lab.fresh_name(), structure)
+    with pytest.raises(LoadFailed, match=r"noting of public\.noted"):
+        target.load(blocks(data.plain), data.manifest, Cancellation())
+
+
+@pytest.mark.parametrize("dump_format", FORMATS)
+@pytest.mark.parametrize("backup_type", [BackupType.FULL, BackupType.DATA])
+def test_partitions_are_left_out_with_their_table_and_alone(
+    postgres_lab: PostgresLab, awkward: str, dump_format: str, backup_type: BackupType
+) -> None:
+    source = engine(postgres_lab, awkward, dump_format)
+    structure = dump_of(source, backup_type=BackupType.STRUCTURE)
+    before = () if backup_type is BackupType.FULL else (structure,)
+    for patterns, left_out, rows in (
+        (("by_range*",), ("public.by_range",), 0),
+        (("by_range_new",), ("public.by_range_new",), 1),
+        (("*.by_range_old", "parts*"), ("public.by_range_old", "public.parts\nof"), 2),
+    ):
+        dumped = dump_of(source, backup_type=backup_type, exclude=patterns)
+        assert dumped.manifest.excluded_tables == left_out
+        counted = {table.name: table.rows for table in dumped.manifest.inventory.tables}
+        assert counted["public.by_range"] == rows
+        assert set(counted) == {
+            table.name for table in dump_of(source, backup_type=backup_type).manifest.inventory.tables
+        }
+        found = source.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        assert compare_tables(dumped.manifest.inventory, found) == ()
+        target = load(source, postgres_lab.fresh_name(), *before, dumped)
+        assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+
+
+def test_a_partition_that_a_foreign_key_needs_is_not_left_out(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab
+) -> None:
+    database = postgres_server.create_database(
+        "CREATE TABLE p (id integer PRIMARY KEY) PARTITION BY LIST (id)",
+        "CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1)",
+        "CREATE TABLE refers (p integer REFERENCES p)",
+    )
+    with pytest.raises(ConfigurationError, match=r"public\.refers refers to"):
+        dump_of(engine(postgres_lab, database), exclude=("p_1",))
 
 
 def test_both_formats_count_and_hash_the_same_rows(postgres_lab: PostgresLab, awkward: str) -> None:

@@ -84,3 +84,44 @@ with lines and a '' quote';
 CREATE POLICY mine ON numbers USING (i > 1);
 SELECT lo_from_bytea(0, decode(repeat('00ff0a27', 10000), 'hex'));
 SELECT lo_from_bytea(0, '');
+CREATE TABLE "line
+break, ""quoted"", 100% -- not a comment" ("column
+with $$ and \ and 💾" text DEFAULT E'\n\\.\n', "select" integer);
+INSERT INTO "line
+break, ""quoted"", 100% -- not a comment" VALUES ('a', 1), (DEFAULT, 2);
+CREATE TABLE "CREATE TABLE x (" ("COPY public.t (a) FROM stdin;" integer);
+CREATE TABLE "parts
+of" (id integer) PARTITION BY LIST (id);
+CREATE TABLE "first
+part" PARTITION OF "parts
+of" FOR VALUES IN (1);
+INSERT INTO "parts
+of" VALUES (1);
+CREATE TABLE typed OF pair (PRIMARY KEY (a));
+INSERT INTO typed VALUES (1, 'x');
+CREATE SEQUENCE downwards INCREMENT -5 MINVALUE -1000 MAXVALUE 100 START 100 CYCLE;
+SELECT nextval('downwards'), nextval('downwards');
+CREATE TABLE virtual_words (word text, document tsvector GENERATED ALWAYS AS (to_tsvector('simple', word)) STORED);
+INSERT INTO virtual_words (word) VALUES ('the quick brown fox');
+CREATE INDEX ON virtual_words USING gin (document);
+CREATE INDEX ON texts (lower(value)) WHERE length(value) < 100;
+CREATE TABLE bookings (room integer, during int4range, EXCLUDE USING gist (during WITH &&));
+INSERT INTO bookings VALUES (1, '[1,5)'), (1, '[5,9)');
+CREATE TABLE ranges (m int4multirange, x xml, b bit(3), p point, i inet, u uuid, q tsquery);
+INSERT INTO ranges VALUES ('{[1,2),[5,9)}', '<a b="c">&amp;</a>', B'101', '(1.5,-0)', '::1', '00000000-0000-0000-0000-00000000000a', 'a & b');
+CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN END$$;
+CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION watch();
+CREATE PUBLICATION news FOR TABLE texts;
+CREATE FOREIGN DATA WRAPPER nowhere;
+CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
+CREATE FOREIGN TABLE elsewhere (a integer) SERVER far;
+CREATE FUNCTION as_number(mood) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE CAST (mood AS integer) WITH FUNCTION as_number(mood);
+CREATE TEXT SEARCH CONFIGURATION plain_words (COPY = simple);
+CREATE CONVERSION back FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+CREATE TABLE noted (a integer);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'this trigger must not fire'; END$$;
+INSERT INTO noted VALUES (1);
+CREATE TRIGGER noting BEFORE INSERT ON noted FOR EACH ROW EXECUTE FUNCTION note();
+CREATE TRIGGER sleeping BEFORE INSERT ON noted FOR EACH STATEMENT EXECUTE FUNCTION note();
+ALTER TABLE noted DISABLE TRIGGER sleeping;

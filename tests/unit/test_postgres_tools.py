@@ -9,17 +9,19 @@ import pytest
 
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import tools
-from db_backup.engines.postgres.preflight import check_format, some
+from db_backup.engines.postgres.formats import Container, DumpFormat
+from db_backup.engines.postgres.preflight import check_container, some
 from db_backup.engines.postgres.session import tool_environment
 from db_backup.engines.postgres.stock import stock_commands
 from db_backup.errors import ConfigurationError, FeatureNotAvailable, ToolMissing, ToolVersionMismatch
-from db_backup.model import Compression, ConnectionInfo, EngineName
+from db_backup.model import BackupType, Compression, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 from support.factories import make_part
 
 pytestmark = pytest.mark.unit
 
+FORMAT = DumpFormat(Container.CUSTOM)
 SECRET = r"pa:ss\word 'x"
 
 
@@ -155,7 +157,7 @@ def test_stock_commands_decompress_with_the_codecs_own_tool(
     tmp_path: Path, compression: Compression, beginning: str
 ) -> None:
     options = EngineOptions(staging_path=tmp_path, scratch_path=tmp_path, postgres_no_owner=False)
-    create, load = stock_commands([make_part("odd name.dump", compression=compression)], "pg_dump custom", options)
+    create, load = stock_commands([make_part("odd name.dump", compression=compression)], FORMAT, options)
     assert create.command == "createdb --template=template0 restored"
     assert load.command.startswith(beginning)
     assert "--no-owner" not in load.command
@@ -165,9 +167,21 @@ def test_stock_commands_decompress_with_the_codecs_own_tool(
 @pytest.mark.parametrize("name", ["tar", "directory"])
 def test_formats_of_later_releases_are_refused_by_name(name: str) -> None:
     with pytest.raises(FeatureNotAvailable, match=f"PGSQL_BACKUP_FORMAT={name}"):
-        check_format(name)
+        check_container(name)
 
 
 def test_a_long_list_is_cut_with_how_many_more() -> None:
     assert some(["a", "b"]) == "a, b"
     assert some([str(number) for number in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
+
+
+@pytest.mark.parametrize("container", Container)
+@pytest.mark.parametrize("backup_type", [BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA])
+def test_the_manifest_tells_what_the_bytes_are(container: Container, backup_type: BackupType) -> None:
+    dump_format = DumpFormat(container, backup_type)
+    assert DumpFormat.parse(str(dump_format)) == dump_format
+
+
+def test_the_formats_of_earlier_releases_are_known() -> None:
+    assert DumpFormat.parse("pg_dump custom") == DumpFormat(Container.CUSTOM, BackupType.FULL)
+    assert DumpFormat.parse("pg_dump plain") == DumpFormat(Container.PLAIN, BackupType.FULL)

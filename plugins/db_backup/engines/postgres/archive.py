@@ -12,8 +12,14 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_64
 
-from db_backup.engines.postgres.contents import CopyRows, DumpContents, StreamDamaged, TableName, attachments
-from db_backup.engines.row_hashing import TableCounter
+from db_backup.engines.postgres.contents import (
+    CopyRows,
+    DumpContents,
+    StreamDamaged,
+    TableName,
+    attachments,
+    copied_table,
+)
 
 OLDEST_VERSION = (1, 12)
 NEWEST_VERSION = (1, 16)  # PostgreSQL 17 and 18
@@ -125,8 +131,8 @@ class ArchiveReader:
         description = ((yield from self._text(where)) or b"").decode(errors="replace")
         yield from self._integer(where)  # section
         definition = yield from self._text(where)
-        for _ in ("drop statement", "copy statement"):
-            yield from self._text(where)
+        yield from self._text(where)  # drop statement
+        copied = copied_table((yield from self._text(where)))
         schema = yield from self._text(where)
         yield from self._text(where)  # tablespace
         if self._version >= (1, 14):
@@ -138,9 +144,13 @@ class ArchiveReader:
         while (yield from self._text(where)) is not None:
             pass  # dependencies, ended by a null
         yield from self._take(1 + _OFFSET_BYTES, where)  # data position: unknown in an archive that was not seekable
+        table = (_name(schema), _name(tag))
         if has_data:
-            self._announced[entry_id] = _Announced(description, (_name(schema), _name(tag)))
-        elif description in {"TABLE", "TABLE ATTACH"} and definition:
+            # A partition's rows may be copied to its partitioned table, which only the statement names.
+            self._announced[entry_id] = _Announced(description, copied or table)
+        elif description == "TABLE":
+            self._contents.defined.add(table)
+        if description in {"TABLE", "TABLE ATTACH"} and definition:
             attachments(definition, self._contents.parents.__setitem__)
 
     def _block(self) -> Generator[None, bytes | None, None]:
@@ -157,8 +167,7 @@ class ArchiveReader:
 
     def _table_data(self, entry: _Announced) -> Generator[None, bytes | None, None]:
         """Chunks until one of length 0; rows and chunks need not have the same borders."""
-        counter = self._contents.tables.setdefault(entry.table, TableCounter())
-        rows = CopyRows(counter)
+        rows = CopyRows(self._contents.begin_copy(entry.table))
         ended = False
         unread = 0  # bytes of the present chunk that have not come yet
         while True:

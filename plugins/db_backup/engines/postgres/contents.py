@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +19,8 @@ QUALIFIED_NAME = rb"(" + _IDENTIFIER + rb")\.(" + _IDENTIFIER + rb")"
 ATTACH_PARTITION = re.compile(
     rb"^ALTER TABLE ONLY " + QUALIFIED_NAME + rb" ATTACH PARTITION " + QUALIFIED_NAME + rb" ", re.MULTILINE
 )
+_COLUMNS = rb'\((?:[^"\n]|"(?:[^"]|"")*")*\)'
+COPY = re.compile(rb"^COPY " + QUALIFIED_NAME + rb" (?:" + _COLUMNS + rb")? ?FROM stdin;\n", re.MULTILINE)
 _LONG_ROW_BYTES = 1 << 20
 _END_OF_COPY = b"\\.\n"
 
@@ -37,31 +40,48 @@ class StreamDamaged(Exception):
 
 @dataclass
 class DumpContents:
-    """The tables of a dump with their rows, its partitions with their parents, and its large objects."""
+    """The tables of a dump with their rows, its partitions with their parents, and its large objects.
+
+    ``tables`` are those that rows are copied to, ``copies`` how many times that is begun: once for every partition
+    where pg_dump copies through the partitioned table. ``defined``: the tables that are created.
+    """
 
     tables: dict[TableName, TableCounter] = field(default_factory=dict)
+    copies: Counter[TableName] = field(default_factory=Counter)
+    defined: set[TableName] = field(default_factory=set)
     parents: dict[TableName, TableName] = field(default_factory=dict)
     large_objects: TableCounter = field(default_factory=TableCounter)
 
-    def root(self, table: TableName) -> TableName:
-        """The partitioned table at the top; the table itself when it is no partition.
+    def begin_copy(self, table: TableName) -> TableCounter:
+        """What counts the rows that follow."""
+        self.copies[table] += 1
+        return self.tables.setdefault(table, TableCounter())
+
+    def inventory(self) -> tuple[TableInventory, ...]:
+        """Every table with data in the dump by name, partitions added up in their root.
 
         Rows of hash partitions may go to other partitions when they are restored, so only the root compares.
         """
-        seen = {table}
-        while (parent := self.parents.get(table)) is not None and parent not in seen:
-            seen.add(parent)
-            table = parent
-        return table
-
-    def inventory(self) -> tuple[TableInventory, ...]:
-        """Every table with data in the dump by name, partitions added up in their root."""
         totals: dict[str, TableCounter] = {}
         for table, counter in self.tables.items():
-            totals.setdefault(".".join(self.root(table)), TableCounter()).merge(counter)
+            totals.setdefault(".".join(root(table, self.parents)), TableCounter()).merge(counter)
         if self.large_objects.rows:
             totals[LARGE_OBJECTS] = self.large_objects
         return tuple(totals[name].inventory(name) for name in sorted(totals))
+
+    def empty_tables(self) -> tuple[TableInventory, ...]:
+        """Every table that is created and no partition, with no rows."""
+        names = sorted(".".join(table) for table in self.defined if table not in self.parents)
+        return tuple(TableInventory(name=name, rows=0) for name in names)
+
+
+def root(table: TableName, parents: Mapping[TableName, TableName]) -> TableName:
+    """The partitioned table at the top; the table itself when it is no partition."""
+    seen = {table}
+    while (parent := parents.get(table)) is not None and parent not in seen:
+        seen.add(parent)
+        table = parent
+    return table
 
 
 class DumpReader(Protocol):
@@ -121,6 +141,12 @@ def unquoted(identifier: bytes) -> str:
     """An SQL identifier's name."""
     text = identifier.decode(errors="backslashreplace")
     return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
+def copied_table(statement: bytes | None) -> TableName | None:
+    """The table that a COPY statement names."""
+    match = COPY.match(statement or b"")
+    return (unquoted(match[1]), unquoted(match[2])) if match else None
 
 
 def attachments(definition: bytes, found: Callable[[TableName, TableName], None]) -> None:

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from db_backup.engines.base import Dump, DumpSummary, EngineOptions, Preflight
+from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions, Preflight
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.archive import ArchiveReader
-from db_backup.engines.postgres.contents import DumpContents, DumpReader, StreamDamaged
+from db_backup.engines.postgres.contents import DumpContents, DumpReader, StreamDamaged, TableName
+from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
+from db_backup.engines.postgres.left_out import LeftOut, leave_out
 from db_backup.engines.postgres.preflight import some
 from db_backup.engines.postgres.script import ScriptReader
 from db_backup.engines.postgres.session import Connection, rows, tool_environment
+from db_backup.engines.row_hashing import TableCounter
 from db_backup.errors import DumpFailed, DumpIncomplete
-from db_backup.manifest import Consistency, Inventory
-from db_backup.model import ConnectionInfo
+from db_backup.manifest import Consistency, Inventory, TableInventory
+from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
 LOCK_WAIT_SECONDS = 300
-_SUFFIXES = {"pg_dump custom": "dump", "pg_dump plain": "sql"}
+_TYPE_FLAGS = {
+    BackupType.FULL: (),
+    BackupType.STRUCTURE: ("--schema-only",),
+    # Through the partitioned table: the target's partitions may be others.
+    BackupType.DATA: ("--data-only", "--load-via-partition-root"),
+}
 
 
-def reader_of(dump_format: str) -> DumpReader:
-    """The reader for a ``Manifest.format``."""
-    return ArchiveReader() if dump_format == "pg_dump custom" else ScriptReader()
+def reader_of(dump_format: DumpFormat) -> DumpReader:
+    return ArchiveReader() if dump_format.is_custom else ScriptReader()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment of the database: its exported name, and what the catalogue says of it."""
+    """One moment of the database: its exported name, what the catalogue says of it, and what is left out of it."""
 
     name: str
     taken_at: datetime
@@ -40,6 +48,7 @@ class Snapshot:
     standby: bool
     encoding: str
     catalogue: Catalogue
+    left_out: LeftOut
 
 
 def begin_snapshot(connection: Connection) -> None:
@@ -50,8 +59,11 @@ def begin_snapshot(connection: Connection) -> None:
     connection.execute("SET LOCAL statement_timeout = 0")
 
 
-def export_snapshot(connection: Connection) -> Snapshot:
-    """Export the running transaction's snapshot; it lives until the connection ends."""
+def export_snapshot(connection: Connection, request: DumpRequest) -> Snapshot:
+    """Export the running transaction's snapshot; it lives until the connection ends.
+
+    :raises ConfigurationError: ``exclude_tables`` leaves out what others need.
+    """
     name, taken_at, standby, encoding = rows(
         connection,
         "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.now(), pg_catalog.pg_is_in_recovery(), "
@@ -62,7 +74,9 @@ def export_snapshot(connection: Connection) -> Snapshot:
         connection,
         f"SELECT CASE WHEN pg_catalog.has_function_privilege('{function}', 'EXECUTE') THEN {function}::text END",
     )[0][0]
-    return Snapshot(name, taken_at.astimezone(UTC), lsn, standby, encoding, read_catalogue(connection))
+    catalogue = read_catalogue(connection)
+    left_out = leave_out(connection, catalogue, request)
+    return Snapshot(name, taken_at.astimezone(UTC), lsn, standby, encoding, catalogue, left_out)
 
 
 class PostgresStream:
@@ -70,8 +84,8 @@ class PostgresStream:
 
     name = "main"
 
-    def __init__(self, tool: ChildProcess, dump_format: str) -> None:
-        self.suffix = _SUFFIXES[dump_format]
+    def __init__(self, tool: ChildProcess, dump_format: DumpFormat) -> None:
+        self.suffix = dump_format.suffix
         self._tool = tool
         self._reader = reader_of(dump_format)
         self._damage: StreamDamaged | None = None
@@ -97,10 +111,11 @@ class PostgresDump(Dump):
     """See ``open_dump``."""
 
     def __init__(
-        self, preflight: Preflight, dump_format: str, snapshot: Snapshot, tool: ChildProcess, entry: str
+        self, preflight: Preflight, dump_format: DumpFormat, snapshot: Snapshot, tool: ChildProcess, entry: str
     ) -> None:
         self.preflight = preflight
-        self.format = dump_format
+        self.format = str(dump_format)
+        self._type = dump_format.type
         self._stream = PostgresStream(tool, dump_format)
         self.streams = (self._stream,)
         self._snapshot = snapshot
@@ -128,22 +143,49 @@ class PostgresDump(Dump):
         return DumpSummary(
             consistency=Consistency(snapshot="exported snapshot", lsn=self._snapshot.lsn),
             recovery_point=self._snapshot.taken_at,
-            inventory=Inventory(tables=contents.inventory(), objects=self._snapshot.catalogue.objects),
-            warnings=tools.remarks(self._tool),
+            inventory=self._inventory(contents),
+            warnings=(*self._snapshot.left_out.exclusion.warnings, *tools.remarks(self._tool)),
+            excluded_tables=self._snapshot.left_out.exclusion.tables,
         )
 
-    def _compare_with_catalogue(self, contents: DumpContents) -> None:
-        """Every table of the same snapshot's catalogue had its data, and every large object."""
+    def _inventory(self, contents: DumpContents) -> Inventory:
         catalogue = self._snapshot.catalogue
-        missing = [
-            ".".join(table.name)
+        match self._type:
+            case BackupType.STRUCTURE:
+                return Inventory(tables=contents.empty_tables(), objects=catalogue.definitions)
+            case BackupType.DATA:
+                return Inventory(tables=self._tables(contents))
+        return Inventory(tables=self._tables(contents), objects=catalogue.objects)
+
+    def _tables(self, contents: DumpContents) -> tuple[TableInventory, ...]:
+        roots = {".".join(name) for name in self._snapshot.catalogue.roots}
+        return with_empty(contents.inventory(), roots.intersection(self._snapshot.left_out.exclusion.tables))
+
+    def _compare_with_catalogue(self, contents: DumpContents) -> None:
+        """Every table of the same snapshot's catalogue is there, with its data and every large object."""
+        catalogue = self._snapshot.catalogue
+        if self._type is not BackupType.DATA:
+            wanted = (*catalogue.partitioned, *(table.name for table in catalogue.tables))
+            if undefined := [name for name in wanted if name not in contents.defined]:
+                raise self._incomplete(f"the dump does not create {_some(undefined)}")
+        if self._type is BackupType.STRUCTURE:
+            if contents.tables:
+                raise self._incomplete(f"the dump holds the data of {_some(list(contents.tables))}")
+            return
+        self._compare_data_with_catalogue(contents)
+
+    def _compare_data_with_catalogue(self, contents: DumpContents) -> None:
+        catalogue = self._snapshot.catalogue
+        expected = Counter(
+            catalogue.root(table.name)
             for table in catalogue.tables
-            if table.name not in contents.tables
-            and contents.root(table.name) not in contents.tables
-            and not (table.unlogged and self._snapshot.standby)
-        ]
-        if missing:
-            raise self._incomplete(f"the dump does not hold the data of {some(sorted(missing))}")
+            if table.name not in self._snapshot.left_out.tables and not (table.unlogged and self._snapshot.standby)
+        )
+        found: Counter[TableName] = Counter()
+        for name, copies in contents.copies.items():
+            found[catalogue.root(name)] += copies
+        if missing := [name for name, copies in expected.items() if found[name] < copies]:
+            raise self._incomplete(f"the dump does not hold the data of {_some(missing)}")
         if contents.large_objects.rows != catalogue.large_objects:
             raise self._incomplete(
                 f"the dump holds {contents.large_objects.rows} large objects, "
@@ -158,6 +200,17 @@ class PostgresDump(Dump):
         )
 
 
+def with_empty(tables: Sequence[TableInventory], names: Iterable[str]) -> tuple[TableInventory, ...]:
+    """The tables, and those of the names that are not among them, with no rows."""
+    missing = set(names) - {table.name for table in tables}
+    empty = [TableCounter().inventory(name) for name in missing]
+    return tuple(sorted((*tables, *empty), key=lambda table: table.name))
+
+
+def _some(names: Iterable[TableName]) -> str:
+    return some(sorted(".".join(name) for name in names))
+
+
 @contextmanager
 def open_dump(
     connection: ConnectionInfo,
@@ -165,7 +218,7 @@ def open_dump(
     snapshot: Snapshot,
     tool: tools.Tool,
     *,
-    dump_format: str,
+    dump_format: DumpFormat,
     options: EngineOptions,
     entry: str,
     cancellation: Cancellation,
@@ -182,15 +235,17 @@ def open_dump(
         yield PostgresDump(preflight, dump_format, snapshot, process, entry)
 
 
-def _arguments(dump_format: str, snapshot: Snapshot, options: EngineOptions) -> list[str]:
+def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptions) -> list[str]:
     arguments = [
         "--no-password",
         f"--snapshot={snapshot.name}",
         f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
+        *_TYPE_FLAGS[dump_format.type],
+        *(f"--exclude-table-data={_pattern(name)}" for name in sorted(snapshot.left_out.tables)),
     ]
     if snapshot.encoding != "SQL_ASCII":
         arguments.append("--encoding=UTF8")  # every other encoding converts to it and back
-    if dump_format == "pg_dump custom":
+    if dump_format.is_custom:
         # Owners and privileges stay in the archive: pg_restore leaves them out, or not, when it restores.
         return [*arguments, "--format=custom", "--compress=0"]
     return [
@@ -200,6 +255,11 @@ def _arguments(dump_format: str, snapshot: Snapshot, options: EngineOptions) -> 
         *(["--no-owner"] if options.postgres_no_owner else []),
         *(["--no-privileges"] if options.postgres_no_privileges else []),
     ]
+
+
+def _pattern(name: TableName) -> str:
+    """A pattern of pg_dump's that matches this table alone: nothing within double quotes is special."""
+    return ".".join('"' + piece.replace('"', '""') + '"' for piece in name)
 
 
 def _failure_hint(complaint: str) -> str:

@@ -15,12 +15,15 @@ from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres import restore, tools
 from db_backup.engines.postgres.dump import PostgresDump, begin_snapshot, export_snapshot, open_dump
+from db_backup.engines.postgres.formats import DumpFormat
+from db_backup.engines.postgres.inventory import count_structure, read_catalogue
+from db_backup.engines.postgres.left_out import leave_out
 from db_backup.engines.postgres.reading import read_archive
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
 from db_backup.engines.postgres.stock import stock_commands
 from db_backup.errors import FeatureNotAvailable, TargetNotEmpty
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
-from db_backup.model import EngineName
+from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
 
 _MAINTENANCE_DATABASE = "postgres"
@@ -32,6 +35,9 @@ class PostgresEngine(Engine):
     """One PostgreSQL database, dumped by pg_dump on an exported snapshot."""
 
     name: ClassVar[EngineName] = EngineName.POSTGRES
+    supported_types: ClassVar[frozenset[BackupType]] = frozenset(
+        {BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA}
+    )
 
     def check(self) -> ServerInfo:
         with connected(self.connection) as link:
@@ -40,13 +46,15 @@ class PostgresEngine(Engine):
     def preflight(self, request: DumpRequest) -> Preflight:
         dump_format = self._format(request)
         with connected(self.connection, entry=request.entry) as link:
-            return self._examine(link, request.entry, dump_format)[0]
+            preflight, _ = self._examine(link, request.entry, dump_format)
+            leave_out(link, read_catalogue(link), request)
+            return preflight
 
     def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
-        return self._open(request.entry, self._format(request), cancellation)
+        return self._open(request, self._format(request), cancellation)
 
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
-        return stock_commands(parts, format, self.options)
+        return stock_commands(parts, DumpFormat.parse(format), self.options)
 
     def database_exists(self, database: str) -> bool:
         with self._maintenance() as link:
@@ -72,23 +80,28 @@ class PostgresEngine(Engine):
         return restore.load(self.connection, self.options, content, manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        with self._open(manifest.entry, manifest.format, cancellation) as dump:
+        if manifest.type is BackupType.STRUCTURE:
+            with connected(self.connection, entry=manifest.entry) as link:
+                begin_snapshot(link)
+                return count_structure(link)
+        request = DumpRequest(manifest.entry, manifest.type)
+        with self._open(request, DumpFormat.parse(manifest.format), cancellation) as dump:
             _drain(dump, cancellation)
             return _without_unread_tables(dump.complete().inventory, manifest, dump)
 
     def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return read_archive(content, manifest, cancellation)
 
-    def _format(self, request: DumpRequest) -> str:
+    def _format(self, request: DumpRequest) -> DumpFormat:
         if request.type not in self.supported_types:
             raise FeatureNotAvailable(
                 f"Backups of type '{request.type}' of PostgreSQL are not there yet.",
-                hint="Take a full backup.",
+                hint=f"Types that are: {', '.join(sorted(self.supported_types))}.",
                 database=request.entry,
             )
-        return questions.check_format(self.options.postgres_format)
+        return DumpFormat(questions.check_container(self.options.postgres_format), request.type)
 
-    def _examine(self, link: Connection, entry: str, dump_format: str) -> tuple[Preflight, tools.Tool]:
+    def _examine(self, link: Connection, entry: str, dump_format: DumpFormat) -> tuple[Preflight, tools.Tool]:
         """Everything that can be known before the dump starts."""
         server = questions.describe_server(link, self.connection, entry=entry)
         tool = tools.find("pg_dump", server.major, database=entry)
@@ -96,19 +109,23 @@ class PostgresEngine(Engine):
         preflight = Preflight(
             server=server,
             tools=(tool.info,),
-            warnings=questions.warnings(link, server, tool),
-            estimated_plain_bytes=questions.estimated_bytes(link),
+            warnings=questions.warnings(link, server, tool, dump_format.type),
+            estimated_plain_bytes=(
+                None if dump_format.type is BackupType.STRUCTURE else questions.estimated_bytes(link)
+            ),
         )
         return preflight, tool
 
     @contextmanager
-    def _open(self, entry: str, dump_format: str, cancellation: Cancellation) -> Iterator[PostgresDump]:
+    def _open(
+        self, request: DumpRequest, dump_format: DumpFormat, cancellation: Cancellation
+    ) -> Iterator[PostgresDump]:
         """Questions, catalogue and dump, all of one moment."""
         cancellation.check()
-        with connected(self.connection, entry=entry) as link:
+        with connected(self.connection, entry=request.entry) as link:
             begin_snapshot(link)
-            preflight, tool = self._examine(link, entry, dump_format)
-            snapshot = export_snapshot(link)
+            preflight, tool = self._examine(link, request.entry, dump_format)
+            snapshot = export_snapshot(link, request)
             with open_dump(
                 self.connection,
                 preflight,
@@ -116,7 +133,7 @@ class PostgresEngine(Engine):
                 tool,
                 dump_format=dump_format,
                 options=self.options,
-                entry=entry,
+                entry=request.entry,
                 cancellation=cancellation,
             ) as dump:
                 yield dump

@@ -8,12 +8,16 @@ constraints, array and row types, the ``public`` schema and plpgsql (a new datab
 # ruff: noqa: S608 - every query is put together from constants of ours; values go beside it
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from db_backup.engines.postgres.contents import TableName
-from db_backup.engines.postgres.session import Connection, rows, value
-from db_backup.manifest import DatabaseObject
+from psycopg import sql
 
+from db_backup.engines.postgres.contents import LARGE_OBJECTS, TableName, root
+from db_backup.engines.postgres.session import Connection, rows, value
+from db_backup.manifest import DatabaseObject, Inventory, TableInventory
+
+_LARGE_OBJECTS = "large objects"
 UNTRUSTED = "untrusted "  # routines outside the database's own rules
 # Kinds that only a superuser can create, as far as it can be told from the kind.
 SUPERUSER_KINDS = frozenset(
@@ -49,6 +53,12 @@ WITH schemas AS (
 
 USER_RELATIONS = (
     PREAMBLE + "SELECT c.relname FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace ORDER BY 1"
+)
+
+TABLE_OWNERS = (
+    PREAMBLE
+    + """SELECT DISTINCT pg_catalog.pg_get_userbyid(c.relowner)::text FROM pg_catalog.pg_class c
+    JOIN schemas n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'S')"""
 )
 
 
@@ -188,11 +198,38 @@ class CatalogueTable:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The independent list. ``objects`` are sorted; ``large_objects`` are counted."""
+    """The independent list. ``objects`` are sorted; ``large_objects`` are counted.
+
+    ``tables`` are those that hold rows themselves, ``partitioned`` those whose partitions do; ``parents``: of every
+    partition, the table that it is a part of.
+    """
 
     objects: tuple[DatabaseObject, ...]
     tables: tuple[CatalogueTable, ...]
+    partitioned: tuple[TableName, ...]
+    parents: Mapping[TableName, TableName]
     large_objects: int
+
+    @property
+    def definitions(self) -> tuple[DatabaseObject, ...]:
+        """The objects that a structure backup brings back."""
+        return tuple(item for item in self.objects if item.kind != _LARGE_OBJECTS)
+
+    @property
+    def roots(self) -> tuple[TableName, ...]:
+        """Every table that is no partition."""
+        names = (*(table.name for table in self.tables), *self.partitioned)
+        return tuple(sorted(name for name in names if name not in self.parents))
+
+    def root(self, table: TableName) -> TableName:
+        return root(table, self.parents)
+
+    def branch(self, table: TableName) -> list[TableName]:
+        """The table, and what it is a part of, from the bottom up."""
+        branch = [table]
+        while (parent := self.parents.get(branch[-1])) is not None:
+            branch.append(parent)
+        return branch
 
 
 def read_catalogue(connection: Connection) -> Catalogue:
@@ -208,12 +245,50 @@ def read_catalogue(connection: Connection) -> Catalogue:
         + f"""SELECT n.nspname, c.relname, c.relpersistence = 'u' FROM pg_catalog.pg_class c
         JOIN schemas n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND {_free("pg_class", "c")}""",
     )
+    partitioned = rows(
+        connection,
+        PREAMBLE
+        + f"""SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
+        JOIN schemas n ON n.oid = c.relnamespace WHERE c.relkind = 'p' AND {_free("pg_class", "c")}""",
+    )
+    parts = rows(
+        connection,
+        PREAMBLE
+        + """SELECT n.nspname, c.relname, pn.nspname, p.relname FROM pg_catalog.pg_inherits i
+        JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid JOIN schemas n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_class p ON p.oid = i.inhparent JOIN schemas pn ON pn.oid = p.relnamespace
+        WHERE c.relispartition AND c.relkind IN ('r', 'p', 'f')""",
+    )
     large_objects = value(connection, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata")
     objects = [DatabaseObject(kind=kind, name=name) for kind, name in found]
     if large_objects:
-        objects.append(DatabaseObject(kind="large objects", name=str(large_objects)))
+        objects.append(DatabaseObject(kind=_LARGE_OBJECTS, name=str(large_objects)))
     return Catalogue(
         objects=tuple(objects),
         tables=tuple(CatalogueTable((schema, table), unlogged) for schema, table, unlogged in tables),
+        partitioned=tuple(partitioned),
+        parents={(schema, part): (parent_schema, parent) for schema, part, parent_schema, parent in parts},
         large_objects=large_objects,
     )
+
+
+def count_structure(connection: Connection) -> Inventory:
+    """The inventory of a database that a structure backup was restored to: rows that should not be there show."""
+    catalogue = read_catalogue(connection)
+    tables = []
+    for name in catalogue.roots:
+        only = "" if name in catalogue.partitioned else "ONLY "  # what inherits is counted by itself
+        query = sql.SQL("SELECT pg_catalog.count(*) FROM " + only + "{}").format(sql.Identifier(*name))
+        ((count,),) = connection.execute(query).fetchall()
+        tables.append(TableInventory(name=".".join(name), rows=count))
+    return Inventory(tables=tuple(sorted(tables, key=lambda table: table.name)), objects=catalogue.definitions)
+
+
+def filled_tables(connection: Connection, catalogue: Catalogue) -> list[str]:
+    """The tables that hold rows, and the large objects."""
+    filled = []
+    for table in catalogue.tables:
+        query = sql.SQL("SELECT FROM ONLY {} LIMIT 1").format(sql.Identifier(*table.name))
+        if connection.execute(query).rowcount:
+            filled.append(".".join(table.name))
+    return [*sorted(filled), *([LARGE_OBJECTS] if catalogue.large_objects else [])]

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from db_backup.engines.postgres.archive import NEWEST_SERVER_MAJOR
+from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import PREAMBLE, UNTRUSTED
 from db_backup.engines.postgres.session import Connection, rows, value
 from db_backup.engines.postgres.tools import Tool
 from db_backup.errors import FeatureNotAvailable, PrivilegeMissing, SourceUnsupported
 from db_backup.manifest import ServerInfo
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import BackupType, ConnectionInfo, EngineName
 
 OLDEST_SERVER_MAJOR = 13
-FORMATS = {"custom": "pg_dump custom", "plain": "pg_dump plain"}
 _SHOWN = 5
 
 _OWN = (
@@ -57,6 +57,43 @@ _SUBSCRIPTIONS = """SELECT subname FROM pg_catalog.pg_subscription
     WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) ORDER BY 1"""
 
+_QUESTIONS_OF_DEFINITIONS = (
+    (
+        "SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
+        "These extensions must be installed where this backup is restored: {names}.",
+    ),
+    (_ROLES, "Roles are not in the backup, and these own or may use something in it: {names}."),
+    (_DATABASE_SETTINGS, "Settings of the database itself are not restored: {names}."),
+    (_INVALID_INDEXES, "Invalid indexes are not in the backup: {names}."),
+    (_SUBSCRIPTIONS, "Subscriptions are not in the backup, for only a superuser may dump them: {names}."),
+    (
+        "SELECT srvname || ' for ' || usename FROM pg_catalog.pg_user_mappings ORDER BY 1",
+        "User mappings restore only where their roles exist, and may lack their passwords: {names}.",
+    ),
+    (
+        _RELATIONS + "c.reltablespace <> 0 ORDER BY 1",
+        "These lie in tablespaces of their own, and are restored into the default one: {names}.",
+    ),
+)
+_QUESTIONS_OF_DATA = (
+    (
+        _RELATIONS + "c.relkind = 'm' ORDER BY 1",
+        "Materialized views are not in the backup; refresh them when its rows are loaded: {names}.",
+    ),
+)
+_REFUSALS_FOR_ROWS = [
+    (
+        _RELATIONS + _FILTERED,
+        "sees only the rows of {names} that row-level security shows it",
+        "Give the user BYPASSRLS (ALTER ROLE … BYPASSRLS), or use the tables' owner.",
+    ),
+    (
+        _UNREADABLE_LARGE_OBJECTS,
+        "may not read the large objects {names}",
+        "Grant SELECT ON LARGE OBJECT for each, or use their owner or a superuser.",
+    ),
+]
+
 
 def describe_server(connection: Connection, info: ConnectionInfo, *, entry: str | None = None) -> ServerInfo:
     """Version, identity, encoding.
@@ -97,44 +134,33 @@ def _identity(connection: Connection) -> str:
     return str(value(connection, "SELECT system_identifier FROM pg_catalog.pg_control_system()"))
 
 
-def check_format(dump_format: str) -> str:
-    """``Manifest.format`` for ``PGSQL_BACKUP_FORMAT``.
+def check_container(name: str) -> Container:
+    """What ``PGSQL_BACKUP_FORMAT`` asks for.
 
     :raises FeatureNotAvailable: a format that this release does not write.
     """
-    if dump_format not in FORMATS:
-        raise FeatureNotAvailable(
-            f"PGSQL_BACKUP_FORMAT={dump_format} is not there yet.",
-            hint="Set it to custom or plain.",
-        )
-    return FORMATS[dump_format]
+    if name not in set(Container):
+        raise FeatureNotAvailable(f"PGSQL_BACKUP_FORMAT={name} is not there yet.", hint="Set it to custom or plain.")
+    return Container(name)
 
 
-def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_format: str, entry: str) -> None:
+def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_format: DumpFormat, entry: str) -> None:
     """:raises PrivilegeMissing, SourceUnsupported: pg_dump would stop, or leave rows out in silence."""
-    if dump_format == "pg_dump custom" and int(server.major) > NEWEST_SERVER_MAJOR:
+    if dump_format.is_custom and int(server.major) > NEWEST_SERVER_MAJOR:
         raise SourceUnsupported(
             f"'{entry}' lies on PostgreSQL {server.version}, whose custom archives this program cannot prove yet.",
             hint="Set PGSQL_BACKUP_FORMAT=plain.",
             database=entry,
         )
-    refusals = (
+    refusals = [
         (
-            _RELATIONS + _UNREADABLE,
+            _RELATIONS + _UNREADABLE,  # a structure backup locks them too, which takes the same right
             "may not read {names}",
             "Grant SELECT on them and USAGE on their schemas, or membership in pg_read_all_data.",
-        ),
-        (
-            _RELATIONS + _FILTERED,
-            "sees only the rows of {names} that row-level security shows it",
-            "Give the user BYPASSRLS (ALTER ROLE … BYPASSRLS), or use the tables' owner.",
-        ),
-        (
-            _UNREADABLE_LARGE_OBJECTS,
-            "may not read the large objects {names}",
-            "Grant SELECT ON LARGE OBJECT for each, or use their owner or a superuser.",
-        ),
-    )
+        )
+    ]
+    if dump_format.type is not BackupType.STRUCTURE:
+        refusals += _REFUSALS_FOR_ROWS
     for query, what, hint in refusals:
         if names := _first_column(connection, query):
             user = value(connection, "SELECT current_user::text")
@@ -145,12 +171,23 @@ def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_form
             )
 
 
-def warnings(connection: Connection, server: ServerInfo, tool: Tool) -> tuple[str, ...]:
+def warnings(connection: Connection, server: ServerInfo, tool: Tool, backup_type: BackupType) -> tuple[str, ...]:
     """What a person should know about this backup before the day of the restore."""
-    return tuple(_warnings(connection, server, tool))
+    found: list[str] = []
+    if backup_type is not BackupType.STRUCTURE:
+        found += _warnings_of_rows(connection)
+    if backup_type is BackupType.DATA:
+        found += _answers(connection, _QUESTIONS_OF_DATA)
+    else:
+        found += _answers(connection, _QUESTIONS_OF_DEFINITIONS)
+    if _minor(tool.version) < _minor(server.version):
+        found.append(
+            f"pg_dump is {tool.version}, older than the server ({server.version}); install its newest minor version."
+        )
+    return tuple(found)
 
 
-def _warnings(connection: Connection, server: ServerInfo, tool: Tool) -> Iterator[str]:
+def _warnings_of_rows(connection: Connection) -> Iterator[str]:
     standby = value(connection, "SELECT pg_catalog.pg_is_in_recovery()")
     questions = (
         (
@@ -164,34 +201,20 @@ def _warnings(connection: Connection, server: ServerInfo, tool: Tool) -> Iterato
             else "Unlogged tables lose their rows when the server crashes; the backup holds them: {names}.",
         ),
         (
-            "SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
-            "These extensions must be installed where this backup is restored: {names}.",
-        ),
-        (_ROLES, "Roles are not in the backup, and these own or may use something in it: {names}."),
-        (_DATABASE_SETTINGS, "Settings of the database itself are not restored: {names}."),
-        (_INVALID_INDEXES, "Invalid indexes are not in the backup: {names}."),
-        (_SUBSCRIPTIONS, "Subscriptions are not in the backup, for only a superuser may dump them: {names}."),
-        (
-            "SELECT srvname || ' for ' || usename FROM pg_catalog.pg_user_mappings ORDER BY 1",
-            "User mappings restore only where their roles exist, and may lack their passwords: {names}.",
-        ),
-        (
-            _RELATIONS + "c.reltablespace <> 0 ORDER BY 1",
-            "These lie in tablespaces of their own, and are restored into the default one: {names}.",
-        ),
-        (
             _MONEY,
             "Columns of type money read right only where lc_monetary is "
             f"'{value(connection, 'SHOW lc_monetary')}': {{names}}.",
         ),
     )
+    yield from _answers(connection, questions)
+    if count := value(connection, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"):
+        yield f"The backup holds {count} large objects; they keep their numbers when they are restored."
+
+
+def _answers(connection: Connection, questions: Sequence[tuple[str, str]]) -> Iterator[str]:
     for query, sentence in questions:
         if names := _first_column(connection, query):
             yield sentence.format(names=some(names))
-    if count := value(connection, "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata"):
-        yield f"The backup holds {count} large objects; they keep their numbers when they are restored."
-    if _minor(tool.version) < _minor(server.version):
-        yield f"pg_dump is {tool.version}, older than the server ({server.version}); install its newest minor version."
 
 
 def estimated_bytes(connection: Connection) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 from db_backup.engines.base import Block
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.contents import DumpContents, StreamDamaged
-from db_backup.engines.postgres.dump import reader_of
+from db_backup.engines.postgres.dump import reader_of, with_empty
+from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.restore import feed
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated
-from db_backup.manifest import Inventory, Manifest
+from db_backup.manifest import Inventory, Manifest, TableInventory
+from db_backup.model import BackupType
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
@@ -24,12 +26,12 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
     """
     watched = _Watched(content, manifest)
     complaint = ""
-    if manifest.format == "pg_dump custom":
+    if DumpFormat.parse(manifest.format).is_custom:
         complaint = _read_with_pg_restore(watched, manifest, cancellation)
     else:
         for _ in watched:
             cancellation.check()
-    inventory = Inventory(tables=watched.contents().inventory())
+    inventory = Inventory(tables=_tables(watched.contents(), manifest))
     if complaint:
         raise ArtefactCorrupt(
             f"pg_restore cannot read {manifest.id}: {complaint}.",
@@ -38,6 +40,15 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
             backup_id=manifest.id,
         )
     return inventory
+
+
+def _tables(contents: DumpContents, manifest: Manifest) -> tuple[TableInventory, ...]:
+    """An archive says nothing of a table whose rows were left out; that it has none is right."""
+    found = contents.inventory()
+    if manifest.type is BackupType.STRUCTURE:
+        return (*contents.empty_tables(), *found)
+    listed = {table.name for table in manifest.inventory.tables}
+    return with_empty(found, listed.intersection(manifest.excluded_tables))
 
 
 def _read_with_pg_restore(watched: _Watched, manifest: Manifest, cancellation: Cancellation) -> str:
@@ -60,7 +71,7 @@ class _Watched:
     def __init__(self, content: Iterable[Block], manifest: Manifest) -> None:
         self._content = content
         self._manifest = manifest
-        self._reader = reader_of(manifest.format)
+        self._reader = reader_of(DumpFormat.parse(manifest.format))
         self._damage: StreamDamaged | None = None
 
     def __iter__(self) -> Iterator[Block]:

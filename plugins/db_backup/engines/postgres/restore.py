@@ -11,17 +11,22 @@ from psycopg import sql
 from db_backup.engines.base import Block, EngineOptions
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.contents import LARGE_OBJECTS
-from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, USER_RELATIONS
+from db_backup.engines.postgres.filling import refuse_other_tables, unrefreshed_views, without_triggers
+from db_backup.engines.postgres.formats import Container, DumpFormat
+from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, USER_RELATIONS
 from db_backup.engines.postgres.preflight import is_untrusted, some
 from db_backup.engines.postgres.session import Connection, connected, database_argument, rows, tool_environment, value
 from db_backup.errors import LoadFailed, ScratchUnavailable, TargetNotEmpty
 from db_backup.manifest import Manifest
-from db_backup.model import ConnectionInfo
+from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
 SCRATCH_CLUSTER_NAME = "db-backup scratch"  # how a server says that it is ours and thrown away afterwards
 _SCRATCH_OWNER = "restorer"
+_PLAIN_DATA = DumpFormat(Container.PLAIN, BackupType.DATA)
+# A plain dump loads its large objects in a transaction of their own, and so ends ours before its end.
+_LARGE_OBJECTS_REMARK = "transaction in progress"
 # One transaction takes a lock per object, and a server has room for max_locks_per_transaction x max_connections.
 _MOST_OBJECTS_IN_ONE_TRANSACTION = 3000
 # What a scratch server may lack without the backup being at fault.
@@ -39,16 +44,19 @@ def load(
     manifest: Manifest,
     cancellation: Cancellation,
 ) -> tuple[str, ...]:
-    """Load plain bytes into the connection's empty database, in one transaction where the server has room for it.
+    """Load plain bytes into the connection's database, in one transaction where the server has room for it.
 
     Returns what the tool warned of.
 
     :raises LoadFailed: with the tool's last words.
     :raises ScratchUnavailable: a scratch server lacks what the dump needs.
-    :raises TargetNotEmpty: the database holds something already.
+    :raises TargetNotEmpty: the database holds something already; for a data backup: a table has rows.
     """
     with connected(connection, entry=manifest.entry) as link:
-        _refuse_filled(link, connection)
+        if manifest.type is BackupType.DATA:
+            refuse_other_tables(link, connection, manifest)
+        else:
+            _refuse_filled(link, connection)
         scratch = value(link, "SHOW cluster_name") == SCRATCH_CLUSTER_NAME
         major = str(link.info.server_version // 10_000)
         _check_extensions(link, manifest, scratch)
@@ -56,6 +64,8 @@ def load(
             options = dataclasses.replace(options, postgres_no_owner=True, postgres_no_privileges=True)
             if not _needs_superuser(link, manifest):
                 connection = _hand_over(link, connection)
+        if manifest.type is BackupType.DATA:
+            connection = without_triggers(link, connection, manifest)
     arguments = _load_command(connection, options, manifest, major)
     with (
         tool_environment(connection) as environment,
@@ -66,13 +76,24 @@ def load(
         cancellation.check()
         if status or not read_everything:
             raise _load_error(tool, status, connection, manifest, scratch)
-        return tools.remarks(tool)
+        remarks = tuple(line for line in tools.remarks(tool) if not line.endswith(_LARGE_OBJECTS_REMARK))
+    if manifest.type is not BackupType.DATA:
+        return remarks
+    with connected(connection, entry=manifest.entry) as link:
+        return (*remarks, *unrefreshed_views(link))
 
 
 def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: Manifest, major: str) -> list[str]:
-    if manifest.format == "pg_dump custom":
+    dump_format = DumpFormat.parse(manifest.format)
+    if dump_format.is_custom:
         tool = tools.find("pg_restore", major, database=manifest.entry)
-        return [str(tool.path), *restore_flags(options, manifest), "--no-password", "-d", database_argument(connection)]
+        return [
+            str(tool.path),
+            *restore_flags(options, dump_format, manifest),
+            "--no-password",
+            "-d",
+            database_argument(connection),
+        ]
     tool = tools.find("psql", major, database=manifest.entry)
     return [str(tool.path), *PSQL_FLAGS, "--no-password"]
 
@@ -80,9 +101,10 @@ def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: 
 PSQL_FLAGS = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction")
 
 
-def restore_flags(options: EngineOptions, manifest: Manifest | None = None) -> list[str]:
-    """pg_restore's flags; without a manifest those for any size."""
-    one_transaction = manifest is not None and _object_count(manifest) <= _MOST_OBJECTS_IN_ONE_TRANSACTION
+def restore_flags(options: EngineOptions, dump_format: DumpFormat, manifest: Manifest | None = None) -> list[str]:
+    """pg_restore's flags; without a manifest those for any size. Rows go in all together, or none of them."""
+    few = manifest is not None and _object_count(manifest) <= _MOST_OBJECTS_IN_ONE_TRANSACTION
+    one_transaction = few or dump_format.type is BackupType.DATA
     return [
         "--exit-on-error",
         "--no-tablespaces",
@@ -93,8 +115,11 @@ def restore_flags(options: EngineOptions, manifest: Manifest | None = None) -> l
 
 
 def _object_count(manifest: Manifest) -> int:
-    large_objects = sum(table.rows for table in manifest.inventory.tables if table.name == LARGE_OBJECTS)
-    return len(manifest.inventory.objects) + large_objects
+    return len(manifest.inventory.objects) + _large_objects(manifest)
+
+
+def _large_objects(manifest: Manifest) -> int:
+    return sum(table.rows for table in manifest.inventory.tables if table.name == LARGE_OBJECTS)
 
 
 def feed(tool: ChildProcess, content: Iterable[Block], cancellation: Cancellation) -> bool:
@@ -138,7 +163,11 @@ def _check_extensions(link: Connection, manifest: Manifest, scratch: bool) -> No
 
 
 def _needs_superuser(link: Connection, manifest: Manifest) -> bool:
-    """Whether the dump holds what only a superuser can create."""
+    """Whether only a superuser can load the dump."""
+    if manifest.type is BackupType.DATA:
+        # Setting triggers aside could not be granted before PostgreSQL 15; the structure may be a superuser's.
+        owners = {owner for (owner,) in rows(link, TABLE_OWNERS)}
+        return link.info.server_version < 150_000 or bool(owners - {_SCRATCH_OWNER})
     objects = manifest.inventory.objects
     if any(item.kind in SUPERUSER_KINDS or is_untrusted(item.kind) for item in objects):
         return True
@@ -154,6 +183,8 @@ def _hand_over(link: Connection, connection: ConnectionInfo) -> ConnectionInfo:
         link.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER").format(owner))
     link.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(connection.database), owner))
     link.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(owner))
+    if link.info.server_version >= 150_000:
+        link.execute(sql.SQL("GRANT SET ON PARAMETER session_replication_role TO {}").format(owner))
     return dataclasses.replace(connection, login=_SCRATCH_OWNER, password="")
 
 
@@ -164,9 +195,13 @@ def _load_error(
     lacking = scratch and _SCRATCH_LACKS.search(complaint)
     return (ScratchUnavailable if lacking else LoadFailed)(
         f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {complaint}.",
-        hint="A proof needs a scratch server that has what the dump needs."
-        if lacking
-        else "Nothing of it is kept; mend what the tool names, and restore again.",
+        hint="A proof needs a scratch server that has what the dump needs." if lacking else _failure_hint(manifest),
         database=manifest.entry,
         backup_id=manifest.id,
     )
+
+
+def _failure_hint(manifest: Manifest) -> str:
+    if manifest.type is BackupType.DATA and manifest.format == str(_PLAIN_DATA) and _large_objects(manifest):
+        return "What came before its large objects may be kept: empty the tables, mend what the tool names, load again."
+    return "Nothing of it is kept; mend what the tool names, and restore again."

@@ -12,21 +12,26 @@ from xxhash import xxh3_64
 
 from db_backup.engines.postgres.contents import (
     ATTACH_PARTITION,
+    COPY,
     QUALIFIED_NAME,
     CopyRows,
     DumpContents,
     StreamDamaged,
     attachments,
+    copied_table,
     unquoted,
 )
-from db_backup.engines.row_hashing import TableCounter
 
-_COPY = re.compile(rb"^COPY " + QUALIFIED_NAME + rb" (?:\([^\n]*\))? ?FROM stdin;\n", re.MULTILINE)
+_CREATE = re.compile(rb"^CREATE (?:UNLOGGED )?TABLE " + QUALIFIED_NAME + rb" ", re.MULTILINE)
 _TOKEN = re.compile(
     rb"(?P<comment>--[^\n]*\n)"
     rb"|(?P<quote>['\"]|/\*|\$(?:[^\W\d]\w*)?\$)"
-    rb"|(?P<copy>" + _COPY.pattern + rb")"
+    rb"|(?P<copy>" + COPY.pattern + rb")"
+    rb"|(?P<create>" + _CREATE.pattern + rb")"
     rb"|(?P<attach>" + ATTACH_PARTITION.pattern + rb")"
+    rb"|(?P<alteration>^ALTER TABLE ONLY " + QUALIFIED_NAME + rb"\s(?!ATTACH PARTITION ))"
+    # One of these that has not come to its end: names may hold line ends.
+    rb"|(?P<unfinished>^(?:COPY|CREATE (?:UNLOGGED )?TABLE|ALTER TABLE ONLY) )"
     rb"|(?P<large_object>^SELECT pg_catalog\.lo(?:_open\('\d+', \d+\)|write\(0, '\\x[0-9a-f]*'\)|_close\(0\));\n)"
     rb"|(?P<restriction>^\\(?:un)?restrict [A-Za-z0-9]+\n)",
     re.MULTILINE,
@@ -80,6 +85,9 @@ class ScriptReader:
             token = _TOKEN.search(data, position, end)
             if token is None:
                 break
+            if token["unfinished"]:
+                self._tail = data[token.start() :]
+                return b""
             position = token.end()
             self._read_token(token)
             if self._rows is not None:
@@ -95,19 +103,25 @@ class ScriptReader:
             self._footer = self._footer or text == _FOOTER
         elif token["copy"]:
             self._begin_table(text)
+        elif token["create"]:
+            self._define(text)
         elif token["attach"]:
             attachments(text, self._contents.parents.__setitem__)
         elif token["large_object"]:
             self._read_large_object(text)
-        else:
+        elif token["restriction"]:
             self._restricted = text.startswith(b"\\restrict")
 
     def _begin_table(self, statement: bytes) -> None:
-        names = _COPY.match(statement)
-        assert names is not None  # noqa: S101 - the token was found with the same pattern
-        table = unquoted(names[1]), unquoted(names[2])
+        table = copied_table(statement)
+        assert table is not None  # noqa: S101 - the token was found with the same pattern
         self._table = ".".join(table)
-        self._rows = CopyRows(self._contents.tables.setdefault(table, TableCounter()))
+        self._rows = CopyRows(self._contents.begin_copy(table))
+
+    def _define(self, statement: bytes) -> None:
+        names = _CREATE.match(statement)
+        assert names is not None  # noqa: S101 - as above
+        self._contents.defined.add((unquoted(names[1]), unquoted(names[2])))
 
     def _read_large_object(self, statement: bytes) -> None:
         """From ``lo_open`` to ``lo_close`` is one object: its oid and its content, as one hash."""

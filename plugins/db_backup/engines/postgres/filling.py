@@ -1,0 +1,96 @@
+"""Loading rows into tables that exist: what must be true of them, and how nothing fires meanwhile.
+
+In the replication role ``replica`` neither triggers nor foreign keys are looked at (PostgreSQL manual,
+"session_replication_role"), and no table is changed for it; ``pg_restore --disable-triggers`` would switch triggers on
+again that were off before.
+"""
+
+# ruff: noqa: S608 - every query is put together from constants of ours; values go beside it
+from __future__ import annotations
+
+import dataclasses
+
+from db_backup.engines.postgres.contents import LARGE_OBJECTS
+from db_backup.engines.postgres.inventory import PREAMBLE, filled_tables, read_catalogue
+from db_backup.engines.postgres.preflight import some
+from db_backup.engines.postgres.session import Connection, rows, value
+from db_backup.errors import LoadFailed, TargetNotEmpty
+from db_backup.manifest import Manifest
+from db_backup.model import ConnectionInfo
+
+NO_TRIGGERS = "-c session_replication_role=replica"
+_TRIGGERS = (
+    PREAMBLE
+    + """SELECT g.tgname || ' of ' || n.nspname || '.' || c.relname FROM pg_catalog.pg_trigger g
+    JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN schemas n ON n.oid = c.relnamespace
+    WHERE NOT g.tgisinternal AND c.relkind IN ('r', 'p') AND g.tgenabled = ANY (%(states)s) ORDER BY 1"""
+)
+_FIRES_ALWAYS = ["A", "R"]  # pg_trigger.tgenabled: whatever the role; in the role replica alone
+_FIRES = ["A", "O"]
+
+
+def refuse_other_tables(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> None:
+    """:raises LoadFailed: a table that has rows in the backup is not there.
+    :raises TargetNotEmpty: there are rows already.
+    """
+    catalogue = read_catalogue(link)
+    there = {".".join(name) for name in catalogue.roots} | {LARGE_OBJECTS}
+    if missing := sorted({table.name for table in manifest.inventory.tables} - there):
+        raise _failed(
+            f"The database at {connection.address} has no {some(missing)}, and {manifest.id} has rows for it",
+            "Restore the structure of the same database there first.",
+            manifest,
+        )
+    if filled := filled_tables(link, catalogue):
+        raise TargetNotEmpty(
+            f"The database at {connection.address} has rows in {some(filled)} already; nothing was changed.",
+            hint="Load the rows into a database whose tables are empty.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+
+
+def without_triggers(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> ConnectionInfo:
+    """The connection to load rows through.
+
+    A user without the right to set triggers aside can still load rows where there are none: pg_dump writes tables in
+    the order of their foreign keys.
+
+    :raises LoadFailed: a trigger would fire.
+    """
+    allowed = _may_set_triggers_aside(link)
+    if firing := [name for (name,) in rows(link, _TRIGGERS, states=_FIRES_ALWAYS if allowed else _FIRES)]:
+        raise _failed(
+            f"The rows of {manifest.id} were not loaded into {connection.address}, for triggers would fire: "
+            f"{some(firing)}",
+            "Disable them, load the rows, and enable them as they were (ALTER TABLE … ENABLE ALWAYS TRIGGER …)."
+            if allowed
+            else "Load the rows as a superuser, who may set triggers aside.",
+            manifest,
+        )
+    if not allowed:
+        return connection
+    options = f"{connection.extra.get('options') or ''} {NO_TRIGGERS}".strip()
+    return dataclasses.replace(connection, extra={**connection.extra, "options": options})
+
+
+def unrefreshed_views(link: Connection) -> tuple[str, ...]:
+    """A warning, where materialized views wait for the rows that have been loaded."""
+    waiting = [
+        name
+        for (name,) in rows(
+            link, "SELECT schemaname || '.' || matviewname FROM pg_catalog.pg_matviews WHERE NOT ispopulated ORDER BY 1"
+        )
+    ]
+    return (f"These wait for REFRESH MATERIALIZED VIEW: {some(waiting)}.",) if waiting else ()
+
+
+def _may_set_triggers_aside(link: Connection) -> bool:
+    if value(link, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"):
+        return True
+    question = "SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
+    return link.info.server_version >= 150_000 and bool(value(link, question))
+
+
+def _failed(message: str, hint: str, manifest: Manifest) -> LoadFailed:
+    return LoadFailed(f"{message}.", hint=hint, database=manifest.entry, backup_id=manifest.id)
