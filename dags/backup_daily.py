@@ -31,6 +31,8 @@ For each entry of `include/backup.yaml` whose `types` hold `full`: **backup** du
 
 @dag(
     dag_id="backup_daily",
+    # No start_date: the timetable has the time zone, and with a date in the past unpausing the DAG would start the run
+    # of the last time that went by ("run immediately has no effect if there is restriction on earliest", Airflow 3.3).
     schedule=PLAN.schedule,
     catchup=False,
     max_active_runs=1,

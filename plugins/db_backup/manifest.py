@@ -10,13 +10,32 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from db_backup.errors import ManifestError
-from db_backup.model import BackupType, Compression, EngineName, Method, ProofResult, Scope, VerificationLevel
+from db_backup.model import (
+    ENTRY_PATTERN,
+    BackupType,
+    Compression,
+    EngineName,
+    Method,
+    ProofResult,
+    Scope,
+    VerificationLevel,
+)
 
 MANIFEST_VERSION = 1
 STATE_VERSION = 1
+_LARGEST = 2**63 - 1  # integer that a catalogue holds
 
 
 def _bare_file_name(value: str) -> str:
@@ -36,6 +55,7 @@ BareFileName = Annotated[
 ]
 BackupId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # names files: no dot, no folder
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -80,7 +100,7 @@ class Consistency(_Document):
     snapshot: str  # "exported snapshot", "single transaction", "backup api"
     lsn: str | None = None
     binlog_file: str | None = None
-    binlog_position: int | None = None
+    binlog_position: Count | None = None
     gtid: str | None = None
 
 
@@ -92,7 +112,7 @@ class TableInventory(_Document):
     """
 
     name: str  # as the engine qualifies it: "public.orders", "orders"
-    rows: int
+    rows: Count
     checksum: str | None = None
 
 
@@ -126,12 +146,12 @@ class Part(_Document):
 
     path: BareFileName
     stream: str = "main"
-    stored_bytes: int = Field(ge=0)
+    stored_bytes: Count
     stored_sha256: Sha256
-    plain_bytes: int = Field(ge=0)
+    plain_bytes: Count
     plain_sha256: Sha256
     compression: Compression
-    level: int | None = None
+    level: Count | None = None
     cipher: Cipher | None = None
 
 
@@ -160,8 +180,8 @@ class RunInfo(_Document):
     dag_id: str | None = None
     run_id: str | None = None
     task_id: str | None = None
-    map_index: int | None = None
-    try_number: int | None = None
+    map_index: Annotated[int, Field(ge=-1, le=_LARGEST)] | None = None  # -1: not mapped
+    try_number: Count | None = None
 
 
 class Manifest(_Document):
@@ -169,8 +189,8 @@ class Manifest(_Document):
 
     manifest_version: int = MANIFEST_VERSION
     id: BackupId
-    entry: str
-    databases: tuple[str, ...]
+    entry: Annotated[str, Field(pattern=ENTRY_PATTERN)]
+    databases: Annotated[tuple[str, ...], Field(min_length=1)]
     scope: Scope = Scope.DATABASE
     method: Method = Method.LOGICAL
     engine: EngineName
@@ -187,12 +207,18 @@ class Manifest(_Document):
     inventory: Inventory
     excluded_tables: tuple[str, ...] = ()  # whose rows were left out; the inventory has them with 0 rows
     warnings: tuple[str, ...] = ()
-    estimated_plain_bytes: Annotated[int, Field(ge=0)] | None = None
+    estimated_plain_bytes: Count | None = None
     stock_restore: tuple[StockCommand, ...] = ()
     run: RunInfo
     retention_class: BackupType
-    retention_days: int
+    retention_days: Count
     required_proof: VerificationLevel = VerificationLevel.RESTORE
+
+    @model_validator(mode="after")
+    def _totals_fit(self) -> Self:
+        if max(self.size_bytes, self.plain_bytes, self.inventory.rows) > _LARGEST:
+            raise ValueError(f"sizes and rows must add up to {_LARGEST} at most")
+        return self
 
     @property
     def size_bytes(self) -> int:
@@ -289,7 +315,7 @@ def _dump(document: BaseModel) -> bytes:
 def _load(cls: type[D], document: bytes, source: str, version_field: str, known: int) -> D:
     try:
         fields = json.loads(document)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(
             f"{source} is not a {cls.__name__.lower()}: {error}.", hint="Restore the file from another copy."
         ) from error

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+#: What the name of an entry may be: it is part of ids, file names and paths.
+ENTRY_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+
 
 class EngineName(StrEnum):
     SQLITE = "sqlite"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from db_backup.errors import UnknownBackup
-from db_backup.model import BackupType, Compression
+from db_backup.model import ENTRY_PATTERN, BackupType, Compression
 
-ENTRY_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,47}$")
+ENTRY_NAME = re.compile(ENTRY_PATTERN)
 _BACKUP_ID = re.compile(
     r"backup_(?P<entry>[a-z0-9][a-z0-9_-]{0,47})_(?P<type>full|incremental|structure|data)"
     r"_(?P<moment>\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})(?:-(?P<serial>[2-9]|[1-9]\d+))?",

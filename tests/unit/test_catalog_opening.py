@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from db_backup.catalog import BackupQuery, Catalog, sqlite, tables
 from db_backup.catalog.sqlite import open_sqlite, refuse_network_folder
-from db_backup.errors import CatalogError
+from db_backup.errors import CatalogError, ConfigurationError
 from support.factories import make_manifest, make_state
 
 pytestmark = pytest.mark.unit
@@ -185,8 +185,9 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_setting() -> None:
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(CatalogError, match="cannot be opened"):
-        Catalog.open(tmp_path / "file" / "catalog.sqlite")
+    for path in (tmp_path / "file" / "catalog.sqlite", tmp_path / "file" / "deep" / "catalog.sqlite"):
+        with pytest.raises(ConfigurationError, match=r"PATH leads through .*/file, which is not a folder"):
+            Catalog.open(path)
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -261,3 +262,10 @@ print([name for name in ("alembic", "airflow", "sqlalchemy.orm", "mako") if name
     run = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() == "[]"
+
+
+def test_making_the_catalogue_says_nothing_of_alembic(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Under `airflow backup` the root logger writes to the terminal, from INFO on."""
+    caplog.set_level("INFO")
+    Catalog.open(path).close()
+    assert [record.name for record in caplog.records if record.name.startswith("alembic")] == []

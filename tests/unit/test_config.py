@@ -234,7 +234,11 @@ WRONG = {
     "a number in quotes": ("databases:\n  shop: {conn_id: a, level: '9'}", "level", ["'9' is not a whole number"]),
     "a boolean in quotes": ("databases:\n  shop: {conn_id: a, protected: 'yes'}", "protected", ["'yes'", "'true'"]),
     "a number for a text": ("databases:\n  shop: {conn_id: a, owner: 7}", "owner", ["'7' is not a text", "quotes"]),
-    "no days": ("databases:\n  shop: {conn_id: a, retention: {full: 0}}", "retention.full", ["at least 1"]),
+    "no days": (
+        "databases:\n  shop: {conn_id: a, retention: {full: 0}}",
+        "retention.full",
+        ["at least 1", "Remove it"],
+    ),
     "a level too high": (
         "databases:\n  shop:\n    conn_id: a\n    level: 12",
         "line 4, databases.shop.level",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -151,3 +152,43 @@ def test_sizes_and_rows_add_up_over_parts_and_tables() -> None:
 
     assert (manifest.size_bytes, manifest.plain_bytes, manifest.inventory.rows) == (15, 107, 127)
     assert manifest.duration_seconds == 12.5
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("parts", 0, "stored_bytes"), 10**30),
+        (("parts", 0, "plain_bytes"), 2**63),
+        (("parts", 0, "level"), -1),
+        (("inventory", "tables", 0, "rows"), -1),
+        (("inventory", "tables", 0, "rows"), 2**63),
+        (("consistency", "binlog_position"), 2**64),
+        (("retention_days",), 10**30),
+        (("run", "try_number"), 10**30),
+        (("entry",), "../x"),
+        (("entry",), ""),
+        (("databases",), []),
+    ],
+)
+def test_what_no_catalogue_or_folder_can_hold_is_refused_by_name(place: tuple[str | int, ...], value: object) -> None:
+    fields = manifest_fields()
+    holder: Any = fields
+    for step in place[:-1]:
+        holder = holder[step]
+    holder[place[-1]] = value
+
+    with pytest.raises(ManifestError, match=re.escape(".".join(map(str, place)))):
+        read_manifest(fields)
+
+
+def test_sizes_whose_sum_no_catalogue_can_hold_are_refused() -> None:
+    fields = manifest_fields()
+    fields["parts"] = [{**fields["parts"][0], "path": name, "stored_bytes": 2**62} for name in ("a.gz", "b.gz")]
+
+    with pytest.raises(ManifestError, match="add up"):
+        read_manifest(fields)
+
+
+def test_endless_nesting_is_no_manifest() -> None:
+    with pytest.raises(ManifestError, match=r"^m\.json is not a manifest: "):
+        Manifest.from_json(b"[" * 100_000, source="m.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -72,9 +73,23 @@ def test_the_changelog_tells_of_this_version() -> None:
     assert f"## [{db_backup.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_pools_that_the_dags_use_are_in_airflow_settings() -> None:
+def test_the_pools_that_airflow_makes_are_those_of_airflow_settings() -> None:
+    pytest.importorskip("airflow", reason="pools are Airflow's")
+    from db_backup.operators.pools import POOLS
+
     settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
-    assert {pool["pool_name"] for pool in settings["pools"]} == {"backup", "backup_restore", "backup_scratch"}
+    written = {(pool["pool_name"], pool["pool_slot"], pool["pool_description"]) for pool in settings["pools"]}
+    assert set(POOLS) == written
+
+
+def test_every_module_but_the_shells_and_the_resolver_of_connections_may_not_import_airflow() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (watched,) = [set(contract["source_modules"]) for contract in contracts if contract["type"] == "forbidden"]
+    every = {f"db_backup.{module.name}" for module in pkgutil.iter_modules(db_backup.__path__)}
+    assert every - watched == {
+        f"db_backup.{name}" for name in ("__main__", "cli", "connections", "operators", "provider")
+    }
+    assert watched <= every
 
 
 def test_the_package_says_that_it_is_typed() -> None:

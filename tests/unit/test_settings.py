@@ -155,7 +155,7 @@ def test_the_process_environment_is_read_when_none_is_given(tmp_path: Path, monk
         ("BACKUP_DEFAULT_COMPRESSION", "gz", "gzip"),
         ("BACKUP_COMPRESSION_LEVEL", "12", "9"),
         ("BACKUP_COMPRESSION_LEVEL", "high", None),
-        ("BACKUP_RETENTION_DAYS", "0", "1"),
+        ("BACKUP_RETENTION_DAYS", "0", None),
         ("BACKUP_RETENTION_DAYS", "30.4", "30"),
         ("BACKUP_RETENTION_DAYS", "30 days", None),
         ("BACKUP_DAILY_TIME", "3:00", "03:00"),
@@ -169,9 +169,9 @@ def test_the_process_environment_is_read_when_none_is_given(tmp_path: Path, monk
         ("BACKUP_TIMEZONE", "Europe/Berln", "Europe/Berlin"),
         ("BACKUP_VERIFICATION_LEVEL", "restored", "restore"),
         ("BACKUP_STORAGE_DISK", "my disk", None),
-        ("BACKUP_MAX_SIZE_MB", "-1", "0"),
-        ("BACKUP_TIMEOUT_SECONDS", "0", "1"),
-        ("BACKUP_PARALLEL_JOBS", "65", "64"),
+        ("BACKUP_MAX_SIZE_MB", "-1", None),
+        ("BACKUP_TIMEOUT_SECONDS", "0", None),
+        ("BACKUP_PARALLEL_JOBS", "65", None),
         ("PGSQL_BACKUP_FORMAT", "directry", "directory"),
         ("MYSQL_BACKUP_EVENTS", "2", None),
     ],
@@ -183,6 +183,14 @@ def test_a_wrong_value_is_refused_with_its_name_and_the_nearest_valid_one(
     assert f"{name} (environment)" in text
     assert value in text
     assert f"Did you mean '{nearest}'?" in text if nearest else f"Remove {name}" in text
+
+
+def test_a_number_out_of_bounds_is_told_the_bound_and_nothing_is_suggested(tmp_path: Path) -> None:
+    """BACKUP_MAX_SIZE_MB=0 means no limit: the opposite of what somebody who wrote -1 may have meant."""
+    text = refused(tmp_path, BACKUP_MAX_SIZE_MB="-1")
+    assert "'-1' is not a whole number of at least 0" in text
+    assert "Did you mean" not in text
+    assert "Remove BACKUP_MAX_SIZE_MB to use its default." in text
 
 
 def test_all_wrong_values_are_told_at_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from db_backup.catalog.place import BUSY_TIMEOUT_SECONDS, WRITES, Place
-from db_backup.errors import CatalogError
+from db_backup.errors import CatalogError, ConfigurationError
 from db_backup.model import utc_now
 
 _FILE_MODE = 0o640
@@ -44,6 +44,7 @@ def open_sqlite(path: Path) -> Engine:
 
     No connection is kept: each transaction opens its own, so that a forked child never shares one with its parent.
 
+    :raises ConfigurationError: the path leads through a file.
     :raises CatalogError: the folder cannot be written, or lies on a network filesystem.
     """
     try:
@@ -104,6 +105,12 @@ def refuse_network_folder(path: Path, mounts: str, device: int) -> None:
 
 
 def _make_folder(folder: Path) -> None:
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir():
+        raise ConfigurationError(
+            f"BACKUP_CATALOG_PATH leads through {nearest}, which is not a folder.",
+            hint="Set it to a file in a folder of this machine.",
+        )
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(_FOLDER_MODE)  # whatever the umask is

@@ -92,4 +92,6 @@ def _shape_fix(location: tuple[str | int, ...], kind: str) -> str:
         return "Indent its keys below it; it needs at least a conn_id."
     if kind == "tuple_type":
         return f"Write {dotted(location[-1:])}: [one, two]."
+    if kind in {"greater_than_equal", "less_than_equal"}:
+        return "Remove it to use its default."
     return "See include/backup.example.yaml."

@@ -9,10 +9,13 @@ from __future__ import annotations
 from airflow.listeners import hookimpl
 
 BACKUP_POOL = "backup"
+RESTORE_POOL = "backup_restore"
 SCRATCH_POOL = "backup_scratch"
 
-_POOLS = (
+# airflow_settings.yaml has the same, for `astro dev start`.
+POOLS = (
     (BACKUP_POOL, 2, "Backups at work at the same time"),
+    (RESTORE_POOL, 1, "Restores at work at the same time"),
     (SCRATCH_POOL, 1, "Verifications that restore into a scratch server at the same time"),
 )
 
@@ -29,7 +32,7 @@ def on_starting(component: object) -> None:
     from airflow.models.pool import Pool
     from sqlalchemy.exc import IntegrityError
 
-    for name, slots, description in _POOLS:
+    for name, slots, description in POOLS:
         if Pool.get_pool(name) is not None:
             continue
         try:

@@ -98,7 +98,7 @@ def _allowed(error: ErrorDetails) -> tuple[str, str | None]:
     limit = {"greater_than_equal": "at least", "less_than_equal": "at most"}.get(kind)
     if limit:
         bound = context.get("ge", context.get("le"))
-        return f"a whole number of {limit} {bound}", str(bound)
+        return f"a whole number of {limit} {bound}", None  # a bound may mean something else: 0 is "no limit"
     suggestion = None
     if kind.startswith("bool"):
         suggestion = _BOOLEANS.get(nearest(text, _BOOLEANS) or "")
