@@ -111,6 +111,7 @@ def test_a_person_can_still_start_a_run_when_backups_are_switched_off(
     project(shop=sqlite_database(tmp_path, "shop"))
     monkeypatch.setenv("BACKUP_ENABLED", "false")
     monkeypatch.setenv("BACKUP_DAILY_ENABLED", "false")
+    monkeypatch.setenv("BACKUP_VERIFICATION_ENABLED", "false")
 
     run = daily()
 
@@ -124,7 +125,7 @@ def test_verification_that_is_switched_off_is_skipped_and_proves_nothing(
     made = project(shop=sqlite_database(tmp_path, "shop"))
     monkeypatch.setenv("BACKUP_VERIFICATION_ENABLED", "false")
 
-    run = daily()
+    run = daily(scheduled=True)
 
     assert run.state == "success"
     assert run.task("protect.verify", 0).state == "skipped"

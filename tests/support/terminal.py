@@ -27,7 +27,7 @@ def at_terminal(arguments: Sequence[str], environment: Mapping[str, str], *, col
     )
     os.close(inside)
     written = b""
-    with open(outside, "rb", buffering=0) as terminal:
+    with os.fdopen(outside, "rb", buffering=0) as terminal:
         while True:
             try:
                 piece = terminal.read(65_536)

@@ -30,7 +30,8 @@ class VerifyOperator(WorkspaceOperator):
     ``failed`` fails the task. ``inconclusive`` (no scratch server, no space …) says nothing against the backup: the
     task succeeds with a warning, and the backup does not count as verified. Only a proof that passed at the level that
     the backup requires updates the asset ``x-backup://<entry>``, with ``id``, ``size_bytes``, ``type`` and
-    ``proof_level`` in the event's extra. Returns the proof as SPEC's ``verify`` names it.
+    ``proof_level`` in the event's extra. ``BACKUP_VERIFICATION_ENABLED=false`` skips the task in scheduled runs, not in
+    those that a person started. Returns the proof as SPEC's ``verify`` names it.
 
     :param backup_id: the backup.
     :param level: checksum, archive or restore; not given: what the backup's type requires.
@@ -50,9 +51,10 @@ class VerifyOperator(WorkspaceOperator):
         from db_backup.jobs.sidecars import locate
         from db_backup.jobs.verify import verify_backup
 
-        if not job.workspace.settings.backup_verification_enabled:
+        if job.scheduled and not job.workspace.settings.backup_verification_enabled:
             raise AirflowSkipException(
-                f"Verification is switched off (BACKUP_VERIFICATION_ENABLED=false): {self.backup_id} stays unproven."
+                "Verification of scheduled backups is switched off (BACKUP_VERIFICATION_ENABLED=false): "
+                f"{self.backup_id} stays unproven."
             )
         if not given(self.backup_id):
             raise UsageError("VerifyOperator was given no backup id.", hint="See `db-backup list`.")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
 from db_backup.cli.completing import complete_entries
+from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
+from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
 from db_backup.errors import BackupError, Interrupted
 from db_backup.jobs.create import CreateRequest, create_backup
-from db_backup.jobs.sidecars import locate
-from db_backup.jobs.verify import verify_backup
+from db_backup.jobs.prove import Made, create_and_prove
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof
 from db_backup.model import BackupType, Compression, ProofResult
 from db_backup.progress import Cancellation, Progress
-from db_backup.summary import BackupSummary, summarise
+from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
 
 _LOCK_WAIT_SECONDS = 10.0
@@ -30,11 +32,13 @@ class _Results:
     """What came of each database."""
 
     backups: list[BackupSummary] = field(default_factory=list)
-    proofs: dict[str, Proof] = field(default_factory=dict)
+    proofs: dict[str, Proof] = field(default_factory=dict)  # by the backup's id
     failed: list[tuple[str, BackupError]] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
+        if any(isinstance(error, Interrupted) for _, error in self.failed):
+            return Interrupted.exit_code
         if self.failed:
             return max(error.exit_code if error.exit_code == 2 else 1 for _, error in self.failed)
         return 3 if any(proof.result is ProofResult.FAILED for proof in self.proofs.values()) else 0
@@ -45,6 +49,7 @@ class _Results:
             "failed": [
                 {"database": database, "error": error.message, "hint": error.hint} for database, error in self.failed
             ],
+            "proofs": [proof_document(backup_id, proof) for backup_id, proof in self.proofs.items()],
         }
 
 
@@ -52,7 +57,7 @@ class _Results:
 @click.argument("databases", nargs=-1, shell_complete=complete_entries)
 @click.option("--type", "backup_type", type=click.Choice([item.value for item in BackupType]), help="Default: full.")
 @click.option("--compression", type=click.Choice([item.value for item in Compression]), help="Default: the entry's.")
-@click.option("--level", type=int, help="Compression level; gzip 1-9, zstd 1-19.")
+@click.option("--level", type=int, help="Compression level; gzip, bzip2, xz 1-9, zstd 1-19, lz4 1-12.")
 @click.option("--retention", "retention_days", type=click.IntRange(min=1), help="Days to keep this backup.")
 @click.option("--no-verify", is_flag=True, help="Do not prove the backup now; it stays unverified.")
 @click.option("--storage", multiple=True, help="Where to store it (repeatable). Default: the entry's storages.")
@@ -71,7 +76,8 @@ def command(
 ) -> int:
     """Back up DATABASES (all, when none is named), and prove each backup.
 
-    One database that fails does not stop the others; the exit code is then 1.
+    One database that fails does not stop the others; the exit code is then 1. It is 3 when a backup did not pass its
+    proof. An inconclusive proof is a warning: the backup is made, and stays unverified.
 
     \b
     Examples:
@@ -95,8 +101,11 @@ def command(
         ]
         results = _Results()
         with terminal_progress() as progress:
-            for request in requests:
-                _one(workspace, request, results, not no_verify, progress, cancellation)
+            work = _Work(workspace, results, not no_verify, progress, cancellation)
+            for number, request in enumerate(requests):
+                if not work.do(request):
+                    results.failed += [(later.entry, _not_started(later.entry)) for later in requests[number + 1 :]]
+                    break
     if as_json:
         print_json(results.document())
     else:
@@ -104,28 +113,57 @@ def command(
     return results.exit_code
 
 
-def _one(
-    workspace: Workspace,
-    request: CreateRequest,
-    results: _Results,
-    verify: bool,
-    progress: Progress,
-    cancellation: Cancellation,
-) -> None:
-    run = cli_run()
-    try:
-        backup = create_backup(workspace, request, run=run, progress=progress, cancellation=cancellation)
-        results.backups.append(backup)
-        if verify and workspace.settings.backup_verification_enabled:
-            results.proofs[backup.id] = verify_backup(
-                workspace, backup.id, None, run=run, progress=progress, cancellation=cancellation
-            )
-            located = locate(workspace, backup.id)
-            results.backups[-1] = summarise(located.manifest, located.state)
-    except Interrupted:
-        raise
-    except BackupError as error:
-        results.failed.append((request.entry, error))
+@dataclass
+class _Work:
+    """One database after the other, whatever became of those before."""
+
+    workspace: Workspace
+    results: _Results
+    verify: bool
+    progress: Progress
+    cancellation: Cancellation
+
+    def do(self, request: CreateRequest) -> bool:
+        """Whether to go on with the next one."""
+        before = len(self.results.backups)
+        try:
+            self._make(request)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            made = self.results.backups[before:]
+            self.results.failed.append((request.entry, _interrupted(request.entry, made, stop)))
+            return False
+        except Exception as error:  # noqa: BLE001 - a bug met in one database stops no other
+            self.results.failed.append((request.entry, as_backup_error(error)))
+        return True
+
+    def _make(self, request: CreateRequest) -> None:
+        run, progress, cancellation = cli_run(), self.progress, self.cancellation
+        if self.verify:
+            made = create_and_prove(self.workspace, request, run=run, progress=progress, cancellation=cancellation)
+        else:
+            made = Made(create_backup(self.workspace, request, run=run, progress=progress, cancellation=cancellation))
+        backup = made.backup
+        self.results.backups.append(backup)
+        if made.unproven is not None:
+            raise made.unproven
+        if made.proof is not None:
+            self.results.proofs[backup.id] = made.proof
+
+
+def _interrupted(database: str, made: Sequence[BackupSummary], stop: BaseException) -> Interrupted:
+    if made:
+        hint = f"{made[0].id} is made and {made[0].status}; what was to follow it was not done."
+    elif isinstance(stop, Interrupted):
+        hint = f"Nothing of it was published: run `db-backup create {database}` again."
+    else:
+        hint = f"`db-backup list --database {database}` shows whether it was published."
+    return Interrupted(f"The backup of '{database}' was interrupted.", hint=hint, database=database)
+
+
+def _not_started(database: str) -> Interrupted:
+    return Interrupted(
+        f"The backup of '{database}' was not started.", hint=f"Run `db-backup create {database}`.", database=database
+    )
 
 
 def _print(results: _Results) -> None:
@@ -144,21 +182,12 @@ def _print(results: _Results) -> None:
                 for backup in results.backups
             ],
             right=("SIZE", "OF", "TOOK", "ROWS"),
+            blocks=True,
         )
     for backup in results.backups:
         for warning in backup.warnings:
             click.echo(f"Warning for {backup.database}: {warning}", err=True)
-    for proof in results.proofs.values():
-        if proof.result is not ProofResult.PASSED:
-            click.echo(f"Verification {proof.result}: {proof.reason}", err=True)
+    for backup_id, proof in results.proofs.items():
+        print_shortcoming(backup_id, proof)
     for database, error in results.failed:
-        click.echo(f"Error: {database}: {error.message}\n  {error.hint}", err=True)
-
-
-def proof_words(proof: Proof | None) -> str:
-    """The result in a few words: never more than was reached."""
-    if proof is None:
-        return "not verified"
-    if proof.result is ProofResult.INCONCLUSIVE:
-        return f"inconclusive at {proof.level}" + (f", {proof.reached} passed" if proof.reached else "")
-    return f"{proof.result} at {proof.level}"
+        print_error(error, about=database)

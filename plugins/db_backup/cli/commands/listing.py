@@ -12,7 +12,6 @@ from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, 
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.output import age, moment, print_json, print_table
 from db_backup.cli.runtime import DAYS, json_option
-from db_backup.config import load_config
 from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import BackupStatus, BackupType, ProofResult, utc_now
 from db_backup.settings import Settings, load_settings
@@ -87,6 +86,8 @@ def command(
 def _check_known(catalog: Catalog, database: str, settings: Settings) -> None:
     """:raises UnknownDatabase: it has no backups, and is not configured either."""
     if not catalog.page(BackupQuery(database=database), limit=1).items:
+        from db_backup.config import load_config  # seldom needed, and slow to import
+
         load_config(settings).entry(database)
 
 
