@@ -85,7 +85,6 @@ def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes])
         (["--compression", "xz", "--level", "10"], ("xz", "1", "9")),
         (["--encrypt"], ("--encrypt",)),
         (["--jobs", "3"], ("--jobs",)),
-        (["--no-cleanup"], ("--no-cleanup",)),
     ],
 )
 def test_what_cannot_be_is_refused_and_named(
@@ -344,3 +343,19 @@ def test_every_refusal_is_in_the_audit_log(project: Project, earlier: dict[str, 
     assert '"done"' in lines[0]
     assert '"failed"' in lines[-1]
     assert str(source) in lines[-1]
+
+
+@pytest.mark.parametrize("setting", ["BACKUP_STAGING_PATH", "BACKUP_SCRATCH_PATH"])
+def test_a_temporary_place_on_a_disk_that_is_not_mounted_is_refused_and_not_made(
+    project: Project, earlier: dict[str, bytes], tmp_path: Path, setting: str
+) -> None:
+    place = tmp_path / "unmounted" / "deep"
+    command = ("create", "shop") if setting == "BACKUP_STAGING_PATH" else ("verify", "--latest")
+    refused(project, *command, exit_code=2, words=(setting, str(place), "mount the disk"), **{setting: str(place)})
+    assert not place.parent.exists()
+    assert untouched(project, earlier)
+
+
+def test_a_catalogue_below_a_file_names_the_setting(project: Project) -> None:
+    words = ("BACKUP_CATALOG_PATH", "/dev/null, which is not a folder")
+    refused(project, "list", exit_code=2, words=words, BACKUP_CATALOG_PATH="/dev/null/x")
