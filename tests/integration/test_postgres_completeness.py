@@ -6,6 +6,9 @@ import dataclasses
 import os
 import shlex
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from conformance.engine_contract import REQUEST, dump_of, read_to_end
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine
 from db_backup.engines.postgres import dump as dump_module
-from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, DumpFailed, DumpIncomplete
+from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, DumpFailed, DumpIncomplete, Interrupted
+from db_backup.manifest import Manifest
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
 from support.lab_postgres import PostgresLab
@@ -158,3 +162,50 @@ def test_what_only_pg_restore_sees_is_corruption_too(engine: PostgresEngine) -> 
     assert damaged != whole.plain
     with pytest.raises(ArtefactCorrupt, match="pg_restore cannot read"):
         engine.read_archive([damaged], whole.manifest, Cancellation())
+
+
+@pytest.mark.parametrize("engine", ["plain"], indirect=True)
+def test_a_script_that_goes_on_after_its_last_line_is_no_dump(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_lab: PostgresLab, engine: PostgresEngine
+) -> None:
+    expression = "output + b'DROP TABLE public.zz;'"
+    put_liar_on_path(monkeypatch, tmp_path / "bin", postgres_lab.real_dump_tool(), expression + " + bytes([10])")
+    with pytest.raises(DumpIncomplete, match="goes on after its last line"):
+        dump_of(engine)
+
+
+def read_source(engine: PostgresEngine, _: Manifest, cancellation: Cancellation) -> None:
+    with engine.open_backup(REQUEST, cancellation) as dump:
+        read_to_end(dump.streams[0])
+        dump.complete()
+
+
+@pytest.mark.parametrize("read", [read_source, PostgresEngine.take_inventory])
+def test_a_dump_that_is_stopped_is_interrupted_and_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    postgres_lab: PostgresLab,
+    engine: PostgresEngine,
+    read: Callable[[PostgresEngine, Manifest, Cancellation], object],
+) -> None:
+    whole = dump_of(engine)
+    folder, running = tmp_path / "bin", tmp_path / "running"
+    folder.mkdir()
+    (folder / "pg_dump").write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exec {postgres_lab.real_dump_tool()} "$@"\n'
+        f": > {running}\nexec sleep 1000\n"
+    )
+    (folder / "pg_dump").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    cancellation = Cancellation()
+
+    def stop() -> None:
+        while not running.exists():
+            time.sleep(0.01)
+        cancellation.cancel("enough")
+
+    stopper = threading.Thread(target=stop, daemon=True)
+    stopper.start()
+    with pytest.raises(Interrupted, match="enough"):
+        read(engine, whole.manifest, cancellation)
+    stopper.join()

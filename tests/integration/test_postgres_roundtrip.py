@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from conformance.engine_contract import blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine, open_scratch
-from db_backup.errors import ConfigurationError, LoadFailed
+from db_backup.errors import ConfigurationError, LoadFailed, PrivilegeMissing, ServerUnreachable, UsageError
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
 from support.lab_postgres import PostgresLab
@@ -335,3 +336,95 @@ def test_a_standby_can_be_dumped_and_its_unread_tables_are_told(
     assert "public.fleeting" not in {table.name for table in dumped.manifest.inventory.tables}
     target = load(engine(postgres_lab, awkward), postgres_lab.fresh_name(), dumped)
     assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+
+
+@pytest.mark.parametrize("dump_format", FORMATS)
+def test_a_restored_sequence_that_stands_elsewhere_is_a_difference(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, dump_format: str
+) -> None:
+    database = postgres_server.create_database(
+        "CREATE TABLE orders (id serial, place integer GENERATED ALWAYS AS IDENTITY)",
+        "INSERT INTO orders SELECT FROM generate_series(1, 42)",
+        'CREATE SEQUENCE "It\'s ""unused""" START 7',
+    )
+    source = engine(postgres_lab, database, dump_format)
+    dumped = dump_of(source)
+    values = {item.name for item in dumped.manifest.inventory.objects if item.kind == "sequence value"}
+    assert values == {
+        "public.orders_id_seq: 42, called",
+        "public.orders_place_seq: 42, called",
+        'public.It\'s "unused": 7, not called',
+    }
+    target = load(source, postgres_lab.fresh_name(), dumped)
+    assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+    postgres_server.run("SELECT setval('orders_id_seq', 41)", database=target.connection.database)
+    differences = compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation()))
+    assert {(item.kind, item.name, item.found) for item in differences} == {
+        ("sequence value", "public.orders_id_seq: 41, called", "one"),
+        ("sequence value", "public.orders_id_seq: 42, called", "none"),
+    }
+
+
+@pytest.mark.parametrize("dump_format", FORMATS)
+def test_large_objects_are_restored_without_a_warning(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, dump_format: str
+) -> None:
+    database = postgres_server.create_database("SELECT lo_from_bytea(0, 'one'), lo_from_bytea(0, 'two')")
+    source = engine(postgres_lab, database, dump_format)
+    dumped = dump_of(source)
+    target = source.create_database(postgres_lab.fresh_name())
+    assert target.load([dumped.plain], dumped.manifest, Cancellation()) == ()
+    assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+
+
+def test_a_copy_that_the_user_cannot_read_was_restored_but_not_compared(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab
+) -> None:
+    database = postgres_server.create_database("CREATE TABLE secrets (a integer)")
+    source = engine(postgres_lab, database)
+    dumped = dump_of(source)
+    copy = load(source, postgres_lab.fresh_name(), dumped).connection.database
+    user, password = postgres_server.create_user()
+    reader = PostgresEngine(postgres_server.connection(copy, user=user, password=password), postgres_lab.options)
+    with pytest.raises(
+        PrivilegeMissing,
+        match=rf"was restored to .*{copy}.*could not be compared.*'{user}' may not read public\.s",
+    ):
+        reader.take_inventory(dumped.manifest, Cancellation())
+
+
+def test_a_copy_that_pg_dump_cannot_read_was_restored_but_not_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_server: PostgresServer, postgres_lab: PostgresLab
+) -> None:
+    source = engine(postgres_lab, postgres_server.create_database("CREATE TABLE t (a text)"))
+    dumped = dump_of(source)
+    copy = load(source, postgres_lab.fresh_name(), dumped)
+    program = tmp_path / "pg_dump"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exec {postgres_lab.real_dump_tool()} "$@"\necho invalid page >&2\nexit 1\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(LoadFailed, match=r"was restored to .*, but could not be compared: pg_dump .*: invalid page"):
+        copy.take_inventory(dumped.manifest, Cancellation())
+
+
+@pytest.mark.parametrize("name", ["", "x" * 64, "é" * 32, "a\0b"])
+def test_a_name_that_postgresql_would_refuse_or_cut_is_a_wrong_request(postgres_lab: PostgresLab, name: str) -> None:
+    unreachable = PostgresEngine(postgres_lab.unreachable("postgres"), postgres_lab.options)
+    with pytest.raises(UsageError, match="cannot be named"):
+        unreachable.create_database(name)
+
+
+def test_the_longest_name_is_kept_whole(postgres_server: PostgresServer, postgres_lab: PostgresLab) -> None:
+    name = "é" * 31 + "x"
+    source = engine(postgres_lab, "postgres")
+    source.create_database(name)
+    assert source.database_exists(name)
+    source.drop_database(name)
+
+
+def test_an_unreachable_server_is_told_in_whole_sentences(postgres_lab: PostgresLab) -> None:
+    with pytest.raises(ServerUnreachable, match=r"Connection refused\. Check that") as caught:
+        PostgresEngine(postgres_lab.unreachable("postgres"), postgres_lab.options).check()
+    assert "?" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -11,16 +12,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from conformance.engine_contract import dump_of, load
+from conformance.engine_contract import Dumped, dump_of, load
 from db_backup.comparison import compare
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine, open_scratch
-from db_backup.engines.postgres.session import connected, rows, value
+from db_backup.engines.postgres import scratch as scratch_module
+from db_backup.engines.postgres.session import Connection, connected, rows, value
+from db_backup.engines.postgres.tools import find
 from db_backup.errors import Interrupted, LoadFailed, ScratchUnavailable, TargetNotEmpty
 from db_backup.manifest import DatabaseObject, Inventory, ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
@@ -300,3 +304,76 @@ def test_a_user_who_may_not_create_databases_is_told_so(
         f"host=127.0.0.1 port={postgres_server.port} dbname=postgres user={user} password={password}"
     ) as link:
         assert link.execute("SELECT FROM pg_database WHERE datname = 'not_mine'").fetchall() == []
+
+
+@pytest.fixture(scope="module")
+def large(postgres_server: PostgresServer, postgres_lab: PostgresLab) -> Dumped:
+    """A dump that takes a while."""
+    database = postgres_server.create_database(
+        "CREATE TABLE t (a text)",
+        "INSERT INTO t SELECT repeat(md5(g::text), 30) FROM generate_series(1, 50000) g",
+    )
+    return dump_of(PostgresEngine(postgres_lab.connection(database), postgres_lab.options))
+
+
+def test_a_scratch_server_that_is_killed_during_the_load_proves_nothing(
+    folder: Path, server: ServerInfo, large: Dumped
+) -> None:
+    def content(pid: int) -> Iterator[bytes]:
+        half = len(large.plain) // 2
+        yield large.plain[:half]
+        os.killpg(pid, signal.SIGKILL)
+        yield large.plain[half:]
+
+    with open_scratch(server, folder, Cancellation()) as scratch:
+        target = engine(scratch, folder).create_database("shop")
+        with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
+            target.load(content(postmaster(scratch)), large.manifest, Cancellation())
+        with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
+            target.take_inventory(large.manifest, Cancellation())
+
+
+def test_a_scratch_server_that_ends_while_it_is_compared_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path, server: ServerInfo, large: Dumped
+) -> None:
+    real = find("pg_dump", server.major).path
+    with open_scratch(server, folder, Cancellation()) as scratch:
+        target = load(engine(scratch, folder), "shop", large)
+        program = tmp_path / "pg_dump"
+        program.write_text(f'#!/bin/sh\n[ "$1" = --version ] || kill -QUIT {postmaster(scratch)}\nexec {real} "$@"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
+            target.take_inventory(large.manifest, Cancellation())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_scratch_server_that_is_full_proves_nothing(folder: Path, server: ServerInfo, large: Dumped) -> None:
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300m,mode=755", "tmpfs", str(folder)], check=False, stderr=subprocess.PIPE
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()}")
+    try:
+        with open_scratch(server, folder, Cancellation()) as scratch:
+            target = engine(scratch, folder).create_database("shop")
+            (folder / "filler").write_bytes(bytes(shutil.disk_usage(folder).free - (2 << 20)))
+            with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
+                target.load([large.plain], large.manifest, Cancellation())
+            (folder / "filler").unlink()
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_scratch_server_that_a_stop_ends_while_it_starts_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, server: ServerInfo
+) -> None:
+    cancellation = Cancellation()
+
+    def stopped(connection: ConnectionInfo) -> AbstractContextManager[Connection]:
+        cancellation.cancel("enough")
+        return connected(connection)
+
+    monkeypatch.setattr(scratch_module, "connected", stopped)
+    with pytest.raises(Interrupted, match="enough"), open_scratch(server, folder, cancellation):
+        pass

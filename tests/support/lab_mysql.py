@@ -10,7 +10,8 @@ from pathlib import Path
 
 from db_backup.model import ConnectionInfo, EngineName
 from support.lab import EngineLab
-from support.mysql_server import MariaDbServer, free_port
+from support.mysql_server import MariaDbServer
+from support.ports import free_port
 
 _SAMPLE = """
 CREATE TABLE marks (id int PRIMARY KEY, word varchar(40) NOT NULL);

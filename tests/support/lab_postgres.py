@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from db_backup.model import ConnectionInfo, EngineName
 from support.lab import EngineLab
+from support.ports import free_port
 from support.postgres_server import PostgresServer
 
 _SAMPLE = """
@@ -62,7 +62,7 @@ class PostgresLab(EngineLab):
         return self.server.connection(database)
 
     def unreachable(self, database: str) -> ConnectionInfo:
-        return dataclasses.replace(self.connection(database), port=closed_port())
+        return dataclasses.replace(self.connection(database), port=free_port())
 
     def create_empty(self) -> str:
         database = self.fresh_name()
@@ -122,10 +122,3 @@ class PostgresLab(EngineLab):
 
     def real_dump_tool(self) -> Path:
         return self.server.bin / "pg_dump"
-
-
-def closed_port() -> int:
-    """A port of this machine where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -24,7 +24,9 @@ from typing import Any
 
 import pymysql
 
+from db_backup.engines.scratch_home import unprivileged_user
 from db_backup.model import ConnectionInfo, EngineName
+from support.ports import free_port
 
 START_SECONDS = 60
 
@@ -37,20 +39,6 @@ def missing_binaries() -> str:
 
 def _binary(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
-
-
-def unprivileged_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: None when we are not root ourselves."""
-    if os.geteuid() != 0:
-        return None
-    known = {entry.pw_name: entry for entry in pwd.getpwall()}
-    return known.get("mysql") or known["nobody"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -75,7 +63,7 @@ class MariaDbServer:
         :param options: more options of ``mariadbd``.
         """
         folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
-        user = unprivileged_user()
+        user = unprivileged_user("mysql", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         server = None

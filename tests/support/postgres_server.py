@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,7 +25,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from db_backup.engines.scratch_home import unprivileged_user
 from db_backup.model import ConnectionInfo, EngineName
+from support.ports import free_port
 
 START_SECONDS = 60
 SUPERUSER = "postgres"
@@ -42,20 +43,6 @@ def binaries() -> Path | None:
 def missing_binaries() -> str:
     """Why no server can be started here; empty when one can. For ``pytest.mark.skipif``."""
     return "" if binaries() is not None else "needs a PostgreSQL server (Debian package postgresql)"
-
-
-def unprivileged_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: None when we are not root ourselves."""
-    if os.geteuid() != 0:
-        return None
-    known = {entry.pw_name: entry for entry in pwd.getpwall()}
-    return known.get("postgres") or known["nobody"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -79,7 +66,7 @@ class PostgresServer:
         programs = bin_folder or binaries()
         assert programs is not None, missing_binaries()
         folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-        user = unprivileged_user()
+        user = unprivileged_user("postgres", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         server = None
@@ -97,7 +84,7 @@ class PostgresServer:
     def standby(self) -> Iterator[PostgresServer]:
         """A streaming replica of this server, caught up."""
         folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-        user = unprivileged_user()
+        user = unprivileged_user("postgres", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         replica = None
@@ -119,7 +106,7 @@ class PostgresServer:
     def _launch(
         cls, folder: Path, programs: Path, user: pwd.struct_passwd | None, password: str, options: Sequence[str]
     ) -> PostgresServer:
-        port = _free_port()
+        port = free_port()
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(folder),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db_backup.engines.postgres.contents import LARGE_OBJECTS, DumpContents, StreamDamaged
+from db_backup.engines.postgres.contents import LARGE_OBJECTS, DumpContents, StreamDamaged, sequence_value
 from db_backup.engines.postgres.script import ScriptReader
 from db_backup.engines.row_hashing import TableCounter
 
@@ -123,3 +123,36 @@ def test_a_row_that_is_longer_than_a_block_is_one_row() -> None:
     script = SCRIPT.replace(b"1\tit's\n", long_row + b"\n")
     tables = {table.name: table for table in read(script, 500_000).inventory()}
     assert tables["public.orders"].rows == 3
+
+
+@pytest.mark.parametrize("block_size", [3, 1 << 20])
+@pytest.mark.parametrize(
+    "more",
+    [b"DROP TABLE public.zz;\n", b"-- a remark\n", b"\\connect other\n", b"COPY public.t (a) FROM stdin;\n\\.\n"],
+)
+@pytest.mark.parametrize("place", [b"\\unrestrict abc123\n", b"-- PostgreSQL database dump complete\n--\n"])
+def test_nothing_that_psql_would_run_follows_the_last_line(place: bytes, more: bytes, block_size: int) -> None:
+    head, _, tail = SCRIPT.rpartition(place)
+    with pytest.raises(StreamDamaged, match="goes on after its last line") as caught:
+        read(head + place + more + tail, block_size)
+    assert not caught.value.truncated
+
+
+@pytest.mark.parametrize("block_size", [1, 7, 1 << 20])
+def test_the_values_of_sequences_are_read_whatever_their_names(block_size: int) -> None:
+    statements = (
+        b"SELECT pg_catalog.setval('public.orders_id_seq', 42, true);\n"
+        b'SELECT pg_catalog.setval(\'public."It\'\'s ""a""\nname"\', -1, false);\n'
+    )
+    script = SCRIPT.replace(b"COPY public.no_columns", statements + b"COPY public.no_columns")
+    found = read(script, block_size)
+    assert [(item.kind, item.name) for item in found.sequence_values] == [
+        ("sequence value", "public.orders_id_seq: 42, called"),
+        ("sequence value", 'public.It\'s "a"\nname: -1, not called'),
+    ]
+    assert found.inventory() == read(SCRIPT).inventory()
+
+
+def test_a_sequence_set_in_an_unknown_way_is_damage() -> None:
+    with pytest.raises(StreamDamaged, match="sets a sequence in an unknown way"):
+        sequence_value(b"SELECT 1;\n")

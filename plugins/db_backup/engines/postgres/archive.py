@@ -19,6 +19,7 @@ from db_backup.engines.postgres.contents import (
     TableName,
     attachments,
     copied_table,
+    sequence_value,
 )
 
 OLDEST_VERSION = (1, 12)
@@ -150,6 +151,8 @@ class ArchiveReader:
             self._announced[entry_id] = _Announced(description, copied or table)
         elif description == "TABLE":
             self._contents.defined.add(table)
+        elif description == "SEQUENCE SET":
+            self._contents.sequence_values.append(sequence_value(definition or b""))
         if description in {"TABLE", "TABLE ATTACH"} and definition:
             attachments(definition, self._contents.parents.__setitem__)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from xxhash import xxh3_64
 
 from db_backup.engines.row_hashing import TableCounter
-from db_backup.manifest import TableInventory
+from db_backup.manifest import DatabaseObject, TableInventory
 
 LARGE_OBJECTS = "pg_catalog.pg_largeobject"
 _IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
@@ -21,6 +21,7 @@ ATTACH_PARTITION = re.compile(
 )
 _COLUMNS = rb'\((?:[^"\n]|"(?:[^"]|"")*")*\)'
 COPY = re.compile(rb"^COPY " + QUALIFIED_NAME + rb" (?:" + _COLUMNS + rb")? ?FROM stdin;\n", re.MULTILINE)
+SEQUENCE_VALUE = re.compile(rb"^SELECT pg_catalog\.setval\('((?:[^']|'')*)', (-?\d+), (true|false)\);\n", re.MULTILINE)
 _LONG_ROW_BYTES = 1 << 20
 _END_OF_COPY = b"\\.\n"
 
@@ -51,6 +52,8 @@ class DumpContents:
     defined: set[TableName] = field(default_factory=set)
     parents: dict[TableName, TableName] = field(default_factory=dict)
     large_objects: TableCounter = field(default_factory=TableCounter)
+    # From here, never from the catalogue: sequences move on while the snapshot stands still.
+    sequence_values: list[DatabaseObject] = field(default_factory=list)
 
     def begin_copy(self, table: TableName) -> TableCounter:
         """What counts the rows that follow."""
@@ -147,6 +150,20 @@ def copied_table(statement: bytes | None) -> TableName | None:
     """The table that a COPY statement names."""
     match = COPY.match(statement or b"")
     return (unquoted(match[1]), unquoted(match[2])) if match else None
+
+
+def sequence_value(statement: bytes) -> DatabaseObject:
+    """What a setval statement sets: "public.orders_id_seq: 42, called".
+
+    :raises StreamDamaged: it is none.
+    """
+    match = SEQUENCE_VALUE.match(statement)
+    name = re.fullmatch(QUALIFIED_NAME, match[1].replace(b"''", b"'")) if match else None
+    if match is None or name is None:
+        raise StreamDamaged("sets a sequence in an unknown way", truncated=False)
+    called = "called" if match[3] == b"true" else "not called"
+    text = f"{unquoted(name[1])}.{unquoted(name[2])}: {match[2].decode()}, {called}"
+    return DatabaseObject(kind="sequence value", name=text)
 
 
 def attachments(definition: bytes, found: Callable[[TableName, TableName], None]) -> None:

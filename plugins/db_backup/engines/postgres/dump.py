@@ -111,7 +111,13 @@ class PostgresDump(Dump):
     """See ``open_dump``."""
 
     def __init__(
-        self, preflight: Preflight, dump_format: DumpFormat, snapshot: Snapshot, tool: ChildProcess, entry: str
+        self,
+        preflight: Preflight,
+        dump_format: DumpFormat,
+        snapshot: Snapshot,
+        tool: ChildProcess,
+        entry: str,
+        cancellation: Cancellation,
     ) -> None:
         self.preflight = preflight
         self.format = str(dump_format)
@@ -121,6 +127,7 @@ class PostgresDump(Dump):
         self._snapshot = snapshot
         self._tool = tool
         self._entry = entry
+        self._cancellation = cancellation
 
     @property
     def catalogue(self) -> Catalogue:
@@ -128,7 +135,9 @@ class PostgresDump(Dump):
         return self._snapshot.catalogue
 
     def complete(self) -> DumpSummary:
-        if status := self._tool.wait():
+        status = self._tool.wait()
+        self._cancellation.check()  # a stop kills pg_dump
+        if status:
             complaint = tools.complaint(self._tool)
             raise DumpFailed(
                 f"pg_dump of '{self._entry}' ended with status {status}: {complaint or 'it said nothing'}.",
@@ -154,8 +163,8 @@ class PostgresDump(Dump):
             case BackupType.STRUCTURE:
                 return Inventory(tables=contents.empty_tables(), objects=catalogue.definitions)
             case BackupType.DATA:
-                return Inventory(tables=self._tables(contents))
-        return Inventory(tables=self._tables(contents), objects=catalogue.objects)
+                return Inventory(tables=self._tables(contents), objects=tuple(contents.sequence_values))
+        return Inventory(tables=self._tables(contents), objects=(*catalogue.objects, *contents.sequence_values))
 
     def _tables(self, contents: DumpContents) -> tuple[TableInventory, ...]:
         roots = {".".join(name) for name in self._snapshot.catalogue.roots}
@@ -232,7 +241,7 @@ def open_dump(
             environment=environment,
         ) as process,
     ):
-        yield PostgresDump(preflight, dump_format, snapshot, process, entry)
+        yield PostgresDump(preflight, dump_format, snapshot, process, entry, cancellation)
 
 
 def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptions) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import ClassVar
@@ -13,21 +12,21 @@ from psycopg import sql
 
 from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
 from db_backup.engines.postgres import preflight as questions
-from db_backup.engines.postgres import restore, tools
+from db_backup.engines.postgres import reread, restore, tools
 from db_backup.engines.postgres.dump import PostgresDump, begin_snapshot, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
-from db_backup.engines.postgres.inventory import count_structure, read_catalogue
+from db_backup.engines.postgres.inventory import read_catalogue
 from db_backup.engines.postgres.left_out import leave_out
 from db_backup.engines.postgres.reading import read_archive
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
 from db_backup.engines.postgres.stock import stock_commands
-from db_backup.errors import FeatureNotAvailable, TargetNotEmpty
+from db_backup.errors import FeatureNotAvailable, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
 
 _MAINTENANCE_DATABASE = "postgres"
-_BLOCK_BYTES = 1 << 20
+_MOST_NAME_BYTES = 63  # NAMEDATALEN - 1
 _LOCALE_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}  # pg_database.datlocprovider
 
 
@@ -62,6 +61,7 @@ class PostgresEngine(Engine):
 
     def create_database(self, database: str) -> PostgresEngine:
         """With the encoding and locale of the database that this engine is bound to, from the pristine template0."""
+        _check_name(database)
         with self._maintenance() as link:
             try:
                 link.execute(_create_statement(link, database))
@@ -80,14 +80,7 @@ class PostgresEngine(Engine):
         return restore.load(self.connection, self.options, content, manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        if manifest.type is BackupType.STRUCTURE:
-            with connected(self.connection, entry=manifest.entry) as link:
-                begin_snapshot(link)
-                return count_structure(link)
-        request = DumpRequest(manifest.entry, manifest.type)
-        with self._open(request, DumpFormat.parse(manifest.format), cancellation) as dump:
-            _drain(dump, cancellation)
-            return _without_unread_tables(dump.complete().inventory, manifest, dump)
+        return reread.take_inventory(self.connection, self.options, manifest, cancellation)
 
     def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return read_archive(content, manifest, cancellation)
@@ -155,6 +148,16 @@ class PostgresEngine(Engine):
             yield link
 
 
+def _check_name(database: str) -> None:
+    """:raises UsageError: PostgreSQL would refuse the name, or cut it short."""
+    size = len(database.encode(errors="surrogateescape"))
+    if not database or "\0" in database or size > _MOST_NAME_BYTES:
+        raise UsageError(
+            f"A PostgreSQL database cannot be named {database!r} ({size} bytes).",
+            hint=f"Choose a name of 1 to {_MOST_NAME_BYTES} bytes.",
+        )
+
+
 def _create_statement(link: Connection, database: str) -> sql.Composed:
     encoding, described = rows(
         link,
@@ -171,20 +174,3 @@ def _create_statement(link: Connection, database: str) -> sql.Composed:
         sql.Identifier(database),
         sql.SQL(" ").join(sql.SQL(option) + sql.SQL(" ") + sql.Literal(text) for option, text in options.items()),
     )
-
-
-def _without_unread_tables(inventory: Inventory, manifest: Manifest, dump: PostgresDump) -> Inventory:
-    """Without the empty unlogged tables that the manifest does not list: a standby cannot read those."""
-    unlogged = {".".join(table.name) for table in dump.catalogue.tables if table.unlogged}
-    unread = unlogged - {table.name for table in manifest.inventory.tables}
-    kept = tuple(table for table in inventory.tables if table.rows or table.name not in unread)
-    return inventory.model_copy(update={"tables": kept})
-
-
-def _drain(dump: PostgresDump, cancellation: Cancellation) -> None:
-    """Read every stream to its end, keeping nothing."""
-    buffer = memoryview(bytearray(_BLOCK_BYTES))
-    for stream in dump.streams:
-        while size := os.readv(stream.fileno(), [buffer]):
-            cancellation.check()
-            stream.observe(buffer[:size])

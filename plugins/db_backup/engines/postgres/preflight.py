@@ -152,6 +152,13 @@ def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_form
             hint="Set PGSQL_BACKUP_FORMAT=plain.",
             database=entry,
         )
+    refuse_unreadable(connection, dump_format.type, f"'{entry}' was not backed up", entry)
+
+
+def refuse_unreadable(connection: Connection, backup_type: BackupType, outcome: str, entry: str) -> None:
+    """:param outcome: what comes of it, as the beginning of the message.
+    :raises PrivilegeMissing: pg_dump would not see everything.
+    """
     refusals = [
         (
             _RELATIONS + _UNREADABLE,  # a structure backup locks them too, which takes the same right
@@ -159,13 +166,13 @@ def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_form
             "Grant SELECT on them and USAGE on their schemas, or membership in pg_read_all_data.",
         )
     ]
-    if dump_format.type is not BackupType.STRUCTURE:
+    if backup_type is not BackupType.STRUCTURE:
         refusals += _REFUSALS_FOR_ROWS
     for query, what, hint in refusals:
         if names := _first_column(connection, query):
             user = value(connection, "SELECT current_user::text")
             raise PrivilegeMissing(
-                f"'{entry}' was not backed up: the user '{user}' {what.format(names=some(names))}.",
+                f"{outcome}: the user '{user}' {what.format(names=some(names))}.",
                 hint=hint,
                 database=entry,
             )

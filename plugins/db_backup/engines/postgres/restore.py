@@ -15,14 +15,21 @@ from db_backup.engines.postgres.filling import refuse_other_tables, unrefreshed_
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, USER_RELATIONS
 from db_backup.engines.postgres.preflight import is_untrusted, some
-from db_backup.engines.postgres.session import Connection, connected, database_argument, rows, tool_environment, value
+from db_backup.engines.postgres.session import (
+    Connection,
+    connected,
+    database_argument,
+    is_scratch,
+    rows,
+    scratch_lost,
+    tool_environment,
+)
 from db_backup.errors import LoadFailed, ScratchUnavailable, TargetNotEmpty
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
-SCRATCH_CLUSTER_NAME = "db-backup scratch"  # how a server says that it is ours and thrown away afterwards
 _SCRATCH_OWNER = "restorer"
 _PLAIN_DATA = DumpFormat(Container.PLAIN, BackupType.DATA)
 # A plain dump loads its large objects in a transaction of their own, and so ends ours before its end.
@@ -31,9 +38,15 @@ _LARGE_OBJECTS_REMARK = "transaction in progress"
 _MOST_OBJECTS_IN_ONE_TRANSACTION = 3000
 # What a scratch server may lack without the backup being at fault.
 _SCRATCH_LACKS = re.compile(
-    r'No space left on device|extension "[^"]*" is not available|could not open extension control file'
+    r'extension "[^"]*" is not available|could not open extension control file'
     r'|could not access file "|role "[^"]*" does not exist|out of shared memory'
     r"|must be superuser|only superuser|permission denied"  # an ordinary user loads it
+)
+# What a tool says when its server has gone or is full.
+LOST_SERVER = re.compile(
+    r"server closed the connection|terminating connection|the database system is|connection to server .* failed"
+    r"|no connection to the server|could not (?:send|receive) data|SSL SYSCALL"
+    r"|No space left on device|could not extend file"
 )
 
 
@@ -52,12 +65,12 @@ def load(
     :raises ScratchUnavailable: a scratch server lacks what the dump needs.
     :raises TargetNotEmpty: the database holds something already; for a data backup: a table has rows.
     """
+    scratch = is_scratch(connection)
     with connected(connection, entry=manifest.entry) as link:
         if manifest.type is BackupType.DATA:
             refuse_other_tables(link, connection, manifest)
         else:
             _refuse_filled(link, connection)
-        scratch = value(link, "SHOW cluster_name") == SCRATCH_CLUSTER_NAME
         major = str(link.info.server_version // 10_000)
         _check_extensions(link, manifest, scratch)
         if scratch:
@@ -192,6 +205,8 @@ def _load_error(
     tool: ChildProcess, status: int, connection: ConnectionInfo, manifest: Manifest, scratch: bool
 ) -> LoadFailed | ScratchUnavailable:
     complaint = tools.complaint(tool) or "it stopped reading before the end of the dump"
+    if scratch and LOST_SERVER.search(complaint):
+        return scratch_lost(complaint, manifest.entry)
     lacking = scratch and _SCRATCH_LACKS.search(complaint)
     return (ScratchUnavailable if lacking else LoadFailed)(
         f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {complaint}.",

@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from db_backup.engines.postgres import tools
-from db_backup.engines.postgres.restore import SCRATCH_CLUSTER_NAME
-from db_backup.engines.postgres.session import connected
+from db_backup.engines.postgres.session import SCRATCH, connected
 from db_backup.engines.scratch_home import ids, scratch_home, unprivileged_user
-from db_backup.errors import ScratchUnavailable, ServerUnreachable, ToolError
+from db_backup.errors import ScratchUnavailable, ToolError
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
@@ -34,7 +33,7 @@ _NEEDED_BYTES = 256 << 20  # an empty cluster, its write-ahead log, and room to 
 _START_SECONDS = 60
 _STOP_SECONDS = 10
 _SETTINGS = {
-    "cluster_name": SCRATCH_CLUSTER_NAME,
+    "cluster_name": "db-backup scratch",  # in process lists
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "fsync": "off",
@@ -78,6 +77,7 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
                 port=_PORT,
                 login=_SUPERUSER,
                 database="template1",
+                extra={SCRATCH: True},
             )
             _wait_until_ready(process, connection, cancellation)
             yield connection
@@ -146,11 +146,11 @@ def _wait_until_ready(process: ChildProcess, connection: ConnectionInfo, cancell
     """Until it answers; then every name but the templates' is free for the database to restore."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        cancellation.check()
         try:
             with connected(connection) as link:
                 link.execute("DROP DATABASE postgres")
-        except ServerUnreachable as error:
+        except ScratchUnavailable as error:
+            cancellation.check()  # a stop ends the server
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ScratchUnavailable(
                     f"The scratch server did not start: {process.last_words or error.message}",

@@ -14,11 +14,13 @@ from db_backup.engines.postgres.contents import (
     ATTACH_PARTITION,
     COPY,
     QUALIFIED_NAME,
+    SEQUENCE_VALUE,
     CopyRows,
     DumpContents,
     StreamDamaged,
     attachments,
     copied_table,
+    sequence_value,
     unquoted,
 )
 
@@ -28,15 +30,17 @@ _TOKEN = re.compile(
     rb"|(?P<quote>['\"]|/\*|\$(?:[^\W\d]\w*)?\$)"
     rb"|(?P<copy>" + COPY.pattern + rb")"
     rb"|(?P<create>" + _CREATE.pattern + rb")"
+    rb"|(?P<sequence_value>" + SEQUENCE_VALUE.pattern + rb")"
     rb"|(?P<attach>" + ATTACH_PARTITION.pattern + rb")"
     rb"|(?P<alteration>^ALTER TABLE ONLY " + QUALIFIED_NAME + rb"\s(?!ATTACH PARTITION ))"
     # One of these that has not come to its end: names may hold line ends.
-    rb"|(?P<unfinished>^(?:COPY|CREATE (?:UNLOGGED )?TABLE|ALTER TABLE ONLY) )"
+    rb"|(?P<unfinished>^(?:COPY|CREATE (?:UNLOGGED )?TABLE|ALTER TABLE ONLY) |^SELECT pg_catalog\.setval\()"
     rb"|(?P<large_object>^SELECT pg_catalog\.lo(?:_open\('\d+', \d+\)|write\(0, '\\x[0-9a-f]*'\)|_close\(0\));\n)"
     rb"|(?P<restriction>^\\(?:un)?restrict [A-Za-z0-9]+\n)",
     re.MULTILINE,
 )
 _FOOTER = b"-- PostgreSQL database dump complete\n"
+_AFTER_FOOTER = re.compile(rb"(?:--)?|(?P<unrestriction>\\unrestrict [A-Za-z0-9]+)")
 
 
 class ScriptReader:
@@ -56,6 +60,9 @@ class ScriptReader:
         data = self._tail + block
         self._tail = b""
         while data:
+            if self._footer:
+                self._read_end(data)
+                return
             if self._rows is None:
                 data = self._read_sql(data)
                 continue
@@ -90,10 +97,19 @@ class ScriptReader:
                 return b""
             position = token.end()
             self._read_token(token)
-            if self._rows is not None:
+            if self._rows is not None or self._footer:
                 return data[position:]
         self._tail = data[end:]
         return b""
+
+    def _read_end(self, data: bytes) -> None:
+        """The last line of the footer's comment, and what ``\\restrict`` began; nothing else."""
+        *lines, self._tail = data.split(b"\n")
+        for line in lines:
+            match = _AFTER_FOOTER.fullmatch(line)
+            if match is None:
+                raise StreamDamaged("goes on after its last line", truncated=False)
+            self._restricted = self._restricted and not match["unrestriction"]
 
     def _read_token(self, token: re.Match[bytes]) -> None:
         text = token[0]
@@ -105,6 +121,8 @@ class ScriptReader:
             self._begin_table(text)
         elif token["create"]:
             self._define(text)
+        elif token["sequence_value"]:
+            self._contents.sequence_values.append(sequence_value(text))
         elif token["attach"]:
             attachments(text, self._contents.parents.__setitem__)
         elif token["large_object"]:

@@ -15,6 +15,7 @@ from db_backup.errors import (
     BackupError,
     ConfigurationError,
     PrivilegeMissing,
+    ScratchUnavailable,
     ServerUnreachable,
     SourceError,
 )
@@ -24,6 +25,7 @@ from db_backup.stream.process import option_file
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_SECONDS = 10
+SCRATCH = "scratch"  # in the extra of a scratch server's connection
 # Values must print the same whatever the server, the database or the role has set (pg_dump sets the others itself).
 _PRINTING = {"datestyle": "ISO", "timezone": "UTC", "bytea_output": "hex"}
 # libpq's parameters that a connection's extra may hold, and the variables that tell them to the tools
@@ -50,6 +52,7 @@ _DENIED = re.compile(
     r'authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects|role ".*" does not exist'
     r'|role ".*" is not permitted|permission denied for database|requires a valid client certificate'
 )
+_QUESTION = re.compile(r"Is the server running [^?]*\?")  # libpq's hint; ours asks the same
 _PSYCOPG_ONLY = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 
 
@@ -96,6 +99,7 @@ def connect(connection: ConnectionInfo, *, entry: str | None = None, autocommit:
 
     :param entry: names the database in errors.
     :raises ServerUnreachable, AccessDenied, ConfigurationError, SourceError:
+    :raises ScratchUnavailable: instead of ServerUnreachable, where it is a scratch server.
     """
     if not connection.database:
         raise ConfigurationError(
@@ -117,6 +121,7 @@ def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterat
 
     :param entry: names the database in errors.
     :raises ServerUnreachable, AccessDenied, PrivilegeMissing, ConfigurationError, SourceError:
+    :raises ScratchUnavailable: instead of ServerUnreachable, where it is a scratch server.
     """
     with closing(connect(connection, entry=entry)) as link, _translated(connection, entry):
         yield link
@@ -157,13 +162,28 @@ def database_argument(connection: ConnectionInfo) -> str:
     return conninfo.make_conninfo("", dbname=connection.database)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def is_scratch(connection: ConnectionInfo) -> bool:
+    """Whether it leads to a server of ours that is thrown away afterwards."""
+    return bool(connection.extra.get(SCRATCH))
+
+
+def scratch_lost(what: str, entry: str | None) -> ScratchUnavailable:
+    """A scratch server that has gone or has no room says nothing about the backup."""
+    return ScratchUnavailable(
+        f"The scratch server was lost: {what}.",
+        hint="See that BACKUP_SCRATCH_PATH has room and that nothing ends its processes, and verify again.",
+        database=entry,
+    )
+
+
+def one_line(text: object) -> str:
+    """A server's or a tool's words, to be ended with a full stop."""
+    return " ".join(_QUESTION.sub("", str(text)).split()).rstrip(".")
 
 
 def _connect_error(connection: ConnectionInfo, error: psycopg.Error, entry: str | None) -> BackupError:
     """libpq gives no error code for a failed connection, only its text."""
-    text = _one_line(error)
+    text = one_line(error)
     if isinstance(error, psycopg.ProgrammingError) or re.search(r"invalid \S+ value", text):
         return ConfigurationError(
             f"The connection '{connection.conn_id}' cannot be used: {text}.",
@@ -183,6 +203,8 @@ def _connect_error(connection: ConnectionInfo, error: psycopg.Error, entry: str 
             hint="Correct the login and password of the connection, or the server's pg_hba.conf.",
             database=entry,
         )
+    if is_scratch(connection):
+        return scratch_lost(text, entry)
     return ServerUnreachable(
         f"{where} cannot be reached: {text}.",
         hint="Check that the server runs, and the host, the port and the TLS options of the connection.",
@@ -196,19 +218,21 @@ def _translated(connection: ConnectionInfo, entry: str | None) -> Iterator[None]
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise PrivilegeMissing(
-            f"'{connection.login}' may not do this on {connection.address}: {_one_line(error)}.",
+            f"'{connection.login}' may not do this on {connection.address}: {one_line(error)}.",
             hint="Grant the right that the server names, or use a connection that has it.",
             database=entry,
         ) from error
     except psycopg.OperationalError as error:
+        if is_scratch(connection):
+            raise scratch_lost(one_line(error), entry) from error
         raise ServerUnreachable(
-            f"The connection to {connection.address} broke: {_one_line(error)}.",
+            f"The connection to {connection.address} broke: {one_line(error)}.",
             hint="Look into the server's log, and run it again.",
             database=entry,
         ) from error
     except psycopg.Error as error:
         raise SourceError(
-            f"PostgreSQL at {connection.address} refused a query: {_one_line(error)}.",
+            f"PostgreSQL at {connection.address} refused a query: {one_line(error)}.",
             hint="Look into the server's log for what led to it.",
             database=entry,
         ) from error

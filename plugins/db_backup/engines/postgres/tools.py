@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from db_backup.engines.postgres.session import one_line
 from db_backup.errors import ToolMissing, ToolVersionMismatch
 from db_backup.manifest import ToolInfo
 from db_backup.stream.process import ChildProcess, version_text
@@ -70,7 +71,7 @@ def complaint(tool: ChildProcess) -> str:
         quoting = bool(_QUOTATION.match(line)) or (quoting and not line.startswith(f"{tool.name}:"))
         if line.strip() and not quoting:
             kept.append(line.strip())
-    return " ".join(kept).rstrip(".")
+    return one_line(" ".join(kept))
 
 
 def remarks(tool: ChildProcess) -> tuple[str, ...]:

@@ -120,6 +120,10 @@ class SqliteEngine(Engine):
         return os.path.lexists(database)
 
     def create_database(self, database: str) -> SqliteEngine:
+        if not database or "\0" in database or Path(database).is_dir():
+            raise UsageError(
+                f"{database!r} is not the path of a new file.", hint="Name a file that does not exist yet."
+            )
         target = Path(database).absolute()
         refuse_existing(target)
         if not target.parent.is_dir():
