@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from db_backup.comparison import compare
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine
-from db_backup.errors import LoadFailed
+from db_backup.errors import FeatureNotAvailable, LoadFailed
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_bytes
 from db_backup.jobs.sidecars import Located, leased, locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, RunInfo
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import BackupType, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation, Progress
 
 
@@ -54,15 +54,28 @@ def restore_backup(
 
     :raises TargetNotEmpty: the name exists already; nothing was touched.
     :raises Refused: the backup is being deleted.
+    :raises FeatureNotAvailable: it holds rows alone.
     :raises LoadFailed, ArtefactError, UnknownBackup, UnknownDatabase, SourceError:
     """
     with audited(workspace, "restore", run, backup_id=request.backup) as act:
         act.detail = f"to the new database {request.new_name}"
         found = locate(workspace, request.backup)
         act.entry, act.backup_id = found.manifest.entry, found.manifest.id
+        _refuse_rows_alone(found.manifest)
         with leased(workspace, found, "restore") as located:
             source = _server_of(workspace, located.manifest)
             return _restore_beside(source, located, request.new_name, progress, cancellation)
+
+
+def _refuse_rows_alone(manifest: Manifest) -> None:
+    if manifest.type is BackupType.DATA:
+        raise FeatureNotAvailable(
+            f"{manifest.id} holds rows and no tables, and a new database has no tables to load them into.",
+            hint=f"Restore a structure backup of '{manifest.entry}' first, then load the rows into that database with "
+            f"the command under stock_restore in {manifest.id}.json.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
 
 
 def _server_of(workspace: Workspace, manifest: Manifest) -> Engine:

@@ -15,7 +15,7 @@ from db_backup.jobs.contents import plain_bytes, stored_bytes
 from db_backup.jobs.sidecars import Located, leased, locate, update_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
-from db_backup.model import ConnectionInfo, EngineName, ProofResult, VerificationLevel, utc_now
+from db_backup.model import BackupType, ConnectionInfo, EngineName, ProofResult, VerificationLevel, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.stream.reader import check_stored
 
@@ -149,6 +149,8 @@ class _Proving:
 
     def _restore(self) -> None:
         """Into a scratch server of the same engine and major version; everything compared."""
+        if self.manifest.type is BackupType.DATA:
+            raise _Inconclusive("A data backup holds no tables that its rows could be restored into.")
         limit = self.settings.backup_verification_restore_max_mb
         if limit and self.manifest.plain_bytes > limit * _MEGABYTE:
             raise _Inconclusive(

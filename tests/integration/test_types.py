@@ -1,0 +1,98 @@
+"""Structure and data backups at the terminal, from create to restore, on every engine that has them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from db_backup.comparison import compare
+from db_backup.manifest import Manifest
+from db_backup.model import BackupType, EngineName
+from db_backup.progress import Cancellation
+from support.lab import EngineLab
+from support.project import Project
+
+pytestmark = pytest.mark.integration
+
+ENGINES = [EngineName.SQLITE, EngineName.POSTGRES]
+
+
+@pytest.fixture(params=ENGINES, ids=str)
+def lab(request: pytest.FixtureRequest, labs: Mapping[EngineName, EngineLab]) -> EngineLab:
+    return labs[request.param]
+
+
+@pytest.fixture
+def source(lab: EngineLab) -> str:
+    return lab.create_sample()
+
+
+@pytest.fixture
+def project(tmp_path: Path, lab: EngineLab, source: str) -> Project:
+    return Project(tmp_path / "project", {"shop": lab.connection(source)}, as_process=False)
+
+
+def create(project: Project, backup_type: BackupType) -> dict[str, object]:
+    (backup,) = project.json("create", "shop", "--type", backup_type.value)["backups"]
+    return dict(backup)
+
+
+def test_a_structure_backup_is_proved_by_restoring_it_and_restores_without_rows(
+    project: Project, lab: EngineLab, source: str, tmp_path: Path
+) -> None:
+    backup = create(project, BackupType.STRUCTURE)
+    assert (backup["type"], backup["status"], backup["proof_level"]) == ("structure", "good", "restore")
+    name = str(tmp_path / "new.sqlite") if lab.engine_name is EngineName.SQLITE else lab.fresh_name()
+    report = project.json("restore", str(backup["id"]), "--as", name)
+    assert (report["rows"], report["differences"]) == (0, [])
+    assert lab.own_counts(name) == lab.counts_of_structure(source)
+    lab.drop(name)
+
+
+def test_a_data_backup_is_proved_to_archive_and_asks_for_tables_to_go_into(project: Project, lab: EngineLab) -> None:
+    backup = create(project, BackupType.DATA)
+    backup_id = str(backup["id"])
+    assert (backup["type"], backup["status"], backup["proof_level"]) == ("data", "good", "archive")
+
+    (proof,) = project.json("verify", backup_id, "--level", "restore", exit_code=1)["proofs"]
+    assert (proof["result"], proof["reached"]) == ("inconclusive", "archive")
+    assert "no tables" in proof["reason"]
+    (listed,) = project.json("list", "--type", "data")["backups"]
+    assert (listed["id"], listed["status"]) == (backup_id, "good")
+
+    name = lab.fresh_name()
+    refused = project.run("restore", backup_id, "--as", name)
+    assert refused.returncode == 2
+    assert "holds rows and no tables" in refused.stderr
+    assert "structure backup of 'shop'" in refused.stderr
+    assert not lab.exists(name)
+
+
+def test_the_manifests_own_commands_bring_structure_and_rows_back(
+    project: Project, lab: EngineLab, tmp_path: Path
+) -> None:
+    ids = [str(create(project, backup_type)["id"]) for backup_type in (BackupType.STRUCTURE, BackupType.DATA)]
+    folder = project.storage / "database"
+    restored = lab.restored_database(folder)
+    lab.drop(restored)
+    home = tmp_path / "home"
+    home.mkdir()
+    for backup_id in ids:
+        for step in project.manifest(backup_id)["stock_restore"]:
+            done = subprocess.run(
+                ["/bin/bash", "-e", "-o", "pipefail", "-c", step["command"]],
+                cwd=folder,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **lab.stock_environment(home)},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, f"{step['command']}\n{done.stderr}"
+    manifest = Manifest.from_json(project.manifest_path(ids[1]).read_bytes(), source="the test")
+    found = lab.engine(restored).take_inventory(manifest, Cancellation())
+    assert compare(manifest.inventory, found) == ()
+    lab.drop(restored)
