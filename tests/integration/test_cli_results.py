@@ -150,7 +150,7 @@ def test_an_interrupted_create_tells_of_every_database(project: Project, monkeyp
     assert [backup["database"] for backup in document["backups"]] == ["carmarket"]
     assert [proof["result"] for proof in document["proofs"]] == ["passed"]
     assert [(one["database"], one["error"]) for one in document["failed"]] == [
-        ("shop", "The backup of 'shop' was interrupted."),
+        ("shop", "The backup of 'shop' was interrupted: by SIGINT."),
         (NAMES[2], f"The backup of '{NAMES[2]}' was not started."),
     ]
     assert "db-backup create shop" in document["failed"][0]["hint"]
@@ -238,9 +238,12 @@ def test_an_inconclusive_proof_is_a_warning_of_create_and_a_failure_of_verify(pr
     assert created.returncode == 0
     assert document["proofs"][0]["result"] == "inconclusive"
     assert document["failed"] == []
-    done = project.run("create", "shop", BACKUP_VERIFICATION_RESTORE_MAX_MB="1")
-    assert done.returncode == 0
-    assert "Warning: the verification of" in done.stderr
     backup = document["backups"][0]["id"]
+    assert f"Warning: the verification of {backup} was inconclusive" in created.stderr
     verified = project.json("verify", backup, "--level", "restore", exit_code=1, BACKUP_VERIFICATION_RESTORE_MAX_MB="1")
     assert verified["proofs"][0]["result"] == "inconclusive"
+
+
+def test_a_verification_of_nothing_says_so(project: Project) -> None:
+    done = project.run("verify", "--all")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "No backups to verify.\n")

@@ -95,4 +95,5 @@ def moment(value: datetime | None) -> str:
 
 def age(value: datetime) -> str:
     """How long since, in the largest sensible unit alone."""
-    return human_duration((utc_now() - value).total_seconds()).split()[0]
+    seconds = (utc_now() - value).total_seconds()
+    return f"{seconds:.0f}s" if seconds < 60 else human_duration(seconds).split()[0]

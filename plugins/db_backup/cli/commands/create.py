@@ -110,6 +110,7 @@ def command(
         print_json(results.document())
     else:
         _print(results)
+    _tell(results)
     return results.exit_code
 
 
@@ -129,8 +130,8 @@ class _Work:
         try:
             self._make(request)
         except (Interrupted, KeyboardInterrupt) as stop:
-            made = self.results.backups[before:]
-            self.results.failed.append((request.entry, _interrupted(request.entry, made, stop)))
+            told = _interrupted(request.entry, self.results.backups[before:], stop, self.cancellation.reason)
+            self.results.failed.append((request.entry, told))
             return False
         except Exception as error:  # noqa: BLE001 - a bug met in one database stops no other
             self.results.failed.append((request.entry, as_backup_error(error)))
@@ -150,14 +151,14 @@ class _Work:
             self.results.proofs[backup.id] = made.proof
 
 
-def _interrupted(database: str, made: Sequence[BackupSummary], stop: BaseException) -> Interrupted:
+def _interrupted(database: str, made: Sequence[BackupSummary], stop: BaseException, reason: str) -> Interrupted:
     if made:
         hint = f"{made[0].id} is made and {made[0].status}; what was to follow it was not done."
     elif isinstance(stop, Interrupted):
         hint = f"Nothing of it was published: run `db-backup create {database}` again."
     else:
         hint = f"`db-backup list --database {database}` shows whether it was published."
-    return Interrupted(f"The backup of '{database}' was interrupted.", hint=hint, database=database)
+    return Interrupted(f"The backup of '{database}' was interrupted: {reason}.", hint=hint, database=database)
 
 
 def _not_started(database: str) -> Interrupted:
@@ -184,6 +185,10 @@ def _print(results: _Results) -> None:
             right=("SIZE", "OF", "TOOK", "ROWS"),
             blocks=True,
         )
+
+
+def _tell(results: _Results) -> None:
+    """On stderr, beside the document too: what a person should know of each."""
     for backup in results.backups:
         for warning in backup.warnings:
             click.echo(f"Warning for {backup.database}: {warning}", err=True)

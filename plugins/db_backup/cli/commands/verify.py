@@ -84,6 +84,7 @@ def command(backups: tuple[str, ...], everything: bool, latest: bool, level: str
         print_json(results.document())
     else:
         _print(results)
+    _tell(results)
     return results.exit_code
 
 
@@ -100,7 +101,7 @@ def _verify(
         try:
             proof = verify_backup(workspace, backup, level, run=run, progress=progress, cancellation=cancellation)
         except (Interrupted, KeyboardInterrupt):
-            results.failed.append((backup, _interrupted(backup)))
+            results.failed.append((backup, _interrupted(backup, cancellation.reason)))
             break
         except Exception as error:  # noqa: BLE001 - a bug met in one backup stops no other
             results.failed.append((backup, as_backup_error(error)))
@@ -109,9 +110,9 @@ def _verify(
     return results
 
 
-def _interrupted(backup: str) -> Interrupted:
+def _interrupted(backup: str, reason: str) -> Interrupted:
     return Interrupted(
-        f"The verification of {backup} was interrupted.",
+        f"The verification of {backup} was interrupted: {reason}.",
         hint="No proof of it was recorded, and backups after it were not tried: run it again.",
     )
 
@@ -123,6 +124,12 @@ def _print(results: _Results) -> None:
             [(backup, proof_words(proof), human_duration(proof.duration_seconds)) for backup, proof in results.proofs],
             right=("TOOK",),
         )
+    elif not results.failed:
+        click.echo("No backups to verify.", err=True)
+
+
+def _tell(results: _Results) -> None:
+    """On stderr, beside the document too: what did not pass, and why."""
     for backup, proof in results.proofs:
         print_shortcoming(backup, proof)
     for backup, error in results.failed:
