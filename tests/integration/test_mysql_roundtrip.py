@@ -10,8 +10,10 @@ import pytest
 
 from conformance.engine_contract import Dumped, blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
+from db_backup.engines.base import Engine
 from db_backup.engines.mysql import MysqlEngine, open_scratch
-from db_backup.errors import LoadFailed, ScratchUnavailable
+from db_backup.errors import LoadFailed, ScratchUnavailable, UsageError
+from db_backup.manifest import Difference
 from db_backup.progress import Cancellation
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer
@@ -51,7 +53,7 @@ def engine(lab: MysqlLab, database: str, **options: bool) -> MysqlEngine:
     return MysqlEngine(lab.connection(database), dataclasses.replace(lab.options, **options))
 
 
-def differences(target: MysqlEngine, dumped: Dumped) -> tuple[object, ...]:
+def differences(target: Engine, dumped: Dumped) -> tuple[Difference, ...]:
     return compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation()))
 
 
@@ -90,6 +92,108 @@ def test_everything_odd_is_counted(dumped: Dumped) -> None:
         ("check", "child.positive"),
         ("index", "child.words"),
     } <= kinds
+
+
+def test_where_counters_stand_is_recorded(dumped: Dumped) -> None:
+    assert {
+        (item.kind, item.name)
+        for item in dumped.manifest.inventory.objects
+        if item.name.startswith(("`counting", "`exhausted", "`down", "`behind"))
+    } == {
+        ("auto_increment", "`counting_innodb`: 4"),
+        ("auto_increment", "`counting_myisam`: 500"),
+        ("auto_increment", "`counting_aria`: 500"),
+        ("auto_increment", "`counting_memory`: 77"),
+        ("auto_increment", "`counting_parts`: 900"),
+        ("auto_increment", "`counting_to_the_end`: 128"),
+        ("auto_increment", "`counting_ahead`: 5001"),
+        ("sequence value", "`exhausted`: 4"),
+        ("sequence value", "`down`: -3005"),
+        ("sequence value", "`behind`: 2000"),  # a dump cannot set it back to 1000
+    }
+
+
+def test_a_counter_that_a_restore_did_not_bring_back_shows(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, awkward: str, dumped: Dumped, new_name: str
+) -> None:
+    target = load(engine(mysql_lab, awkward), new_name, dumped)
+    mysql_server.run(
+        "ALTER TABLE counting_myisam AUTO_INCREMENT = 1", "DO SETVAL(numbers, 99999, 0)", database=new_name
+    )
+    kinds = {(difference.kind, difference.name) for difference in differences(target, dumped)}
+    assert ("auto_increment", "`counting_myisam`: 500") in kinds
+    assert ("sequence value", "`numbers`: 99999") in kinds
+
+
+_TYPED = (
+    "create trigger tr1 before insert on t for each row set new.w = '1'",
+    "Create Trigger tr2 before update on t for each row begin /* kept */ end",
+    "CREATE TRIGGER /* c */ tr3 after update on t for each row begin -- kept\n end",
+    "CREATE TRIGGER -- c\n tr4 after delete on t for each row begin end",
+    "create or replace trigger tr5 before delete on t for each row begin end",
+    "CREATE trigger if not exists tr6 after insert on t for each row begin end",
+    "create trigger /*a*/ if /*b*/ not /*c*/ exists /*d*/ `tr7` /*e*/ before /*f*/ insert /*g*/ on /*h*/ u "
+    "for each row begin end",
+    "create definer = current_user trigger`tr8`before update on u for each row begin end",
+    "/* c */ create /*!50003 trigger tr9 after update on u for each row begin end */",
+    "create trigger @DB@ /* c */ . tr10 before delete on @DB@ . u for each row begin end # end",
+    "create procedure p1() begin end",
+    "CREATE OR REPLACE /* c */ Procedure /* d */ p2 /* e */ () begin /* kept */ end -- end",
+    "create function if not exists f1() returns int return 1",
+    "create aggregate function f2(x int) returns int begin declare continue handler for not found return 1; "
+    "loop fetch group next row; end loop; end",
+    "create event e1 on schedule every 1 day disable do select 1",
+    "create /* c */ event /* d */ if not exists e2 on schedule every 1 day disable do select /* kept */ 1",
+)
+_BODIES = (
+    "SELECT action_statement FROM information_schema.triggers WHERE trigger_schema = '{0}' ORDER BY trigger_name",
+    "SELECT routine_definition FROM information_schema.routines WHERE routine_schema = '{0}' ORDER BY routine_name",
+    "SELECT event_definition FROM information_schema.events WHERE event_schema = '{0}' ORDER BY event_name",
+)
+
+
+def test_code_comes_back_however_its_author_typed_it(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, new_name: str
+) -> None:
+    database = mysql_lab.create_empty()
+    mysql_server.run("CREATE TABLE t (w varchar(9))", "CREATE TABLE u (w varchar(9))", database=database)
+    for statement in _TYPED:
+        mysql_server.run(statement.replace("@DB@", database), database=database)
+    source = engine(mysql_lab, database)
+    dumped = dump_of(source)
+    names = {item.name for item in dumped.manifest.inventory.objects}
+    assert names >= {"p1", "p2", "f1", "f2", "e1", "e2", *(f"tr{number}" for number in range(1, 11))}
+    with open_scratch(dumped.manifest.server, mysql_lab.options.scratch_path, Cancellation()) as scratch:
+        assert differences(load(MysqlEngine(scratch, source.options), database, dumped), dumped) == ()
+    assert differences(load(source, new_name, dumped), dumped) == ()
+    for bodies in _BODIES:
+        assert mysql_server.run(bodies.format(new_name)) == mysql_server.run(bodies.format(database))
+    mysql_lab.drop(database)
+
+
+def test_a_failed_load_shows_nobodys_rows(mysql_server: MariaDbServer, mysql_lab: MysqlLab, new_name: str) -> None:
+    database = mysql_lab.create_empty()
+    mysql_server.run(
+        "CREATE TABLE people (name varchar(40)) ENGINE = MyISAM",
+        "INSERT INTO people VALUES ('secret'), ('secret')",
+        database=database,
+    )
+    source = engine(mysql_lab, database)
+    dumped = dump_of(source)
+    plain = dumped.plain.replace(b"`name` varchar(40) DEFAULT NULL", b"`name` varchar(40) PRIMARY KEY")
+    with pytest.raises(LoadFailed) as caught:
+        load(source, new_name, dataclasses.replace(dumped, plain=plain))
+    assert "ERROR 1062" in caught.value.message
+    assert "for key" in caught.value.message
+    assert "secret" not in str(caught.value)
+    mysql_lab.drop(database)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "ends in a space ", "nul\0", "😀"])
+def test_a_name_that_no_server_takes_is_refused(mysql_lab: MysqlLab, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        MysqlEngine(mysql_lab.unreachable("shop"), mysql_lab.options).create_database(name)
+    assert caught.value.hint
 
 
 def test_everything_odd_comes_back_on_a_scratch_server(mysql_lab: MysqlLab, awkward: str, dumped: Dumped) -> None:

@@ -7,18 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import dump_of, load
+from conformance.engine_contract import blocks, dump_of, load
 from db_backup.comparison import compare
 from db_backup.engines.mysql import MysqlEngine, open_scratch
 from db_backup.engines.mysql.connecting import connect, query
 from db_backup.errors import ScratchUnavailable
 from db_backup.manifest import ServerInfo
-from db_backup.model import EngineName
+from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from support import processes
 from support.lab_mysql import MysqlLab
@@ -157,3 +159,64 @@ def test_a_cancellation_ends_the_server(folder: Path) -> None:
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert home not in running
     assert not list(folder.iterdir())
+
+
+def test_a_server_that_is_killed_while_it_loads_proves_nothing(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, folder: Path
+) -> None:
+    database = mysql_lab.create_sample()
+    mysql_lab.fill(database, 20)
+    source = mysql_lab.engine(database)
+    dumped = dump_of(source)
+    with open_scratch(dumped.manifest.server, folder, Cancellation()) as connection:
+        server = _server_process(connection)
+
+        def killing() -> Iterator[bytes]:
+            for number, block in enumerate(blocks(dumped.plain)):
+                if number == 100:
+                    os.kill(server, signal.SIGKILL)
+                yield block
+
+        target = MysqlEngine(connection, source.options).create_database(database)
+        with pytest.raises(ScratchUnavailable, match="is full or has stopped") as caught:
+            target.load(killing(), dumped.manifest, Cancellation())
+        assert caught.value.hint
+        with pytest.raises(ScratchUnavailable, match="is full or has stopped"):
+            target.take_inventory(dumped.manifest, Cancellation())
+    mysql_lab.drop(database)
+
+
+@pytest.mark.parametrize("storage_engine", ["InnoDB", "MyISAM"])
+def test_a_full_disk_while_it_loads_proves_nothing(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, small_disk: Path, storage_engine: str
+) -> None:
+    database = mysql_lab.create_empty()
+    mysql_lab.fill(database, 20)
+    mysql_server.run(f"ALTER TABLE filler ENGINE = {storage_engine}", database=database)
+    source = mysql_lab.engine(database)
+    dumped = dump_of(source)
+    with open_scratch(dumped.manifest.server, small_disk, Cancellation()) as connection:
+        target = MysqlEngine(connection, source.options).create_database(database)
+        free = shutil.disk_usage(small_disk).free
+        with (small_disk / "filler").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free - (40 << 20))
+        with pytest.raises(ScratchUnavailable, match="is full or has stopped"):
+            target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+    mysql_lab.drop(database)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="disk-", dir="/tmp") as name:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=600m,mode=755", "tmpfs", name]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount a small tmpfs")
+        yield Path(name)
+        subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def _server_process(connection: ConnectionInfo) -> int:
+    session = connect(connection)
+    ((pid_file,),) = query(session, "SELECT @@pid_file")
+    session.close()
+    return int(Path(str(pid_file)).read_text())

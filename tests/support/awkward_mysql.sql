@@ -47,6 +47,24 @@ ALTER TABLE parent ADD CONSTRAINT of_child FOREIGN KEY (child) REFERENCES child 
 INSERT INTO parent VALUES (1, NULL);
 INSERT INTO child VALUES (1, 1, 'some words');
 UPDATE parent SET child = 1;
+CREATE TABLE counting_innodb (id int AUTO_INCREMENT PRIMARY KEY) ENGINE = InnoDB;
+INSERT INTO counting_innodb VALUES (), (), ();
+DELETE FROM counting_innodb WHERE id > 1;
+CREATE TABLE counting_myisam (id int AUTO_INCREMENT PRIMARY KEY) ENGINE = MyISAM AUTO_INCREMENT = 500;
+CREATE TABLE counting_aria (id int AUTO_INCREMENT PRIMARY KEY) ENGINE = Aria AUTO_INCREMENT = 500;
+CREATE TABLE counting_memory (id tinyint AUTO_INCREMENT PRIMARY KEY) ENGINE = MEMORY AUTO_INCREMENT = 77;
+CREATE TABLE counting_parts (id int AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT = 900 PARTITION BY HASH (id) PARTITIONS 4;
+CREATE TABLE counting_to_the_end (id tinyint AUTO_INCREMENT PRIMARY KEY);
+INSERT INTO counting_to_the_end VALUES (1), (127);
+CREATE TABLE counting_ahead (id int AUTO_INCREMENT PRIMARY KEY);
+INSERT INTO counting_ahead VALUES (), ();
+UPDATE counting_ahead SET id = 5000 WHERE id = 2;
+CREATE SEQUENCE exhausted MAXVALUE 3 NOCACHE;
+DO NEXTVAL(exhausted), NEXTVAL(exhausted), NEXTVAL(exhausted);
+CREATE SEQUENCE down START WITH -5 INCREMENT BY -3;
+DO NEXTVAL(down);
+CREATE SEQUENCE behind START WITH 1000;
+ALTER SEQUENCE behind START 2000;
 CREATE VIEW first_view AS SELECT id, 'it''s; x' AS q FROM `ta``ble (1)`;
 CREATE VIEW a_view_of_a_view AS SELECT id FROM first_view;
 CREATE VIEW `new

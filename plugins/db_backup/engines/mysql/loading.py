@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pymysql
 
@@ -27,6 +29,7 @@ from db_backup.stream.process import ChildProcess, option_file
 _ANOTHER_DATABASE = re.compile(
     r"ERROR 1146 .*Table '(.+?)\.|ERROR 1049 .*Unknown database '(.+)'|ERROR 1305 .*(?:FUNCTION|PROCEDURE) (.+?)\."
 )
+_RESERVE_BYTES = 32 << 20  # more than the client and the pipe to it hold
 _COMPLAINT = re.compile(r"ERROR (\d+) ")
 # Their quotes hold names: databases, tables, columns, routines, accounts, character sets, engines.
 _QUOTES_NAMES = {1007, 1044, 1045, 1046, 1048, 1049, 1050, 1054, 1072, 1101, 1115, 1142, 1146, 1227, 1264, 1265, 1273}
@@ -129,8 +132,11 @@ class _Feeder:
     def _write_all(self, process: ChildProcess, content: Iterator[Block]) -> None:
         with self._side_session() as session:
             definers = Definers(session) if session is not None else None
+            scratch_folder = Path(query(session, "SELECT @@datadir")[0][0]) if session is not None else None
             for block in content:
                 self._cancellation.check()
+                if scratch_folder is not None:
+                    self._require_room(scratch_folder)
                 for piece in self.parser.pieces(block):
                     if definers is not None and piece.kind is Kind.STATEMENT:
                         definers.prepare(piece.text)
@@ -138,6 +144,19 @@ class _Feeder:
         process.write(self.parser.finish())
         if not self.parser.complete:
             raise MalformedDump("it ends before its end marker")
+
+    def _require_room(self, folder: Path) -> None:
+        """MyISAM and Aria say nothing of a full disk, and wait for somebody to make room.
+
+        :raises ScratchUnavailable:
+        """
+        if (free := shutil.disk_usage(folder).free) < _RESERVE_BYTES:
+            raise ScratchUnavailable(
+                f"The scratch server is full or has stopped: {free >> 20} MB are free on its disk, and "
+                f"{self._manifest.id} is not loaded yet.",
+                hint="Make room there, or set BACKUP_SCRATCH_PATH to a larger place.",
+                backup_id=self._manifest.id,
+            )
 
     def _rewritten(self, piece: Piece) -> bytes:
         if piece.kind is Kind.SANDBOX and not self._keep_sandbox_line:
