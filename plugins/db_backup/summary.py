@@ -53,6 +53,7 @@ class BackupSummary(BaseModel):
     restore_seconds: float | None = None  # how long that restore took, where it was timed
     storages: tuple[str, ...]
     pinned: bool
+    legal_hold: bool = False
     expires_at: datetime
     parts: tuple[PartSummary, ...]
     method: Method
@@ -96,6 +97,7 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         restore_seconds=_seconds(restore),
         storages=tuple(copy.storage for copy in state.copies),
         pinned=state.pinned,
+        legal_hold=state.legal_hold,
         expires_at=standing.expires_at(manifest),
         parts=tuple(
             PartSummary(path=part.path, size_bytes=part.stored_bytes, sha256=part.stored_sha256)

@@ -75,7 +75,6 @@ def test_bad_usage_ends_with_2(
     [
         ["create", "--encrypt"],
         ["create", "--jobs", "2"],
-        ["create", "--no-cleanup"],
         ["restore", "x", "--as", "y", "--force"],
         ["restore", "x", "--as", "y", "--to", "staging"],
         ["restore", "x", "--as", "y", "--table", "t"],

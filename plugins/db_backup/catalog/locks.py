@@ -19,9 +19,12 @@ from db_backup.catalog.database import Database
 from db_backup.catalog.heartbeat import Heartbeat, next_expiry
 from db_backup.catalog.holder import Holder
 from db_backup.catalog.records import Lease, Lock, SweepReport
-from db_backup.catalog.tables import leases, locks
-from db_backup.errors import CatalogError, EntryLocked
+from db_backup.catalog.tables import backups, leases, locks
+from db_backup.errors import CatalogError, EntryLocked, Refused
+from db_backup.model import BackupStatus
 from db_backup.progress import Cancellation
+
+DELETION = "deletion"  # the purpose of the one lease that suffers no other beside it
 
 _LOOK_AGAIN_SECONDS = 0.25
 
@@ -57,18 +60,38 @@ class Claims:
     def lease(self, backup_id: str, purpose: str) -> Iterator[None]:
         token = uuid.uuid4().hex
         with self._database.write() as connection:
-            claim = self._claim(connection, token, purpose)
-            connection.execute(insert(leases).values(backup_id=backup_id, **claim))
+            status = connection.scalar(select(backups.c.status).where(backups.c.id == backup_id))
+            deletions = [held for held in self._live_leases(connection, backup_id) if held.purpose == DELETION]
+            if deletions or status == BackupStatus.DELETING:
+                raise _being_deleted(backup_id, deletions)
+            self._insert_lease(connection, backup_id, token, purpose)
         with self._holding(leases, token):
             yield
 
+    @contextmanager
+    def deletion(self, backup_id: str, cancellation: Cancellation | None) -> Iterator[None]:
+        token = uuid.uuid4().hex
+        with self._database.write() as connection:
+            if held := self._live_leases(connection, backup_id):
+                raise Refused(
+                    f"{backup_id} is in use: {held[0]}.",
+                    hint="Wait for it to end. The claim of a process that died is released by itself.",
+                    backup_id=backup_id,
+                )
+            self._insert_lease(connection, backup_id, token, DELETION)
+        lost = f"the claim on {backup_id} was lost to another process"
+        with self._holding(leases, token, functools.partial(cancellation.cancel, lost) if cancellation else None):
+            yield
+
     def leases(self, backup_id: str | None) -> list[Lease]:
-        wanted = select(leases).order_by(leases.c.since)
-        if backup_id is not None:
-            wanted = wanted.where(leases.c.backup_id == backup_id)
+        with self._database.read() as connection:
+            return self._live_leases(connection, backup_id)
+
+    def locks(self) -> list[Lock]:
         with self._database.read() as connection:
             now = self._database.now(connection)
-            return [_lease(row) for row in connection.execute(wanted).all() if not self.is_dead(row, now)]
+            held = connection.execute(select(locks).order_by(locks.c.since)).all()
+            return [_lock(row) for row in held if not self.is_dead(row, now)]
 
     def sweep(self) -> SweepReport:
         with self._database.write() as connection:
@@ -95,6 +118,17 @@ class Claims:
             except IntegrityError:
                 continue  # where writers do not wait for each other: somebody took it just now; look who it was
             return None
+
+    def _live_leases(self, connection: Connection, backup_id: str | None) -> list[Lease]:
+        wanted = select(leases).order_by(leases.c.since)
+        if backup_id is not None:
+            wanted = wanted.where(leases.c.backup_id == backup_id)
+        now = self._database.now(connection)
+        return [_lease(row) for row in connection.execute(wanted).all() if not self.is_dead(row, now)]
+
+    def _insert_lease(self, connection: Connection, backup_id: str, token: str, purpose: str) -> None:
+        claim = self._claim(connection, token, purpose)
+        connection.execute(insert(leases).values(backup_id=backup_id, **claim))
 
     def _claim(self, connection: Connection, token: str, purpose: str) -> dict[str, Any]:
         now = self._database.now(connection)
@@ -146,6 +180,15 @@ def _pause(seconds: float, cancellation: Cancellation | None) -> None:
     with cancellation.on_cancel(stopped.set):
         stopped.wait(seconds)
     cancellation.check()
+
+
+def _being_deleted(backup_id: str, deletions: list[Lease]) -> Refused:
+    by = f": {deletions[0]}" if deletions else ""
+    return Refused(
+        f"{backup_id} is being deleted{by}.",
+        hint="Choose another backup; `db-backup cleanup` finishes a deletion that was interrupted.",
+        backup_id=backup_id,
+    )
 
 
 def _lock(row: Row[Any]) -> Lock:

@@ -127,13 +127,16 @@ class Lock(_Record):
 
 
 class Lease(_Record):
-    """A process that reads a backup, which must not be deleted meanwhile."""
+    """A process that reads a backup, which must not be deleted meanwhile; or the one that deletes it."""
 
     backup_id: str
     purpose: str
     since: datetime
     host: str
     pid: int
+
+    def __str__(self) -> str:
+        return f"{self.purpose}, process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class SweepReport(_Record):

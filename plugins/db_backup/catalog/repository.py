@@ -22,6 +22,7 @@ from db_backup.catalog.records import (
     BackupPage,
     BackupQuery,
     Lease,
+    Lock,
     Statistics,
     SweepReport,
 )
@@ -181,12 +182,27 @@ class Catalog:
         return self._claims.entry_lock(entry, purpose, wait_seconds, cancellation)
 
     def lease(self, backup_id: str, purpose: str) -> AbstractContextManager[None]:
-        """The backup must not be deleted while the block runs. Any number of leases may stand on one backup."""
+        """The backup must not be deleted while the block runs. Any number of leases may stand on one backup.
+
+        :raises Refused: it is being deleted.
+        """
         return self._claims.lease(backup_id, purpose)
 
+    def deletion(self, backup_id: str, *, cancellation: Cancellation | None = None) -> AbstractContextManager[None]:
+        """Nobody gets a lease on this backup while the block runs. A process that dies in it lets the claim go.
+
+        :param cancellation: is cancelled should the claim be lost while the block runs.
+        :raises Refused: somebody has a lease on it, or deletes it already; names who and since when.
+        """
+        return self._claims.deletion(backup_id, cancellation)
+
     def leases(self, backup_id: str | None = None) -> list[Lease]:
-        """The leases that live processes hold, on this backup or on all."""
+        """The leases that live processes hold, on this backup or on all; deletions are among them."""
         return self._claims.leases(backup_id)
+
+    def locks(self) -> list[Lock]:
+        """The locks on entries that live processes hold."""
+        return self._claims.locks()
 
     def sweep(self) -> SweepReport:
         """Release the locks and leases of processes that have died, and say which."""

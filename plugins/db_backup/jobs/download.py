@@ -23,7 +23,7 @@ from db_backup import naming
 from db_backup.errors import BackupError, Refused
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import stored_bytes
-from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.sidecars import Located, leased, locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Part, RunInfo
 from db_backup.progress import Cancellation, Progress
@@ -128,7 +128,7 @@ def _reading(workspace: Workspace, located: Located, run: RunInfo, where: str) -
     manifest = located.manifest
     with (
         audited(workspace, "download", run, entry=manifest.entry, backup_id=manifest.id) as act,
-        workspace.catalog.lease(manifest.id, "download"),
+        leased(workspace, located, "download"),
     ):
         act.detail = f"to {where}"
         yield

@@ -55,7 +55,10 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
         files = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
         published = set(backup_ids(storage))
         found |= published
-        for manifest, _ in _readable(storage, problems):
+        for manifest, state in _readable(storage, problems):
+            if state.tombstone is not None:
+                problems.append(_half_deleted(storage, manifest))
+                continue
             for part in manifest.parts:
                 size = files.get(naming.part_key(part.path))
                 if size != part.stored_bytes:
@@ -106,6 +109,15 @@ def _lost_state(storage: Storage, backup_id: str, error: BackupError) -> Catalog
         backup_id=backup_id,
         problem=f"its state is lost, and with it its proofs and pins: {error.message}",
         remedy="The backup itself is whole: verify it again, and pin it again if it was pinned.",
+    )
+
+
+def _half_deleted(storage: Storage, manifest: Manifest) -> CatalogProblem:
+    return CatalogProblem(
+        storage=storage.name,
+        backup_id=manifest.id,
+        problem="its deletion was interrupted, and is not finished",
+        remedy="Run `db-backup cleanup`.",
     )
 
 

@@ -64,8 +64,9 @@ def leased(workspace: Workspace, located: Located, purpose: str) -> Iterator[Loc
     backup_id = located.manifest.id
     with workspace.catalog.lease(backup_id, purpose):
         try:
+            # In this order: a deletion takes the manifest first, and the tombstone with the state.
+            state = known_state(located.storage, located.manifest)
             manifest = read_manifest(located.storage, backup_id)
-            state = known_state(located.storage, manifest)
         except ObjectMissing as error:
             raise deleted_meanwhile(backup_id) from error
         refuse_if_deleting(state)
@@ -175,7 +176,8 @@ def record_newest(workspace: Workspace, located: Located) -> State:
     recorded = None
     while True:
         try:
-            newest = read_state(located.storage, located.manifest.id)
+            newest = known_state(located.storage, located.manifest)
+            read_manifest(located.storage, located.manifest.id)  # without one there is no backup
         except ObjectMissing as error:
             workspace.catalog.forget(located.manifest.id)
             raise deleted_meanwhile(located.manifest.id) from error

@@ -1,8 +1,9 @@
 """Airflow operators over the use cases. DAG files import from here; the use cases load when a task runs."""
 
 from db_backup.operators.backup import BackupOperator
+from db_backup.operators.cleanup import CleanupOperator
 from db_backup.operators.health import HealthScoreOperator
 from db_backup.operators.outcome import OutcomeOperator
 from db_backup.operators.verify import VerifyOperator
 
-__all__ = ["BackupOperator", "HealthScoreOperator", "OutcomeOperator", "VerifyOperator"]
+__all__ = ["BackupOperator", "CleanupOperator", "HealthScoreOperator", "OutcomeOperator", "VerifyOperator"]

@@ -15,6 +15,7 @@ from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
 from db_backup.errors import BackupError, Interrupted
+from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, DeletedBackup, clean_up
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.prove import Made, create_and_prove
 from db_backup.jobs.workspace import Workspace
@@ -34,6 +35,19 @@ class _Results:
     backups: list[BackupSummary] = field(default_factory=list)
     proofs: dict[str, Proof] = field(default_factory=dict)  # by the backup's id
     failed: list[tuple[str, BackupError]] = field(default_factory=list)
+    deleted: list[DeletedBackup] = field(default_factory=list)
+
+    def disproved(self, backup_id: str) -> bool:
+        """Whether it was made and is not good: then nothing older is deleted."""
+        return backup_id in self.proofs and self.proofs[backup_id].result is ProofResult.FAILED
+
+    def take(self, database: str, cleanup: CleanupReport) -> None:
+        """What the cleanup after a backup did."""
+        self.deleted += cleanup.delete
+        self.failed += [
+            (database, BackupError(f"{one.backup_id} could not be deleted: {one.error}", hint=one.hint))
+            for one in cleanup.failed
+        ]
 
     @property
     def exit_code(self) -> int:
@@ -50,6 +64,7 @@ class _Results:
                 {"database": database, "error": error.message, "hint": error.hint} for database, error in self.failed
             ],
             "proofs": [proof_document(backup_id, proof) for backup_id, proof in self.proofs.items()],
+            "deleted": [backup.model_dump(mode="json") for backup in self.deleted],
         }
 
 
@@ -62,7 +77,8 @@ class _Results:
 @click.option("--no-verify", is_flag=True, help="Do not prove the backup now; it stays unverified.")
 @click.option("--storage", multiple=True, help="Where to store it (repeatable). Default: the entry's storages.")
 @not_yet("--jobs")
-@not_yet("--encrypt", "--no-cleanup", flag=True)
+@click.option("--no-cleanup", is_flag=True, help="Delete no old backups of that entry and type afterwards.")
+@not_yet("--encrypt", flag=True)
 @json_option
 def command(
     databases: tuple[str, ...],
@@ -72,9 +88,10 @@ def command(
     retention_days: int | None,
     storage: tuple[str, ...],
     no_verify: bool,
+    no_cleanup: bool,
     as_json: bool,
 ) -> int:
-    """Back up DATABASES (all, when none is named), and prove each backup.
+    """Back up DATABASES (all, when none is named), prove each backup, and delete old ones of that entry and type.
 
     One database that fails does not stop the others; the exit code is then 1. It is 3 when a backup did not pass its
     proof. An inconclusive proof is a warning: the backup is made, and stays unverified.
@@ -101,7 +118,7 @@ def command(
         ]
         results = _Results()
         with terminal_progress() as progress:
-            work = _Work(workspace, results, not no_verify, progress, cancellation)
+            work = _Work(workspace, results, not no_verify, not no_cleanup, progress, cancellation)
             for number, request in enumerate(requests):
                 if not work.do(request):
                     results.failed += [(later.entry, _not_started(later.entry)) for later in requests[number + 1 :]]
@@ -121,6 +138,7 @@ class _Work:
     workspace: Workspace
     results: _Results
     verify: bool
+    cleanup: bool
     progress: Progress
     cancellation: Cancellation
 
@@ -149,6 +167,10 @@ class _Work:
             raise made.unproven
         if made.proof is not None:
             self.results.proofs[backup.id] = made.proof
+        if self.cleanup and not self.results.disproved(backup.id):
+            wanted = CleanupRequest((request.entry,), (request.type,), request.retention_days)
+            cleaned = clean_up(self.workspace, wanted, run=run, progress=progress, cancellation=cancellation)
+            self.results.take(request.entry, cleaned)
 
 
 def _interrupted(database: str, made: Sequence[BackupSummary], stop: BaseException, reason: str) -> Interrupted:
@@ -194,5 +216,7 @@ def _tell(results: _Results) -> None:
             click.echo(f"Warning for {backup.database}: {warning}", err=True)
     for backup_id, proof in results.proofs.items():
         print_shortcoming(backup_id, proof)
+    for deleted in results.deleted:
+        click.echo(f"Deleted {deleted.backup_id}: {deleted.reason}.", err=True)
     for database, error in results.failed:
         print_error(error, about=database)
