@@ -472,6 +472,13 @@ def test_a_new_database_needs_its_folder(folder: Path, options: EngineOptions) -
         engine.create_database(str(folder / "missing" / "new.sqlite"))
 
 
+@pytest.mark.parametrize("name", ["", ".", "a\0b"])
+def test_what_is_no_path_of_a_new_file_is_a_wrong_request(folder: Path, options: EngineOptions, name: str) -> None:
+    engine = engine_on(create(folder / "shop.sqlite"), options)
+    with pytest.raises(UsageError, match="not the path of a new file"):
+        engine.create_database(name)
+
+
 @pytest.mark.parametrize(
     ("damage", "expected", "says"),
     [

@@ -9,7 +9,7 @@ What a type holds; an inventory is always what a restore of that backup gives:
 full        everything. Loads into an empty database.
 structure   every definition and no row. The inventory has every table with 0 rows and no checksum, and every object.
             Loads into an empty database.
-data        rows, and where sequences stand. The inventory has the tables and no objects. Loads into a database that
+data        rows, and where sequences stand. The inventory has these and no other objects. Loads into a database that
             has these tables, all of them empty: ``load`` takes care of order, foreign keys and triggers, and leaves the
             definitions as they were.
 
