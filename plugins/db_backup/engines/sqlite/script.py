@@ -14,6 +14,8 @@ from db_backup.engines.base import Block
 END = b"-- The end of this backup.\n"
 _NEXT = re.compile(rb"['\"]|;\n|--")
 _QUOTES = {b"'", b'"'}
+# A whole statement at once, which most are; without backtracking.
+_STATEMENT = re.compile(rb"""(?:[^'"\-;]++|'[^']*+'|"[^"]*+"|-(?!-)|;(?!\n))*+;\n""")
 
 
 class ScriptDamaged(Exception):
@@ -87,6 +89,10 @@ class _Splitter:
         data = self._data + block
         start, position = 0, self._scanned
         while True:
+            if position == start and (whole := _STATEMENT.match(data, start)):
+                yield self._statement(data[start : whole.end() - 2])
+                start = position = whole.end()
+                continue
             if self._quote is not None:
                 closing = data.find(self._quote, position)
                 if closing < 0:
