@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,8 +77,9 @@ def read_each(_: str) -> None:
                 located = locate(workspace, line.strip())
                 with leased(workspace, located, "restore") as held:
                     keys = [naming.part_key(part.path) for part in held.manifest.parts]
-                    for _again in range(20):
+                    for _again in range(25):  # longer than a deletion takes: one that ignored the lease is seen
                         sizes = [sum(map(len, held.storage.read(key))) for key in keys]
+                        time.sleep(0.006)
             except (Refused, UnknownBackup):
                 print("refused", flush=True)
             else:
