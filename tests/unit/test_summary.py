@@ -48,6 +48,7 @@ def test_a_verified_backup_in_full() -> None:
         "restore_seconds": None,
         "storages": ["local"],
         "pinned": False,
+        "legal_hold": False,
         "expires_at": "2026-03-02T03:00:00Z",
         "parts": [
             {
