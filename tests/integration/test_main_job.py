@@ -223,9 +223,9 @@ def test_reindexing_gives_the_same_list_proofs_included(project: Project) -> Non
     assert project.json("list")["backups"] == []
     report = project.json("catalog", "reindex")
 
-    assert report == {"backups": 3, "problems": []}
+    assert (report["backups"], report["problems"]) == (3, [])
     assert project.json("list") == before
-    assert project.json("catalog", "check") == {"backups": 3, "problems": []}
+    assert project.json("catalog", "check")["problems"] == []
 
 
 def test_a_missing_tool_is_named_with_its_package(tmp_path: Path, labs: Labs) -> None:
