@@ -120,8 +120,8 @@ def read_state(storage: Storage, backup_id: str) -> State:
 def known_state(storage: Storage, manifest: Manifest) -> State:
     """The state, or, where it was lost or cannot be read, one that knows of this copy alone.
 
-    The manifest is enough to restore by. A deletion takes the manifest before the state: a manifest alone is a backup whose state
-    was lost, never one half deleted.
+    The manifest is enough to restore by. A deletion takes the manifest before the state: a manifest alone is a backup
+    whose state was lost, never one half deleted.
     """
     try:
         return read_state(storage, manifest.id)
