@@ -1,0 +1,81 @@
+"""A database that others made, through the whole command line: Chinook on all three engines, no Airflow running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db_backup.model import ConnectionInfo, EngineName
+from support.lab import EngineLab
+from support.lab_mysql import MysqlLab
+from support.lab_postgres import PostgresLab
+from support.project import Project
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not DATA.exists(), reason="needs the Chinook files of ../shared/data"),
+]
+
+
+@pytest.fixture
+def chinook(tmp_path: Path, postgres_lab: PostgresLab, mysql_lab: MysqlLab) -> Iterator[dict[str, ConnectionInfo]]:
+    postgres_lab.server.run_script(DATA / "chinook_postgres.sql")
+    mysql_lab.server.run_script((DATA / "chinook_mysql.sql").read_bytes())
+    lite = tmp_path / "chinook.sqlite"
+    shutil.copyfile(DATA / "chinook.sqlite", lite)
+    yield {
+        "lite": ConnectionInfo("lite_db", EngineName.SQLITE, database=str(lite)),
+        "maria": mysql_lab.connection("Chinook"),
+        "post": postgres_lab.connection("chinook"),
+    }
+    postgres_lab.drop("chinook")
+    mysql_lab.drop("Chinook")
+
+
+def test_chinook_is_backed_up_proved_restored_and_rebuilt_by_stock_tools(
+    tmp_path: Path, chinook: dict[str, ConnectionInfo], labs: dict[EngineName, EngineLab]
+) -> None:
+    project = Project(tmp_path / "project", chinook)
+
+    created = project.json("create", "lite", "maria", "post")
+    assert created["failed"] == []
+    assert [backup["status"] for backup in created["backups"]] == ["good", "good", "good"]
+    assert project.run("list", "--detailed").returncode == 0
+    proofs = project.json("verify", "--all", "--level", "restore")["proofs"]
+    assert [proof["result"] for proof in proofs] == ["passed", "passed", "passed"]
+
+    for backup in created["backups"]:
+        lab = labs[EngineName(backup["engine"])]
+        truth = lab.counts(chinook[backup["database"]].database)
+        assert sum(truth.values()) == backup["rows"] > 15_000
+        target = str(tmp_path / "copy.sqlite") if lab.engine_name is EngineName.SQLITE else lab.fresh_name()
+        assert project.json("restore", backup["id"], "--as", target)["differences"] == []
+        assert lab.counts(target) == truth
+        assert lab.counts(rebuilt_by_stock_tools(project, backup["id"], lab, tmp_path)) == truth
+
+
+def rebuilt_by_stock_tools(project: Project, backup_id: str, lab: EngineLab, tmp_path: Path) -> str:
+    folder = project.storage / "database"
+    home = tmp_path / f"home-{lab.engine_name}"
+    home.mkdir()
+    restored = lab.restored_database(folder)
+    if lab.engine_name is not EngineName.SQLITE and lab.exists(restored):
+        lab.drop(restored)
+    for step in project.manifest(backup_id)["stock_restore"]:
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", step["command"]],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], **lab.stock_environment(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{step['command']}\n{done.stderr}"
+    return restored
