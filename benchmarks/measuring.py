@@ -55,7 +55,9 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
 def _watch(root: int, peaks: dict[int, float], ended: threading.Event) -> None:
     while not ended.wait(_SAMPLED_EVERY_SECONDS):
         for member in _family(root):
-            peaks[member] = max(peaks.get(member, 0.0), _peak_mb(member))
+            # The last word, not the highest: between fork and exec a child shows its parent's peak.
+            if peak := _peak_mb(member):
+                peaks[member] = peak
 
 
 def _family(root: int) -> list[int]:
