@@ -37,6 +37,7 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     ├── ManifestError                1   a sidecar that cannot be read, or a newer major version
     ├── CatalogError                 1
     │   └── PublishedUnindexed       1   the backup is made and whole; the catalogue does not know it
+    ├── ActUnaudited                 1   what was asked for is done; its audit line is missing
     ├── EntryLocked                  1   another backup of the same entry is at work
     ├── LoadFailed                   1   the restore tool said so
     ├── RestoreMismatch              3   restored, but not what the manifest says
@@ -203,6 +204,10 @@ class CatalogError(BackupError):
 
 
 class PublishedUnindexed(CatalogError):
+    pass
+
+
+class ActUnaudited(BackupError):
     pass
 
 

@@ -232,6 +232,14 @@ class Manifest(_Document):
     def duration_seconds(self) -> float:
         return (self.finished_at - self.created_at).total_seconds()
 
+    @model_validator(mode="after")
+    def _owns_its_parts(self) -> Self:
+        """What deletes or reads a backup's parts goes by these names: none may be another backup's."""
+        for part in self.parts:
+            if not part.path.startswith(f"{self.id}."):
+                raise ValueError(f"the part {part.path} is not one of {self.id}")
+        return self
+
     def to_json(self) -> bytes:
         return _dump(self)
 

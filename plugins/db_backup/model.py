@@ -123,6 +123,7 @@ class ConnectionInfo:
     password: str = field(default="", repr=False)
     database: str = ""
     extra: Mapping[str, object] = field(default_factory=dict, repr=False)
+    scratch: bool = False  # set by scratch servers alone; never from what a person configured
 
     @property
     def address(self) -> str:

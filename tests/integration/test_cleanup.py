@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -345,9 +346,52 @@ def test_a_pin_that_the_catalogue_lost_still_holds(project: Project, workspace: 
     workspace.catalog.record(manifest, state)
     report = project.json("cleanup")
     assert ids(report["delete"]) == [fulls[-1]]
-    assert reasons(report, manifest.id) == f"{manifest.id} is pinned"
-    listed = {backup["id"]: backup for backup in project.json("list")["backups"]}[manifest.id]
-    assert (listed["status"], listed["pinned"]) == ("good", True)
+    assert reasons(report, manifest.id) == "pinned"
+    assert project.artefact(manifest.id).exists()
+
+
+def test_a_catalogue_older_than_the_proofs_never_costs_the_last_verified_full(
+    project: Project, workspace: Workspace
+) -> None:
+    """The catalogue says good of what storage knows to have failed: the states decide."""
+    (manifest, state) = past_backup(45)
+    publish(workspace, [(manifest, state)])
+    for days in (3, 2, 1):
+        publish(workspace, [past_backup(days, result=ProofResult.FAILED)], index=False)
+        workspace.catalog.record(*past_backup(days))
+    assert project.json("cleanup")["delete"] == []
+    assert project.artefact(manifest.id).exists()
+
+
+@pytest.mark.parametrize("sidecar", ["{}.json", "{}.state.json"])
+def test_an_entry_with_a_damaged_or_lost_sidecar_is_left_alone(
+    project: Project, workspace: Workspace, sidecar: str
+) -> None:
+    fulls = a_week(workspace)
+    (project.storage / "metadata" / sidecar.format(fulls[0])).write_bytes(b"")
+    report = project.json("cleanup")
+    assert report["delete"] == []
+    assert fulls[0] in report["warnings"][0]
+    (project.storage / "metadata" / f"{fulls[0]}.state.json").unlink()
+    assert project.json("cleanup")["delete"] == []
+
+
+def test_no_manifest_names_a_part_of_another_backup(project: Project, workspace: Workspace) -> None:
+    fulls = a_week(workspace)
+    path = project.manifest_path(fulls[-1])
+    path.write_text(path.read_text().replace(f'"{fulls[-1]}.', f'"{fulls[0]}.'))
+    assert project.json("cleanup")["delete"] == []
+    assert project.artefact(fulls[0]).exists()
+
+
+def test_after_a_long_outage_create_deletes_nothing_by_itself(project: Project, workspace: Workspace) -> None:
+    old = [past_backup(days) for days in (95, 94, 93, 92, 91)]
+    publish(workspace, old)
+    done = project.run("create", "shop", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["deleted"] == []
+    assert "db-backup cleanup" in done.stderr
+    assert len(project.json("list")["backups"]) == 6
 
 
 def test_delete_takes_what_is_named_though_its_days_are_not_over(project: Project, workspace: Workspace) -> None:

@@ -80,7 +80,14 @@ def make_manifest(
         "retention_class": type,
         "retention_days": 30,
     }
-    return Manifest(**{**fields, **overrides})
+    fields |= overrides
+    # The names of parts begin with the id; a test may give what follows it.
+    own = f"{fields['id']}."
+    fields["parts"] = tuple(
+        part if part.path.startswith(own) else part.model_copy(update={"path": f"{own}{part.path}"})
+        for part in fields["parts"]
+    )
+    return Manifest(**fields)
 
 
 def make_proof(**overrides: Any) -> Proof:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pymysql
 import pytest
 
-from db_backup.engines.mysql.definers import MAKE_DEFINERS
 from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.errors import ArtefactCorrupt, LoadFailed, ScratchUnavailable, ServerUnreachable, SourceError
 from db_backup.model import ConnectionInfo, EngineName
@@ -13,7 +12,7 @@ from db_backup.model import ConnectionInfo, EngineName
 pytestmark = pytest.mark.unit
 
 REAL = ConnectionInfo(conn_id="shop", engine=EngineName.MYSQL)
-SCRATCH = ConnectionInfo(conn_id="scratch", engine=EngineName.MYSQL, extra={MAKE_DEFINERS: True})
+SCRATCH = ConnectionInfo(conn_id="scratch", engine=EngineName.MYSQL, scratch=True)
 FAULTS = [
     LoadFailed("ERROR 1114 (HY000) at line 5: The table 't' is full"),
     LoadFailed("ERROR 1021 (HY000) at line 5: Disk full"),
@@ -30,6 +29,8 @@ FAULTS = [
 OTHERS = [
     LoadFailed("ERROR 1062 (23000) at line 28: Duplicate entry '…' for key 'PRIMARY'"),
     LoadFailed('ERROR 1030 (HY000) at line 5: Got error 1 "Operation not permitted" from storage engine'),
+    LoadFailed("ERROR 1064 (42000) at line 5: You have an error in your SQL syntax near '(3,'abc')' at line 1"),
+    LoadFailed("ERROR 1146 (42S02) at line 5: Table 'a.error 3' doesn't exist"),
     ArtefactCorrupt("No space left in it."),
 ]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from db_backup.catalog import AuditRecord
-from db_backup.errors import BackupError, CatalogError, EntryLocked, Interrupted, Refused, StorageError
+from db_backup.errors import ActUnaudited, BackupError, CatalogError, EntryLocked, Interrupted, Refused, StorageError
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import utc_now
@@ -64,7 +64,13 @@ def _close(workspace: Workspace, record: AuditRecord, error: BaseException | Non
         missing.append(unwritten)
     for lost in missing:
         if error is None:
-            raise lost
+            raise ActUnaudited(
+                f"{record.act.capitalize()} of {record.backup_id or record.entry or 'the catalogue'} was done, but its "
+                f"audit line could not be written: {lost.message}",
+                hint=lost.hint,
+                database=record.entry,
+                backup_id=record.backup_id,
+            ) from lost
         error.add_note(f"The audit line could not be written: {lost}")
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import retention
-from db_backup.catalog import AttemptOutcome
+from db_backup.catalog import AttemptOutcome, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused
 from db_backup.jobs.acts import audited
 from db_backup.jobs.deletion import erase
@@ -21,6 +21,7 @@ from db_backup.manifest import RunInfo, Tombstone
 from db_backup.model import BackupType, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.retention import Backup, Deletion, Policy, Rule
+from db_backup.summary import BackupSummary
 
 _LONGEST_RUN = timedelta(days=7)
 _WORTH_A_WARNING = frozenset({Rule.LOCK, Rule.FUTURE, Rule.ABSENT})
@@ -133,6 +134,22 @@ def clean_up(
         report = tally.report()
         act.detail = f"deleted {len(report.delete)}, kept {len(report.keep)}, failed {len(report.failed)}"
     return report
+
+
+def leap_to(workspace: Workspace, backup: BackupSummary) -> str | None:
+    """Why nothing should be deleted by itself after this backup: its days reach back to no other of its type.
+
+    Days count up to the newest good backup. After a long outage, or under a clock that is far ahead, that is this very
+    one, and everything before it would go at once. A person who runs the cleanup has looked at the plan.
+    """
+    query = BackupQuery(database=backup.database, type=backup.type)
+    before = [item for item in workspace.catalog.page(query, limit=2).items if item.id != backup.id]
+    if not before or before[0].created_at >= backup.created_at - (backup.expires_at - backup.created_at):
+        return None
+    return (
+        f"nothing was deleted after {backup.id}, for the one before it, {before[0].id}, is older than the days that "
+        "backups are kept; if the clock is right, run `db-backup cleanup`"
+    )
 
 
 def delete_backup(

@@ -63,8 +63,9 @@ class Holdings:
         unreadable = ""
         for summary in self._indexed(entry):
             found[summary.id] = _backup(summary, self._presence(summary))
-        half_deleted = {backup.id for backup in found.values() if backup.status is BackupStatus.DELETING}
-        for backup_id in sorted(half_deleted | (self._stored_ids(entry) - found.keys())):
+        # The sidecars decide, not the catalogue: it may be older than the newest proof, and what is kept or deleted
+        # leans on every other backup of the entry.
+        for backup_id in sorted(found.keys() | self._stored_ids(entry)):
             try:
                 stored = self._stored_backup(backup_id)
             except (ManifestError, ObjectMissing) as error:
@@ -92,8 +93,13 @@ class Holdings:
     def _stored_backup(self, backup_id: str) -> Backup | None:
         """By its sidecars: the catalogue may not know it yet, and is marked for a deletion before the storage is."""
         if copies := copies_of(self._workspace, backup_id):
-            state = next((copy.state for copy in copies if copy.state.tombstone), copies[0].state)
-            summary = summarise(copies[0].manifest, state)
+            states = [read_state(copy.storage, backup_id) for copy in copies]  # a lost one may have been pinned
+            state = next((state for state in states if state.tombstone), states[0])
+            held = {
+                "pinned": any(state.pinned for state in states),
+                "legal_hold": any(state.legal_hold for state in states),
+            }
+            summary = summarise(copies[0].manifest, state.model_copy(update=held))
             return _backup(summary, self._presence(summary))
         for listing in self._listings:
             try:

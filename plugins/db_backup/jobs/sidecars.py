@@ -114,7 +114,14 @@ def read_manifest(storage: Storage, backup_id: str) -> Manifest:
 def read_state(storage: Storage, backup_id: str) -> State:
     """:raises ObjectMissing, ManifestError:"""
     key = naming.state_key(backup_id)
-    return State.from_json(storage.read_document(key).content, source=f"{storage.location}/{key}")
+    state = State.from_json(storage.read_document(key).content, source=f"{storage.location}/{key}")
+    if state.id != backup_id:
+        raise ManifestError(
+            f"{storage.location}/{key} is the state of {state.id}.",
+            hint="Files were renamed or swapped: restore them from another copy.",
+            backup_id=backup_id,
+        )
+    return state
 
 
 def known_state(storage: Storage, manifest: Manifest) -> State:

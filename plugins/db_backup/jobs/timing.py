@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from db_backup.errors import BackupError, TimeLimitExceeded
+from db_backup.errors import BackupError, PublishedUnindexed, TimeLimitExceeded
 from db_backup.progress import Cancellation
 
 
@@ -30,7 +30,7 @@ def time_limit(seconds: float, database: str, cancellation: Cancellation) -> Ite
         try:
             yield limited
         except BackupError as error:
-            if not expired.is_set() or isinstance(error, TimeLimitExceeded):
+            if not expired.is_set() or isinstance(error, TimeLimitExceeded | PublishedUnindexed):
                 raise
             raise TimeLimitExceeded(
                 f"The backup of '{database}' was stopped after {seconds:g} s, which is all that "

@@ -15,7 +15,7 @@ from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
 from db_backup.errors import BackupError, Interrupted
-from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, DeletedBackup, clean_up
+from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, DeletedBackup, clean_up, leap_to
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.prove import Made, create_and_prove
 from db_backup.jobs.workspace import Workspace
@@ -36,6 +36,7 @@ class _Results:
     proofs: dict[str, Proof] = field(default_factory=dict)  # by the backup's id
     failed: list[tuple[str, BackupError]] = field(default_factory=list)
     deleted: list[DeletedBackup] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def disproved(self, backup_id: str) -> bool:
         """Whether it was made and is not good: then nothing older is deleted."""
@@ -44,6 +45,7 @@ class _Results:
     def take(self, database: str, cleanup: CleanupReport) -> None:
         """What the cleanup after a backup did."""
         self.deleted += cleanup.delete
+        self.warnings += cleanup.warnings
         self.failed += [
             (database, BackupError(f"{one.backup_id} could not be deleted: {one.error}", hint=one.hint))
             for one in cleanup.failed
@@ -73,7 +75,12 @@ class _Results:
 @click.option("--type", "backup_type", type=click.Choice([item.value for item in BackupType]), help="Default: full.")
 @click.option("--compression", type=click.Choice([item.value for item in Compression]), help="Default: the entry's.")
 @click.option("--level", type=int, help="Compression level; gzip, bzip2, xz 1-9, zstd 1-19, lz4 1-12.")
-@click.option("--retention", "retention_days", type=click.IntRange(min=1), help="Days to keep this backup.")
+@click.option(
+    "--retention",
+    "retention_days",
+    type=click.IntRange(min=1),
+    help="Days to keep this backup, and, in the cleanup that follows, all of that entry and type.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not prove the backup now; it stays unverified.")
 @click.option("--storage", multiple=True, help="Where to store it (repeatable). Default: the entry's storages.")
 @not_yet("--jobs")
@@ -167,7 +174,9 @@ class _Work:
             raise made.unproven
         if made.proof is not None:
             self.results.proofs[backup.id] = made.proof
-        if self.cleanup and not self.results.disproved(backup.id):
+        if self.cleanup and (leap := leap_to(self.workspace, backup)):
+            self.results.warnings.append(leap)
+        elif self.cleanup and not self.results.disproved(backup.id):
             wanted = CleanupRequest((request.entry,), (request.type,), request.retention_days)
             cleaned = clean_up(self.workspace, wanted, run=run, progress=progress, cancellation=cancellation)
             self.results.take(request.entry, cleaned)
@@ -216,6 +225,8 @@ def _tell(results: _Results) -> None:
             click.echo(f"Warning for {backup.database}: {warning}", err=True)
     for backup_id, proof in results.proofs.items():
         print_shortcoming(backup_id, proof)
+    for warning in results.warnings:
+        click.echo(f"Cleanup: {warning}.", err=True)
     for deleted in results.deleted:
         click.echo(f"Deleted {deleted.backup_id}: {deleted.reason}.", err=True)
     for database, error in results.failed:

@@ -12,14 +12,12 @@ from db_backup.engines.mysql.connecting import Session, query
 from db_backup.engines.mysql.dump_parser import unquoted
 from db_backup.model import ConnectionInfo
 
-MAKE_DEFINERS = "make_definers"  # in the extra of a scratch server's connection
-
 _QUOTED = rb"`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\""
 _DEFINER = re.compile(rb"\bDEFINER=(%s)(?:@(%s))?" % (_QUOTED, _QUOTED))
 
 
 def wanted(connection: ConnectionInfo) -> bool:
-    return bool(connection.extra.get(MAKE_DEFINERS))
+    return connection.scratch
 
 
 class Definers:

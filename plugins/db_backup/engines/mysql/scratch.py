@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from db_backup.engines.mysql.connecting import connect
-from db_backup.engines.mysql.definers import MAKE_DEFINERS
 from db_backup.engines.mysql.flavour import Flavour, Tool, inspect_tool
 from db_backup.engines.scratch_home import ids, scratch_home, unprivileged_user
 from db_backup.errors import AccessDenied, ScratchUnavailable, ServerUnreachable
@@ -49,7 +48,8 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
                 engine=EngineName.MYSQL,
                 host="localhost",
                 login="root",
-                extra={"unix_socket": str(_socket(home)), MAKE_DEFINERS: True},
+                extra={"unix_socket": str(_socket(home))},
+                scratch=True,
             )
             _wait_until_ready(process, connection, cancellation)
             yield connection

@@ -17,9 +17,9 @@ from db_backup.model import ConnectionInfo
 # Gone: 1053, 1927, 2002, 2006, 2013.
 _CODES = "3|28|168|1021|1053|1114|1927|2002|2006|2013"
 _FAULT = re.compile(
-    rf"\berror:? (?:{_CODES})\b|\((?:{_CODES}),"  # as the tools and the server print it, and as pymysql does
+    rf"(?:^|: |\bGot )error:? (?:{_CODES})\b|^\((?:{_CODES}),"  # as tools and servers print it, and pymysql
     r"|No space left|\b(?:errno|errcode): ?\"?28\b",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 
 

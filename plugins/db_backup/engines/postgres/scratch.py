@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from db_backup.engines.postgres import tools
-from db_backup.engines.postgres.session import SCRATCH, connected
+from db_backup.engines.postgres.session import connected
 from db_backup.engines.scratch_home import ids, scratch_home, unprivileged_user
 from db_backup.errors import ScratchUnavailable, ToolError
 from db_backup.manifest import ServerInfo
@@ -77,7 +77,7 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
                 port=_PORT,
                 login=_SUPERUSER,
                 database="template1",
-                extra={SCRATCH: True},
+                scratch=True,
             )
             _wait_until_ready(process, connection, cancellation)
             yield connection

@@ -25,7 +25,6 @@ from db_backup.stream.process import option_file
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_SECONDS = 10
-SCRATCH = "scratch"  # in the extra of a scratch server's connection
 # Values must print the same whatever the server, the database or the role has set (pg_dump sets the others itself).
 _PRINTING = {"datestyle": "ISO", "timezone": "UTC", "bytea_output": "hex"}
 # libpq's parameters that a connection's extra may hold, and the variables that tell them to the tools
@@ -164,7 +163,7 @@ def database_argument(connection: ConnectionInfo) -> str:
 
 def is_scratch(connection: ConnectionInfo) -> bool:
     """Whether it leads to a server of ours that is thrown away afterwards."""
-    return bool(connection.extra.get(SCRATCH))
+    return connection.scratch
 
 
 def scratch_lost(what: str, entry: str | None) -> ScratchUnavailable:
