@@ -142,7 +142,10 @@ class Cipher(_Document):
 
 
 class Part(_Document):
-    """One stored file. ``path`` is a bare name inside the storage's ``database/`` folder."""
+    """One stored file. ``path`` is a bare name inside the storage's ``database/`` folder.
+
+    ``stream``: which of the dump's streams these bytes are of; a parallel dump has several.
+    """
 
     path: BareFileName
     stream: str = "main"
@@ -227,6 +230,12 @@ class Manifest(_Document):
     @property
     def plain_bytes(self) -> int:
         return sum(part.plain_bytes for part in self.parts)
+
+    @property
+    def streams(self) -> dict[str, tuple[Part, ...]]:
+        """The dump's streams by name, in the order of loading, each with the parts whose plain bytes make it up."""
+        names = dict.fromkeys(part.stream for part in self.parts)
+        return {name: tuple(part for part in self.parts if part.stream == name) for name in names}
 
     @property
     def duration_seconds(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -63,9 +64,15 @@ def is_backup_id(text: str) -> bool:
     return _BACKUP_ID.fullmatch(text) is not None
 
 
-def part_name(backup_id: str, dump_suffix: str, compression: Compression) -> str:
-    """The bare file name of a single-stream backup's part: id, the bare dump's suffix, the codec's."""
-    return f"{backup_id}.{dump_suffix}{CODEC_SUFFIX[compression]}"
+def part_names(backup_id: str, dump_suffixes: Sequence[str], compression: Compression) -> tuple[str, ...]:
+    """The bare file names of a backup's parts, one for each stream: id, the bare dump's suffix, the codec's.
+
+    Several are numbered, in the order of loading.
+    """
+    codec = CODEC_SUFFIX[compression]
+    if len(dump_suffixes) == 1:
+        return (f"{backup_id}.{dump_suffixes[0]}{codec}",)
+    return tuple(f"{backup_id}.{suffix}.part-{number:03d}{codec}" for number, suffix in enumerate(dump_suffixes, 1))
 
 
 def backup_id_of_file(name: str) -> str:

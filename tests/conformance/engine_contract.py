@@ -125,7 +125,7 @@ def load(engine: Engine, name: str, *dumps: Dumped) -> Engine:
     """Into a new database, one after the other."""
     target = engine.create_database(name)
     for dumped in dumps:
-        target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+        target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
     return target
 
 
@@ -338,7 +338,7 @@ class EngineContract:
         target = load(source, new_name, *before_loading(source, type_leaving_out), dumped)
         assert compare(manifest.inventory, target.take_inventory(manifest, Cancellation())) == ()
         assert lab.own_counts(new_name) == {**lab.own_counts(database), lab.table("marks"): 0}
-        archive = without_connection(lab).read_archive(blocks(dumped.plain), manifest, Cancellation())
+        archive = without_connection(lab).read_archive([blocks(dumped.plain)], manifest, Cancellation())
         assert compare_tables(manifest.inventory, archive) == ()
 
     def test_rows_that_a_foreign_key_refers_to_are_not_left_out(
@@ -479,7 +479,7 @@ class EngineContract:
         cut = dumped.plain[: int(len(dumped.plain) * kept)]
         target = load(source, new_name, *before_loading(source, backup_type))
         with pytest.raises(LoadFailed):
-            target.load(blocks(cut), dumped.manifest, Cancellation())
+            target.load([blocks(cut)], dumped.manifest, Cancellation())
         if backup_type is BackupType.DATA:
             assert lab.own_counts(new_name) == lab.counts_of_structure(database)
 
@@ -490,7 +490,7 @@ class EngineContract:
         dumped = dump_of(source, backup_type=backup_type)
         target = load(source, new_name, *before_loading(source, backup_type))
         with pytest.raises(LoadFailed):
-            target.load(blocks(with_a_hole(dumped.plain)), dumped.manifest, Cancellation())
+            target.load([blocks(with_a_hole(dumped.plain))], dumped.manifest, Cancellation())
         if backup_type is BackupType.DATA:
             assert lab.own_counts(new_name) == lab.counts_of_structure(database)
 
@@ -503,7 +503,7 @@ class EngineContract:
         lab.execute(new_name, "INSERT INTO left_side (id) VALUES (5)")
         before = lab.counts(new_name)
         with pytest.raises(TargetNotEmpty, match="left_side"):
-            target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+            target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
         assert lab.counts(new_name) == before
 
     def test_rows_are_not_loaded_where_their_table_is_missing(
@@ -514,7 +514,7 @@ class EngineContract:
         target = load(source, new_name, *before_loading(source, data))
         lab.execute(new_name, "DROP TABLE empty_table")
         with pytest.raises(LoadFailed, match="empty_table"):
-            target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+            target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
 
     def test_damage_that_the_reader_finds_at_the_very_end_is_passed_on(
         self, lab: EngineLab, database: str, new_name: str, backup_type: BackupType
@@ -528,7 +528,7 @@ class EngineContract:
 
         target = load(source, new_name, *before_loading(source, backup_type))
         with pytest.raises(ArtefactCorrupt, match="The hash is another one"):
-            target.load(content(), dumped.manifest, Cancellation())
+            target.load([content()], dumped.manifest, Cancellation())
         if backup_type is BackupType.DATA:
             assert lab.own_counts(new_name) == lab.counts_of_structure(database)
 
@@ -549,7 +549,7 @@ class EngineContract:
 
         target = load(lab.engine(database, lab.private_options(private)), new_name, *tables)
         with pytest.raises(BackupError):
-            target.load(content(), dumped.manifest, cancellation)
+            target.load([content()], dumped.manifest, cancellation)
         assert processes.family(ignoring=before) == set()
         assert files_in(private) == []
 
@@ -560,7 +560,7 @@ class EngineContract:
     ) -> None:
         dumped = dump_of(lab.engine(database), backup_type=backup_type)
         engine = without_connection(lab, lab.private_options(private))
-        found = engine.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        found = engine.read_archive([blocks(dumped.plain)], dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
         assert files_in(private) == []
 
@@ -572,21 +572,21 @@ class EngineContract:
         cut = dumped.plain[: int(len(dumped.plain) * kept)]
         with pytest.raises(ArtefactError):
             without_connection(lab, lab.private_options(private)).read_archive(
-                blocks(cut), dumped.manifest, Cancellation()
+                [blocks(cut)], dumped.manifest, Cancellation()
             )
         assert files_in(private) == []
 
     def test_read_archive_finds_a_hole(self, lab: EngineLab, database: str, backup_type: BackupType) -> None:
         dumped = dump_of(lab.engine(database), backup_type=backup_type)
         with pytest.raises(ArtefactError):
-            without_connection(lab).read_archive(blocks(with_a_hole(dumped.plain)), dumped.manifest, Cancellation())
+            without_connection(lab).read_archive([blocks(with_a_hole(dumped.plain))], dumped.manifest, Cancellation())
 
     def test_a_removed_row_shows_as_a_difference_of_its_table(
         self, lab: EngineLab, database: str, type_with_rows: BackupType
     ) -> None:
         dumped = dump_of(lab.engine(database), backup_type=type_with_rows)
         broken = lab.break_one_row(dumped.plain)
-        found = without_connection(lab).read_archive(blocks(broken), dumped.manifest, Cancellation())
+        found = without_connection(lab).read_archive([blocks(broken)], dumped.manifest, Cancellation())
         (difference,) = compare_tables(dumped.manifest.inventory, found)
         assert difference.name == lab.table("marks")
         assert difference.expected.startswith("3 rows")

@@ -84,7 +84,8 @@ def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes])
         (["--type", "incremental"], ("incremental",)),
         (["--compression", "xz", "--level", "10"], ("xz", "1", "9")),
         (["--encrypt"], ("--encrypt",)),
-        (["--jobs", "3"], ("--jobs",)),
+        (["--jobs", "0"], ("--jobs", "0")),
+        (["--jobs", "65"], ("--jobs", "65")),
     ],
 )
 def test_what_cannot_be_is_refused_and_named(

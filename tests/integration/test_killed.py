@@ -97,6 +97,6 @@ def test_a_restore_of_sqlite_that_was_killed_leaves_nothing_beside_its_target(
 
     engine = sqlite_lab.engine(database)
     dumped = dump_of(engine)
-    engine.create_database(str(target)).load([dumped.plain], dumped.manifest, Cancellation())
+    engine.create_database(str(target)).load([[dumped.plain]], dumped.manifest, Cancellation())
     assert list(tmp_path.iterdir()) == [target]
     sqlite_lab.drop(database)

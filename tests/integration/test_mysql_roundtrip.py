@@ -198,7 +198,7 @@ def test_a_name_that_no_server_takes_is_refused(mysql_lab: MysqlLab, name: str) 
 
 def test_everything_odd_comes_back_on_a_scratch_server(mysql_lab: MysqlLab, awkward: str, dumped: Dumped) -> None:
     source = engine(mysql_lab, awkward)
-    found = source.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+    found = source.read_archive([blocks(dumped.plain)], dumped.manifest, Cancellation())
     assert compare_tables(dumped.manifest.inventory, found) == ()
     with open_scratch(dumped.manifest.server, mysql_lab.options.scratch_path, Cancellation()) as scratch:
         assert differences(load(MysqlEngine(scratch, source.options), awkward, dumped), dumped) == ()
@@ -209,7 +209,7 @@ def test_a_copy_beside_the_original_uses_its_own_sequence_functions_and_triggers
 ) -> None:
     source = engine(mysql_lab, awkward)
     target = source.create_database(new_name)
-    warnings = target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+    warnings = target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
     assert differences(target, dumped) == ()
     before = mysql_server.run("SELECT next_not_cached_value FROM numbers", database=awkward)
     mysql_server.run("INSERT INTO numbered (b) VALUES ('copy')", database=new_name)
@@ -276,7 +276,7 @@ def test_active_events_of_a_copy_are_reported(
     mysql_server.run("SET GLOBAL event_scheduler = ON")
     try:
         target = engine(mysql_lab, awkward).create_database(new_name)
-        warnings = target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+        warnings = target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
     finally:
         mysql_server.run("SET GLOBAL event_scheduler = OFF")
     assert [warning for warning in warnings if "1 events are now active" in warning]

@@ -179,7 +179,7 @@ def test_a_server_that_is_killed_while_it_loads_proves_nothing(
 
         target = MysqlEngine(connection, source.options).create_database(database)
         with pytest.raises(ScratchUnavailable, match="is full or has stopped") as caught:
-            target.load(killing(), dumped.manifest, Cancellation())
+            target.load([killing()], dumped.manifest, Cancellation())
         assert caught.value.hint
         with pytest.raises(ScratchUnavailable, match="is full or has stopped"):
             target.take_inventory(dumped.manifest, Cancellation())
@@ -201,7 +201,7 @@ def test_a_full_disk_while_it_loads_proves_nothing(
         with (small_disk / "filler").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free - (40 << 20))
         with pytest.raises(ScratchUnavailable, match="is full or has stopped"):
-            target.load(blocks(dumped.plain), dumped.manifest, Cancellation())
+            target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
     mysql_lab.drop(database)
 
 

@@ -106,7 +106,7 @@ def test_a_dump_that_is_cut_with_status_0_is_incomplete(
             dump.complete()
 
     with pytest.raises(ArtefactTruncated, match=complaint):
-        engine.read_archive([plain], whole.manifest, Cancellation())
+        engine.read_archive([[plain]], whole.manifest, Cancellation())
 
 
 @pytest.mark.parametrize("engine", ["custom", "plain"], indirect=True)
@@ -153,7 +153,7 @@ def test_a_flipped_byte_in_the_structure_is_corruption(engine: PostgresEngine) -
     place = whole.plain.index(END_OF_TABLE) + len(END_OF_TABLE)  # the next block's kind
     damaged = whole.plain[:place] + b"\x07" + whole.plain[place + 1 :]
     with pytest.raises(ArtefactCorrupt, match="does not announce"):
-        engine.read_archive([damaged], whole.manifest, Cancellation())
+        engine.read_archive([[damaged]], whole.manifest, Cancellation())
 
 
 def test_what_only_pg_restore_sees_is_corruption_too(engine: PostgresEngine) -> None:
@@ -161,7 +161,7 @@ def test_what_only_pg_restore_sees_is_corruption_too(engine: PostgresEngine) -> 
     damaged = whole.plain.replace(b"standard_conforming_strings = 'on'", b"standard_conforming_strings = 'xx'")
     assert damaged != whole.plain
     with pytest.raises(ArtefactCorrupt, match="pg_restore cannot read"):
-        engine.read_archive([damaged], whole.manifest, Cancellation())
+        engine.read_archive([[damaged]], whole.manifest, Cancellation())
 
 
 @pytest.mark.parametrize("engine", ["plain"], indirect=True)

@@ -69,7 +69,7 @@ def test_everything_odd_comes_back_as_it_was(postgres_lab: PostgresLab, awkward:
     assert rows['My.Schema "q".Odd.Table "name"'] == 1
     assert rows["pg_catalog.pg_largeobject"] == 2
 
-    found = source.read_archive([dumped.plain], dumped.manifest, Cancellation())
+    found = source.read_archive([[dumped.plain]], dumped.manifest, Cancellation())
     assert compare_tables(dumped.manifest.inventory, found) == ()
     with open_scratch(dumped.manifest.server, postgres_lab.options.scratch_path, Cancellation()) as scratch:
         target = load(PostgresEngine(scratch, source.options), awkward, dumped)
@@ -86,10 +86,10 @@ def test_structure_and_data_bring_everything_odd_back(
         for backup_type in (BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA)
     )
     for dumped in (structure, data):
-        found = source.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        found = source.read_archive([blocks(dumped.plain)], dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
     target = load(source, postgres_lab.fresh_name(), structure)
-    *remarks, warning = target.load(blocks(data.plain), data.manifest, Cancellation())
+    *remarks, warning = target.load([blocks(data.plain)], data.manifest, Cancellation())
     assert remarks == []
     assert "public.gathered" in warning
     assert any("public.gathered" in warning for warning in data.manifest.warnings)
@@ -113,7 +113,7 @@ def test_a_dump_cut_inside_a_name_with_a_line_end_is_read_alike(postgres_lab: Po
     for size in (1, 7, 61):
         pieces = [dumped.plain[start : start + size] for start in range(0, 4000, size)]
         rest = [dumped.plain[len(b"".join(pieces)) :]]
-        found = source.read_archive([*pieces, *rest], dumped.manifest, Cancellation())
+        found = source.read_archive([[*pieces, *rest]], dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
 
 
@@ -138,7 +138,7 @@ def test_rows_are_loaded_by_an_owner_who_is_no_superuser_where_nothing_fires(
         return PostgresEngine(connection, source.options)
 
     target = restored()
-    target.load(blocks(data.plain), data.manifest, Cancellation())
+    target.load([blocks(data.plain)], data.manifest, Cancellation())
     assert compare(data.manifest.inventory, target.take_inventory(data.manifest, Cancellation())) == ()
 
     firing = restored(
@@ -146,7 +146,7 @@ def test_rows_are_loaded_by_an_owner_who_is_no_superuser_where_nothing_fires(
         "CREATE TRIGGER noting BEFORE INSERT ON a_children FOR EACH ROW EXECUTE FUNCTION note()",
     )
     with pytest.raises(LoadFailed, match=r"noting of public\.a_children") as caught:
-        firing.load(blocks(data.plain), data.manifest, Cancellation())
+        firing.load([blocks(data.plain)], data.manifest, Cancellation())
     assert "superuser" in caught.value.hint
     assert firing.take_inventory(data.manifest, Cancellation()).rows == 0
 
@@ -165,7 +165,7 @@ def test_a_trigger_that_fires_always_keeps_rows_from_being_loaded(
     structure, data = (dump_of(source, backup_type=kind) for kind in (BackupType.STRUCTURE, BackupType.DATA))
     target = load(source, postgres_lab.fresh_name(), structure)
     with pytest.raises(LoadFailed, match=r"noting of public\.noted"):
-        target.load(blocks(data.plain), data.manifest, Cancellation())
+        target.load([blocks(data.plain)], data.manifest, Cancellation())
 
 
 @pytest.mark.parametrize("dump_format", FORMATS)
@@ -188,7 +188,7 @@ def test_partitions_are_left_out_with_their_table_and_alone(
         assert set(counted) == {
             table.name for table in dump_of(source, backup_type=backup_type).manifest.inventory.tables
         }
-        found = source.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        found = source.read_archive([blocks(dumped.plain)], dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
         target = load(source, postgres_lab.fresh_name(), *before, dumped)
         assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
@@ -373,7 +373,7 @@ def test_large_objects_are_restored_without_a_warning(
     source = engine(postgres_lab, database, dump_format)
     dumped = dump_of(source)
     target = source.create_database(postgres_lab.fresh_name())
-    assert target.load([dumped.plain], dumped.manifest, Cancellation()) == ()
+    assert target.load([[dumped.plain]], dumped.manifest, Cancellation()) == ()
     assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
 
 

@@ -203,7 +203,7 @@ def test_a_dump_cannot_run_programs_while_it_is_proven(folder: Path, server: Ser
     with open_scratch(server, folder, Cancellation()) as scratch:
         target = engine(scratch, folder).create_database("victim")
         with pytest.raises(ScratchUnavailable, match=r"superuser|pg_execute_server_program|permission denied"):
-            target.load([script], manifest, Cancellation())
+            target.load([[script]], manifest, Cancellation())
 
 
 def test_what_only_a_superuser_can_create_is_proven_too(
@@ -249,7 +249,7 @@ def test_an_extension_that_is_not_installed_makes_the_proof_inconclusive(folder:
     with open_scratch(server, folder, Cancellation()) as scratch:
         target = engine(scratch, folder).create_database("shop")
         with pytest.raises(ScratchUnavailable, match="postgis"):
-            target.load([b""], manifest, Cancellation())
+            target.load([[b""]], manifest, Cancellation())
 
 
 def test_a_role_that_a_plain_dump_names_makes_the_proof_inconclusive(
@@ -262,7 +262,7 @@ def test_a_role_that_a_plain_dump_names_makes_the_proof_inconclusive(
     with open_scratch(server, folder, Cancellation()) as scratch:
         target = PostgresEngine(scratch, options).create_database(database)
         with pytest.raises(ScratchUnavailable, match=f'role "{role}" does not exist'):
-            target.load([dumped.plain], dumped.manifest, Cancellation())
+            target.load([[dumped.plain]], dumped.manifest, Cancellation())
 
 
 def test_a_load_that_fails_leaves_nothing_of_it(postgres_server: PostgresServer, postgres_lab: PostgresLab) -> None:
@@ -279,7 +279,7 @@ def test_a_load_that_fails_leaves_nothing_of_it(postgres_server: PostgresServer,
     dumped = dump_of(source)
     target = source.create_database(postgres_lab.fresh_name())
     with pytest.raises(LoadFailed, match=r"function broken\(integer\) does not exist"):
-        target.load([dumped.plain], dumped.manifest, Cancellation())
+        target.load([[dumped.plain]], dumped.manifest, Cancellation())
     assert postgres_lab.counts(target.connection.database) == {}
 
 
@@ -290,7 +290,7 @@ def test_a_database_that_holds_something_is_never_loaded_into(
     source = PostgresEngine(postgres_lab.connection(database), postgres_lab.options)
     dumped = dump_of(source)
     with pytest.raises(TargetNotEmpty, match="was not touched"):
-        source.load([dumped.plain], dumped.manifest, Cancellation())
+        source.load([[dumped.plain]], dumped.manifest, Cancellation())
 
 
 def test_a_user_who_may_not_create_databases_is_told_so(
@@ -328,7 +328,7 @@ def test_a_scratch_server_that_is_killed_during_the_load_proves_nothing(
     with open_scratch(server, folder, Cancellation()) as scratch:
         target = engine(scratch, folder).create_database("shop")
         with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
-            target.load(content(postmaster(scratch)), large.manifest, Cancellation())
+            target.load([content(postmaster(scratch))], large.manifest, Cancellation())
         with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
             target.take_inventory(large.manifest, Cancellation())
 
@@ -359,7 +359,7 @@ def test_a_scratch_server_that_is_full_proves_nothing(folder: Path, server: Serv
             target = engine(scratch, folder).create_database("shop")
             (folder / "filler").write_bytes(bytes(shutil.disk_usage(folder).free - (2 << 20)))
             with pytest.raises(ScratchUnavailable, match="scratch server was lost"):
-                target.load([large.plain], large.manifest, Cancellation())
+                target.load([[large.plain]], large.manifest, Cancellation())
             (folder / "filler").unlink()
     finally:
         subprocess.run(["umount", str(folder)], check=True)

@@ -89,7 +89,7 @@ def test_everything_odd_comes_back_as_it_was(source: SqliteEngine, sqlite_lab: S
     target = load(source, sqlite_lab.fresh_name(), structure, data)
     assert_same(source, target.connection.database, data)
     for dumped in (structure, data):
-        found = source.read_archive(blocks(dumped.plain), dumped.manifest, Cancellation())
+        found = source.read_archive([blocks(dumped.plain)], dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
 
 
@@ -122,7 +122,7 @@ def test_a_database_in_another_encoding_takes_no_rows(sqlite_lab: SqliteLab, tmp
         script = dump_of(source, backup_type=STRUCTURE).plain.decode().replace("PRAGMA encoding = 'UTF-8';\n", "")
         connection.executescript(script)
     with pytest.raises(LoadFailed, match="UTF-16le"):
-        engine(sqlite_lab, str(other)).load(blocks(data.plain), data.manifest, Cancellation())
+        engine(sqlite_lab, str(other)).load([blocks(data.plain)], data.manifest, Cancellation())
 
 
 def test_a_structure_that_needs_its_application_is_refused(sqlite_lab: SqliteLab, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_script_can_open_no_other_file(sqlite_lab: SqliteLab, tmp_path: Path) 
     attack = f"ATTACH '{stolen}' AS x;\n".encode()
     wicked = structure.plain.replace(b"BEGIN;\n", b"COMMIT;\n" + attack + b"BEGIN;\n", 1).replace(b"COMMIT;\n", b"", 1)
     with pytest.raises(LoadFailed):
-        source.create_database(sqlite_lab.fresh_name()).load([wicked], structure.manifest, Cancellation())
+        source.create_database(sqlite_lab.fresh_name()).load([[wicked]], structure.manifest, Cancellation())
     target = load(source, sqlite_lab.fresh_name(), structure)
     with pytest.raises(LoadFailed):
-        target.load([data.plain.replace(b"BEGIN;\n", b"BEGIN;\n" + attack, 1)], data.manifest, Cancellation())
+        target.load([[data.plain.replace(b"BEGIN;\n", b"BEGIN;\n" + attack, 1)]], data.manifest, Cancellation())
     assert not stolen.exists()

@@ -74,7 +74,6 @@ def test_bad_usage_ends_with_2(
     "arguments",
     [
         ["create", "--encrypt"],
-        ["create", "--jobs", "2"],
         ["restore", "x", "--as", "y", "--force"],
         ["restore", "x", "--as", "y", "--to", "staging"],
         ["restore", "x", "--as", "y", "--table", "t"],

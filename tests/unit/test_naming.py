@@ -81,7 +81,8 @@ def test_a_trailing_newline_makes_no_id() -> None:
 def test_every_file_of_a_backup_leads_back_to_its_id(compression: Compression) -> None:
     backup_id = str(BackupName("shop", BackupType.FULL, MOMENT))
     files = [
-        naming.part_name(backup_id, "dump", compression),
+        *naming.part_names(backup_id, ["dump"], compression),
+        *naming.part_names(backup_id, ["sql", "sql"], compression),
         naming.manifest_key(backup_id).rpartition("/")[2],
         naming.state_key(backup_id).rpartition("/")[2],
     ]

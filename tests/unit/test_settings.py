@@ -73,7 +73,6 @@ ASKED_TOO_EARLY = {
     "BACKUP_SMTP_CONN_ID": "mail",
     "BACKUP_ENCRYPT": "true",
     "BACKUP_ENCRYPTION_KEY_ID": "key-1",
-    "BACKUP_PARALLEL_JOBS": "2",
     "BACKUP_ADMIN_ROLES": "Admin,Op",
     "BACKUP_RESTORE_FOUR_EYES": "true",
     "BACKUP_SQLITE_VACUUM": "true",

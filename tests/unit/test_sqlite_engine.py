@@ -452,7 +452,7 @@ def test_a_file_that_appears_during_the_restore_is_not_overwritten(folder: Path,
         target.path.write_bytes(b"somebody's")
 
     with pytest.raises(TargetNotEmpty):
-        target.load(content(), dumped.manifest, Cancellation())
+        target.load([content()], dumped.manifest, Cancellation())
     assert target.path.read_bytes() == b"somebody's"
     assert names_in(folder) == {"shop.sqlite", "new.sqlite"}
 
@@ -462,7 +462,7 @@ def test_a_failed_restore_leaves_no_file(folder: Path, options: EngineOptions) -
     dumped = dump_of(engine)
     target = engine.create_database(str(folder / "new.sqlite"))
     with pytest.raises(LoadFailed, match="cut off"):
-        target.load(blocks(dumped.plain[:50_000]), dumped.manifest, Cancellation())
+        target.load([blocks(dumped.plain[:50_000])], dumped.manifest, Cancellation())
     assert names_in(folder) == {"shop.sqlite"}
 
 
@@ -500,7 +500,7 @@ def test_a_damaged_image_is_told_from_a_truncated_one(
     engine = engine_on(create(folder / "shop.sqlite", rows=100), options)
     dumped = dump_of(engine)
     with pytest.raises(expected, match=says):
-        engine.read_archive(blocks(damage(dumped.plain)), dumped.manifest, Cancellation())
+        engine.read_archive([blocks(damage(dumped.plain))], dumped.manifest, Cancellation())
 
 
 @pytest.mark.skipif(not CHINOOK.exists(), reason="needs ../shared/data/chinook.sqlite")

@@ -46,11 +46,8 @@ def stoppable() -> Iterator[Cancellation]:
             signal.signal(number, handler)
 
 
-_DEFAULTS = (None, False, "1")  # left out, or said as it is anyway (--jobs 1)
-
-
 def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    if value in _DEFAULTS:
+    if value in {None, False}:
         return
     raise FeatureNotAvailable(f"{parameter.opts[0]} is not there yet.", hint="Leave it out.")
 

@@ -15,6 +15,10 @@ data        rows, and where sequences stand. The inventory has these and no othe
 
 ``exclude_tables`` (``engines.exclusion``) leaves rows out of a full or data backup, never a definition. The inventory
 lists such a table with 0 rows. A structure backup has no rows to leave out, and takes no notice of it.
+
+``jobs`` above 1 asks for several streams of one moment, read at the same time and stored as a part each. Their order is
+the order of loading: what defines the tables, the rows in as many streams as were asked for at most, what must come
+after all rows. Where there is nothing to share out (a structure, one file), there is one stream.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from db_backup.errors import ArtefactCorrupt
 from db_backup.manifest import Consistency, Inventory, Manifest, Part, ServerInfo, StockCommand, ToolInfo
 from db_backup.model import BackupType, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
@@ -54,12 +59,13 @@ class EngineOptions:
 class DumpRequest:
     """What to dump. ``entry`` names the database in errors; ``type`` is one that ``supported_types`` lists.
 
-    ``exclude_tables``: patterns of tables whose rows are left out.
+    ``exclude_tables``: patterns of tables whose rows are left out. ``jobs``: how many streams may carry rows.
     """
 
     entry: str
     type: BackupType = BackupType.FULL
     exclude_tables: tuple[str, ...] = ()
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,12 @@ class Preflight:
 
 
 class DumpStream(Protocol):
-    """One stream of plain bytes. The pipeline reads ``fileno()`` to its end and shows every block to ``observe``."""
+    """One stream of plain bytes. The pipeline reads ``fileno()`` to its end and shows every block to ``observe``.
 
-    name: str  # "main"; parallel dumps have more
+    Of several, each is read by a thread of its own.
+    """
+
+    name: str  # "main"; of a parallel dump what it carries: "definitions", "data-1"; unique in the dump
     suffix: str  # of the bare dump: "sql", "dump", "sqlite"; it need not tell the type
 
     def fileno(self) -> int: ...
@@ -174,11 +183,14 @@ class Engine(ABC):
         """Remove a database that the caller created itself a moment ago. A missing one is no error."""
 
     @abstractmethod
-    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
+    def load(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> tuple[str, ...]:
         """Load a backup's plain bytes into this connection's database, which is as its type needs it; returns warnings.
 
-        A load that fails changes nothing that was there before. ``content`` checks hashes as it goes and may raise an
-        ``ArtefactError`` as late as its end: that error is passed on, and the load then counts as failed.
+        ``streams`` are those of ``manifest.streams``, in this order; each can be read once. They check hashes as they
+        go and may raise an ``ArtefactError`` as late as their end: that error is passed on, and the load then counts
+        as failed. A load that fails changes nothing that was there before.
 
         :raises TargetNotEmpty: there is something already; for ``data``: a table has rows.
         :raises LoadFailed: the tool's exit status, or an error that it reported with status 0; for ``data`` also: a
@@ -193,11 +205,31 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+    def read_archive(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> Inventory:
         """Prove without a server that the plain bytes are a complete dump that its own tool reads; what they hold.
+
+        ``streams``: as for ``load``.
 
         The inventory's ``objects`` may be empty where the archive does not list them. Needs no connection.
 
         :raises ArtefactCorrupt, ArtefactTruncated: with the table or place where it shows.
         :raises ToolMissing: the tool that reads this format is not there.
         """
+
+
+def only_stream(streams: Sequence[Iterable[Block]], manifest: Manifest) -> Iterable[Block]:
+    """The one stream of a dump whose format knows no more than one.
+
+    :raises ArtefactCorrupt: the manifest lists another number.
+    """
+    if len(streams) != 1:
+        raise ArtefactCorrupt(
+            f"The manifest of {manifest.id} lists {len(streams)} streams, and a dump in the format '{manifest.format}' "
+            "is one.",
+            hint="Take another copy of this backup, or an older backup.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+    return streams[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from db_backup import naming
 from db_backup.errors import ArtefactMissing, ObjectMissing
@@ -28,10 +28,14 @@ def stored_bytes(located: Located, part: Part) -> Iterator[bytes]:
         ) from error
 
 
-def plain_bytes(located: Located, progress: Progress) -> Iterator[bytes]:
-    """The dump as its tool wrote it, every hash checked by the end.
+def plain_streams(located: Located, progress: Progress) -> tuple[Iterator[bytes], ...]:
+    """The dump's streams as its tools wrote them, in the order of loading, every hash checked by the end of each.
 
     :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt: as late as the end.
     """
-    for part in located.manifest.parts:
+    return tuple(_plain_bytes(located, parts, progress) for parts in located.manifest.streams.values())
+
+
+def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress) -> Iterator[bytes]:
+    for part in parts:
         yield from read_plain(stored_bytes(located, part), part, progress=progress)

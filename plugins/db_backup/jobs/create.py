@@ -49,6 +49,7 @@ class CreateRequest:
     type: BackupType = BackupType.FULL
     compression: Compression | None = None
     level: int | None = None
+    jobs: int | None = None
     retention_days: int | None = None
     storages: tuple[str, ...] | None = None
     wait_seconds: float = 0.0
@@ -140,6 +141,7 @@ def _plan(
         type=request.type,
         compression=compression,
         level=level,
+        jobs=request.jobs or entry.jobs,
         retention_days=request.retention_days or entry.retention[request.type],
         storages=storages,
         limits=Limits(

@@ -15,7 +15,8 @@ from db_backup.manifest import Copy, Manifest, Part, RunInfo, State
 from db_backup.model import BackupType, Compression, EngineName, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage import Sink, Storage
-from db_backup.stream.pipeline import Limits, pump
+from db_backup.stream.parallel import Route, pump_all
+from db_backup.stream.pipeline import Limits, StreamDigest
 from db_backup.units import human_bytes
 
 _ID_TRIES = 100
@@ -32,6 +33,7 @@ class Plan:
     type: BackupType
     compression: Compression
     level: int | None
+    jobs: int
     retention_days: int
     storages: tuple[Storage, ...]
     limits: Limits
@@ -53,7 +55,7 @@ class Creation:
 
     def publish(self) -> tuple[Manifest, State]:
         """All of it; leaving by an exception leaves nothing in the storages."""
-        request = DumpRequest(self.plan.entry.name, self.plan.type, self.plan.entry.exclude_tables)
+        request = DumpRequest(self.plan.entry.name, self.plan.type, self.plan.entry.exclude_tables, jobs=self.plan.jobs)
         with ExitStack() as stack:
             backup_id = self._reserve(stack)
             self.progress.stage(f"connecting to {self.plan.entry.name}")
@@ -86,39 +88,45 @@ class Creation:
 
     def _store(self, dump: Dump, backup_id: str, stack: ExitStack) -> tuple[tuple[Part, ...], list[Sink]]:
         """Every stream through the pipeline into every storage, under temporary names."""
-        parts: list[Part] = []
-        opened: list[Sink] = []
-        for stream in dump.streams:
-            path = naming.part_name(backup_id, stream.suffix, self.plan.compression)
-            sinks = []
-            for storage in self.plan.storages:
-                sink = storage.open_sink(naming.part_key(path))
-                stack.callback(sink.abort)
-                sinks.append(sink)
-            digest = pump(
-                stream,
-                compression=self.plan.compression,
-                level=self.plan.level,
-                sinks=sinks,
-                limits=self.plan.limits,
-                progress=self.progress,
-                cancellation=self.cancellation,
-                database=self.plan.entry.name,
-            )
-            opened.extend(sinks)
-            parts.append(
-                Part(
-                    path=path,
-                    stream=stream.name,
-                    stored_bytes=digest.stored_bytes,
-                    stored_sha256=digest.stored_sha256,
-                    plain_bytes=digest.plain_bytes,
-                    plain_sha256=digest.plain_sha256,
-                    compression=self.plan.compression,
-                    level=self.plan.level,
-                )
-            )
-        return tuple(parts), opened
+        names = naming.part_names(backup_id, [stream.suffix for stream in dump.streams], self.plan.compression)
+        routes = [
+            Route(stream, self._open_sinks(name, stack)) for stream, name in zip(dump.streams, names, strict=True)
+        ]
+        digests = pump_all(
+            routes,
+            compression=self.plan.compression,
+            level=self.plan.level,
+            limits=self.plan.limits,
+            progress=self.progress,
+            cancellation=self.cancellation,
+            database=self.plan.entry.name,
+        )
+        parts = tuple(
+            self._part(name, stream.name, digest)
+            for name, stream, digest in zip(names, dump.streams, digests, strict=True)
+        )
+        return parts, [sink for route in routes for sink in route.sinks]
+
+    def _open_sinks(self, part_name: str, stack: ExitStack) -> tuple[Sink, ...]:
+        """One in every storage; what was not committed when ``stack`` ends is aborted."""
+        sinks = []
+        for storage in self.plan.storages:
+            sink = storage.open_sink(naming.part_key(part_name))
+            stack.callback(sink.abort)
+            sinks.append(sink)
+        return tuple(sinks)
+
+    def _part(self, name: str, stream: str, digest: StreamDigest) -> Part:
+        return Part(
+            path=name,
+            stream=stream,
+            stored_bytes=digest.stored_bytes,
+            stored_sha256=digest.stored_sha256,
+            plain_bytes=digest.plain_bytes,
+            plain_sha256=digest.plain_sha256,
+            compression=self.plan.compression,
+            level=self.plan.level,
+        )
 
     def _describe(self, backup_id: str, dump: Dump, summary: DumpSummary, parts: tuple[Part, ...]) -> Manifest:
         entry = self.plan.entry

@@ -13,7 +13,7 @@ from db_backup.engines import engine_for
 from db_backup.engines.base import Engine
 from db_backup.errors import FeatureNotAvailable, LoadFailed
 from db_backup.jobs.acts import audited
-from db_backup.jobs.contents import plain_bytes
+from db_backup.jobs.contents import plain_streams
 from db_backup.jobs.sidecars import Located, leased, locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, RunInfo
@@ -103,7 +103,7 @@ def _restore_beside(
         if manifest.engine is not EngineName.SQLITE:
             undo.callback(source.drop_database, new_name)  # a SQLite file appears whole or not at all
         progress.stage(f"restoring {manifest.id} to {new_name}", manifest.plain_bytes)
-        warnings = target.load(plain_bytes(located, progress), manifest, cancellation)
+        warnings = target.load(plain_streams(located, progress), manifest, cancellation)
         cancellation.check()
         undo.pop_all()
     progress.stage(f"comparing {len(manifest.inventory.tables)} tables")

@@ -11,7 +11,7 @@ from db_backup.engines import engine_for, open_scratch
 from db_backup.engines.base import Engine
 from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, StorageFull, ToolError
 from db_backup.jobs.acts import audited
-from db_backup.jobs.contents import plain_bytes, stored_bytes
+from db_backup.jobs.contents import plain_streams, stored_bytes
 from db_backup.jobs.sidecars import Located, leased, locate, update_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
@@ -142,7 +142,7 @@ class _Proving:
         """The dump, read to its end by its own tool; its tables against the manifest's."""
         self.progress.stage(f"reading the archive of {self.manifest.id}", self.manifest.plain_bytes)
         engine = self._engine(ConnectionInfo(conn_id="", engine=self.manifest.engine))
-        found = engine.read_archive(self._content(), self.manifest, self.cancellation)
+        found = engine.read_archive(self._streams(), self.manifest, self.cancellation)
         if differences := compare_tables(self.manifest.inventory, found):
             raise _Different(differences)
         self.evidence["archive_rows"] = found.rows
@@ -165,7 +165,7 @@ class _Proving:
     def _restore_into(self, scratch: ConnectionInfo) -> None:
         target = self._engine(scratch).create_database(self._scratch_database(scratch))
         self.progress.stage(f"restoring {self.manifest.id} into a scratch server", self.manifest.plain_bytes)
-        warnings = target.load(self._content(), self.manifest, self.cancellation)
+        warnings = target.load(self._streams(), self.manifest, self.cancellation)
         self.progress.stage(f"comparing {len(self.manifest.inventory.tables)} tables")
         found = target.take_inventory(self.manifest, self.cancellation)
         if differences := compare(self.manifest.inventory, found):
@@ -178,8 +178,8 @@ class _Proving:
         """The name it had, so that names inside routines resolve; for SQLite the file that scratch offers."""
         return scratch.database if self.manifest.engine is EngineName.SQLITE else self.manifest.databases[0]
 
-    def _content(self) -> Iterator[bytes]:
-        return plain_bytes(self.located, self.progress)
+    def _streams(self) -> tuple[Iterator[bytes], ...]:
+        return plain_streams(self.located, self.progress)
 
     def _engine(self, connection: ConnectionInfo) -> Engine:
         return engine_for(connection, self.options)

@@ -42,6 +42,7 @@ class BackupOperator(WorkspaceOperator):
     :param type: full, structure, data or incremental.
     :param compression: gzip, bzip2, zstd, lz4, xz or none.
     :param level: the compression's level.
+    :param jobs: how many streams are dumped at the same time.
     :param retention_days: how long to keep this backup.
     :param storage: a storage's name, or several.
     :param wait_seconds: how long to wait while another backup of this entry is at work; then the task is skipped.
@@ -52,6 +53,7 @@ class BackupOperator(WorkspaceOperator):
         "type",
         "compression",
         "level",
+        "jobs",
         "retention_days",
         "storage",
         "wait_seconds",
@@ -64,6 +66,7 @@ class BackupOperator(WorkspaceOperator):
         type: str = "full",
         compression: str | None = None,
         level: int | str | None = None,
+        jobs: int | str | None = None,
         retention_days: int | str | None = None,
         storage: str | Sequence[str] | None = None,
         wait_seconds: int | str = 60,
@@ -74,6 +77,7 @@ class BackupOperator(WorkspaceOperator):
         self.type = type
         self.compression = compression
         self.level = level
+        self.jobs = jobs
         self.retention_days = retention_days
         self.storage = storage
         self.wait_seconds = wait_seconds
@@ -92,6 +96,7 @@ class BackupOperator(WorkspaceOperator):
             type=choice(BackupType, self.type, "type") or BackupType.FULL,
             compression=choice(Compression, self.compression, "compression"),
             level=whole_number(self.level, "level"),
+            jobs=whole_number(self.jobs, "jobs"),
             retention_days=whole_number(self.retention_days, "retention_days"),
             storages=names(self.storage),
             wait_seconds=whole_number(self.wait_seconds, "wait_seconds") or 0,

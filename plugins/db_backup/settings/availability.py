@@ -26,7 +26,6 @@ _DAILY_CHECK = "the daily re-verification"
 _CLOUD = "cloud storage"
 _NOTIFICATIONS = "notifications"
 _ENCRYPTION = "encryption"
-_PARALLEL = "parallel dumps"
 _SERVERS = "server entries and point-in-time recovery"
 
 #: Variable → the feature that it belongs to.
@@ -52,7 +51,6 @@ NOT_YET_VARIABLES: Mapping[str, str] = {
     "BACKUP_SMTP_CONN_ID": _NOTIFICATIONS,
     "BACKUP_ENCRYPT": _ENCRYPTION,
     "BACKUP_ENCRYPTION_KEY_ID": _ENCRYPTION,
-    "BACKUP_PARALLEL_JOBS": _PARALLEL,
     "BACKUP_ADMIN_ROLES": "the REST API",
     "BACKUP_RESTORE_FOUR_EYES": "approval of restores",
     "BACKUP_SQLITE_VACUUM": "compacting SQLite backups",
@@ -77,7 +75,6 @@ NOT_YET_FILE_KEYS: Mapping[str, NotYet] = {
 #: Keys of an entry and of ``defaults``.
 NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
     "encrypt": NotYet(_ENCRYPTION, (None, False)),
-    "jobs": NotYet(_PARALLEL, (None, 1)),
     "tier": NotYet("five-minute backups of critical entries", (None, "standard")),
     "server": NotYet(_SERVERS),
     "read_conn_id": NotYet("dumping from a replica"),

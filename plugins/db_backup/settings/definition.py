@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         1024, "A backup whose stored size grows past this stops and fails; 0: no limit.", unit="MB", ge=0
     )
     backup_timeout_seconds: int = _limits(3600, "A backup that takes longer stops and fails.", unit="seconds", ge=1)
-    backup_parallel_jobs: int = _limits(1, "Parallel streams per dump.", ge=1, le=64)
+    backup_parallel_jobs: int = _limits(1, "Streams to dump at the same time, at most; each is a part.", ge=1, le=64)
 
     backup_catalog_conn_id: str = _setting("Paths", "", "Airflow connection of a PostgreSQL that holds the catalogue.")
     backup_catalog_path: Path = _path(

@@ -58,6 +58,20 @@ class Limits:
     timeout_seconds: float | None = None
 
 
+class StoredBytes:
+    """How much a backup has stored so far; one for all of its streams, which may be pumped at the same time."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def add(self, size_bytes: int) -> int:
+        """Count so many more; returns how many it is by now."""
+        with self._lock:
+            self._count += size_bytes
+            return self._count
+
+
 @dataclass(frozen=True)
 class StreamDigest:
     """What went in and what came out."""
@@ -78,6 +92,8 @@ def pump(
     progress: Progress,
     cancellation: Cancellation,
     database: str = "",
+    threads: int | None = None,
+    stored: StoredBytes | None = None,
 ) -> StreamDigest:
     """Carry all of ``source`` into every sink, compressed. Committing or aborting the sinks is left to the caller.
 
@@ -85,12 +101,25 @@ def pump(
     are noticed while the source is silent; a sink that hangs in ``write`` is waited for.
 
     :param database: whom errors name.
+    :param threads: how many may compress; None: as many as there are cores.
+    :param stored: what ``limits`` count, where this is one of several streams.
     :raises Interrupted: cancelled.
     :raises TimeLimitExceeded, SizeLimitExceeded: beyond ``limits``.
     :raises DumpFailed: the source cannot be read.
     :raises UsageError: no such level.
     """
-    run = _Run(source, compression, level, sinks, limits, progress, cancellation, database)
+    run = _Run(
+        source,
+        compression,
+        level,
+        sinks,
+        limits,
+        progress,
+        cancellation,
+        database,
+        threads=threads or usable_cores(),
+        stored=stored or StoredBytes(),
+    )
     return run.to_the_end()
 
 
@@ -116,18 +145,22 @@ class _Run:
         progress: Progress,
         cancellation: Cancellation,
         database: str,
+        *,
+        threads: int,
+        stored: StoredBytes,
     ) -> None:
         self._source = source
         self._encoder = CODECS[compression].encoder(check_level(compression, level))
         self._sinks = sinks
         self._limits = limits
+        self._stored_together = stored
         self._progress = progress
         self._cancellation = cancellation
         self._of_database = f" of '{database}'" if database else ""
         self._database = database or None
         self._started = time.monotonic()
 
-        threads = min(_usable_cores(), self._encoder.max_threads)
+        threads = min(threads, self._encoder.max_threads)
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         for _ in range(threads + _EXTRA_BLOCKS):
             self._free.put(bytearray(self._encoder.block_bytes))
@@ -240,13 +273,13 @@ class _Run:
             self._fail(error)
 
     def _store(self, piece: Block) -> None:
-        size = self._stored_bytes + len(piece)
+        size = self._stored_together.add(len(piece))
         if self._limits.max_stored_bytes is not None and size > self._limits.max_stored_bytes:
             raise self._too_large(size, self._limits.max_stored_bytes)
         self._stored_hash.update(piece)
         for sink in self._sinks:
             sink.write(piece)
-        self._stored_bytes = size
+        self._stored_bytes += len(piece)
 
     # Failing
 
@@ -277,7 +310,8 @@ class _Run:
         )
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many cores this process may run on."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -83,7 +83,11 @@ class _Results:
 )
 @click.option("--no-verify", is_flag=True, help="Do not prove the backup now; it stays unverified.")
 @click.option("--storage", multiple=True, help="Where to store it (repeatable). Default: the entry's storages.")
-@not_yet("--jobs")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="Streams to dump at the same time, at most; each becomes a part. Default: the entry's configuration.",
+)
 @click.option("--no-cleanup", is_flag=True, help="Delete no old backups of that entry and type afterwards.")
 @not_yet("--encrypt", flag=True)
 @json_option
@@ -94,6 +98,7 @@ def command(
     level: int | None,
     retention_days: int | None,
     storage: tuple[str, ...],
+    jobs: int | None,
     no_verify: bool,
     no_cleanup: bool,
     as_json: bool,
@@ -117,6 +122,7 @@ def command(
                 type=BackupType(backup_type) if backup_type else workspace.settings.backup_default_type,
                 compression=Compression(compression) if compression else None,
                 level=level,
+                jobs=jobs,
                 retention_days=retention_days,
                 storages=storage or None,
                 wait_seconds=_LOCK_WAIT_SECONDS,

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pymysql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight, only_stream
 from db_backup.engines.mysql import loading
 from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
 from db_backup.engines.mysql.dump import MysqlStream, open_dump, read_moment, running_tool
@@ -104,8 +104,10 @@ class MysqlEngine(Engine):
         with self._maintenance() as session:
             query(session, f"DROP DATABASE IF EXISTS {identifier(database)}")
 
-    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
-        return loading.load(self.connection, content, manifest, cancellation)
+    def load(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> tuple[str, ...]:
+        return loading.load(self.connection, only_stream(streams, manifest), manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         """By the same tool, the same arguments and the same reader as the dump's."""
@@ -132,8 +134,10 @@ class MysqlEngine(Engine):
             )
         return inventory_of(moment.catalogue, stream.parser)
 
-    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        return loading.read_archive(content, manifest, cancellation)
+    def read_archive(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> Inventory:
+        return loading.read_archive(only_stream(streams, manifest), manifest, cancellation)
 
     def _require_supported(self, request: DumpRequest) -> None:
         if request.type not in self.supported_types:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import psycopg
 from psycopg import sql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight, only_stream
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres import reread, restore, tools
 from db_backup.engines.postgres.dump import PostgresDump, begin_snapshot, export_snapshot, open_dump
@@ -76,14 +76,18 @@ class PostgresEngine(Engine):
         with self._maintenance(beside=database) as link:
             link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
-    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
-        return restore.load(self.connection, self.options, content, manifest, cancellation)
+    def load(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> tuple[str, ...]:
+        return restore.load(self.connection, self.options, only_stream(streams, manifest), manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return reread.take_inventory(self.connection, self.options, manifest, cancellation)
 
-    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        return read_archive(content, manifest, cancellation)
+    def read_archive(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> Inventory:
+        return read_archive(only_stream(streams, manifest), manifest, cancellation)
 
     def _format(self, request: DumpRequest) -> DumpFormat:
         if request.type not in self.supported_types:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import ClassVar
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight, only_stream
 from db_backup.engines.exclusion import Exclusion, choose, refuse_dangling
 from db_backup.engines.sqlite import rows, structure
 from db_backup.engines.sqlite.contents import count_tables, interruptible, read_schema, without_module
@@ -134,7 +134,10 @@ class SqliteEngine(Engine):
         for path in (Path(database), *(side_file(Path(database), suffix) for suffix in SIDE_FILES)):
             path.unlink(missing_ok=True)
 
-    def load(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> tuple[str, ...]:
+    def load(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> tuple[str, ...]:
+        content = only_stream(streams, manifest)
         match manifest.type:
             case BackupType.STRUCTURE:
                 land_structure(content, self.path)
@@ -155,7 +158,10 @@ class SqliteEngine(Engine):
             contents = count_tables(connection, schema, cancellation)
         return Inventory(tables=contents.tables, objects=schema.objects)
 
-    def read_archive(self, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+    def read_archive(
+        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+    ) -> Inventory:
+        content = only_stream(streams, manifest)
         if manifest.type is BackupType.FULL:
             return self._read_image(content, manifest, cancellation)
         try:

@@ -1,0 +1,91 @@
+"""The streams of one dump at the same time: each has a thread of its own, and one that fails stops the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from db_backup.errors import Interrupted
+from db_backup.model import Compression
+from db_backup.progress import Cancellation, Progress
+from db_backup.storage.base import Sink
+from db_backup.stream.pipeline import Limits, PlainSource, StoredBytes, StreamDigest, pump, usable_cores
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where one stream goes."""
+
+    source: PlainSource
+    sinks: Sequence[Sink]
+
+
+def pump_all(
+    routes: Sequence[Route],
+    *,
+    compression: Compression,
+    level: int | None,
+    limits: Limits,
+    progress: Progress,
+    cancellation: Cancellation,
+    database: str = "",
+) -> tuple[StreamDigest, ...]:
+    """``pump`` for every route at once; ``limits`` hold for all of them together.
+
+    When an error is raised here, every thread has ended. It is the first that was met, with what ``pump`` raises.
+    """
+    stored = StoredBytes()
+    together = Cancellation()
+    watched = _Serialised(progress)
+
+    def carry(route: Route) -> StreamDigest:
+        return pump(
+            route.source,
+            compression=compression,
+            level=level,
+            sinks=route.sinks,
+            limits=limits,
+            progress=watched,
+            cancellation=together,
+            database=database,
+            threads=max(1, usable_cores() // len(routes)),
+            stored=stored,
+        )
+
+    with cancellation.on_cancel(lambda: together.cancel(cancellation.reason)):
+        if len(routes) == 1:
+            return (carry(routes[0]),)
+        with ThreadPoolExecutor(len(routes), thread_name_prefix="pump") as pool:
+            running = [pool.submit(carry, route) for route in routes]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:  # where all went well nobody listens any more
+                together.cancel("another stream of this dump failed")
+        return _results(running)
+
+
+def _results(ended: Sequence[Future[StreamDigest]]) -> tuple[StreamDigest, ...]:
+    """:raises BackupError: what went wrong; the stop of the others that followed from it is not told."""
+    failures = [failure for future in ended if (failure := future.exception()) is not None]
+    for failure in failures:
+        if not isinstance(failure, Interrupted):
+            raise failure
+    return tuple(future.result() for future in ended)
+
+
+class _Serialised:
+    """Progress that several threads report to: it is told by one at a time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def stage(self, description: str, total_bytes: int | None = None) -> None:
+        with self._lock:
+            self._progress.stage(description, total_bytes)
+
+    def advance(self, plain_bytes: int) -> None:
+        with self._lock:
+            self._progress.advance(plain_bytes)
