@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import inspect
 import os
-import shutil
-import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +20,7 @@ import pytest
 
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines import engine_for, open_scratch
-from db_backup.engines.base import Dump, DumpRequest, DumpStream, Engine, EngineOptions
+from db_backup.engines.base import DumpRequest, Engine
 from db_backup.errors import (
     AccessDenied,
     ArtefactCorrupt,
@@ -38,149 +33,25 @@ from db_backup.errors import (
     ServerUnreachable,
     TargetNotEmpty,
 )
-from db_backup.manifest import Manifest, Part
-from db_backup.model import BackupType, Compression, ConnectionInfo, utc_now
+from db_backup.model import BackupType, Compression, utc_now
 from db_backup.progress import Cancellation
 from support import processes
-from support.factories import make_manifest
+from support.dumps import (
+    REQUEST,
+    before_loading,
+    blocks,
+    dump_of,
+    files_in,
+    finish,
+    load,
+    run_in_a_plain_shell,
+    with_a_hole,
+    without_connection,
+    writing,
+)
 from support.lab import EngineLab, ToolBehaviour
 
-REQUEST = DumpRequest(entry="shop")
 TYPES_WITH_ROWS = (BackupType.FULL, BackupType.DATA)
-_BLOCK_BYTES = 100_003  # no power of two: rows and pages do not end where blocks end
-
-
-@dataclass(frozen=True)
-class Dumped:
-    """A whole dump in memory, and the manifest that a backup of it would have."""
-
-    plain: bytes
-    manifest: Manifest
-
-
-def read_to_end(stream: DumpStream) -> bytes:
-    """What the pipeline does: read the descriptor, show every block."""
-    pieces = []
-    buffer = bytearray(_BLOCK_BYTES)
-    while count := os.readv(stream.fileno(), [buffer]):
-        stream.observe(memoryview(buffer)[:count])
-        pieces.append(bytes(buffer[:count]))
-    return b"".join(pieces)
-
-
-def finish(engine: Engine, dump: Dump, backup_type: BackupType = BackupType.FULL) -> Dumped:
-    """Read the streams to their ends and describe what came."""
-    (stream,) = dump.streams
-    plain = read_to_end(stream)
-    summary = dump.complete()
-    digest = hashlib.sha256(plain).hexdigest()
-    part = Part(
-        path=f"part.{stream.suffix}",
-        stored_bytes=len(plain),
-        stored_sha256=digest,
-        plain_bytes=len(plain),
-        plain_sha256=digest,
-        compression=Compression.NONE,
-    )
-    manifest = make_manifest(
-        engine=engine.name,
-        type=backup_type,
-        databases=(engine.connection.database,),
-        format=dump.format,
-        server=dump.preflight.server,
-        tools=dump.preflight.tools,
-        consistency=summary.consistency,
-        recovery_point=summary.recovery_point,
-        inventory=summary.inventory,
-        excluded_tables=summary.excluded_tables,
-        warnings=(*dump.preflight.warnings, *summary.warnings),
-        parts=(part,),
-    )
-    return Dumped(plain, Manifest.from_json(manifest.to_json(), source="the test"))
-
-
-def dump_of(
-    engine: Engine,
-    cancellation: Cancellation | None = None,
-    *,
-    backup_type: BackupType = BackupType.FULL,
-    exclude: tuple[str, ...] = (),
-) -> Dumped:
-    request = DumpRequest("shop", backup_type, exclude)
-    with engine.open_backup(request, cancellation or Cancellation()) as dump:
-        return finish(engine, dump, backup_type)
-
-
-def before_loading(engine: Engine, backup_type: BackupType) -> tuple[Dumped, ...]:
-    """What must be loaded first: rows need their tables."""
-    return (dump_of(engine, backup_type=BackupType.STRUCTURE),) if backup_type is BackupType.DATA else ()
-
-
-def blocks(plain: bytes) -> Iterator[bytes]:
-    for start in range(0, len(plain), _BLOCK_BYTES):
-        yield plain[start : start + _BLOCK_BYTES]
-
-
-def load(engine: Engine, name: str, *dumps: Dumped) -> Engine:
-    """Into a new database, one after the other."""
-    target = engine.create_database(name)
-    for dumped in dumps:
-        target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
-    return target
-
-
-def without_connection(lab: EngineLab, options: EngineOptions | None = None) -> Engine:
-    return engine_for(ConnectionInfo(conn_id="", engine=lab.engine_name), options or lab.options)
-
-
-@contextmanager
-def writing(lab: EngineLab, database: str) -> Iterator[Writer]:
-    writer = Writer(lab, database)
-    writer.thread.start()
-    try:
-        writer.wait_for_more()
-        yield writer
-    finally:
-        writer.stopping.set()
-        writer.thread.join()
-    if writer.failure is not None:
-        raise writer.failure
-
-
-class Writer:
-    """Commits a row to ``left_side`` and one to ``right_side``, together, again and again."""
-
-    def __init__(self, lab: EngineLab, database: str) -> None:
-        self.lab = lab
-        self.database = database
-        self.stopping = threading.Event()
-        self.failure: Exception | None = None
-        self.committed = 0
-        self._more = threading.Condition()
-        self.thread = threading.Thread(target=self._write)
-
-    def _write(self) -> None:
-        try:
-            while not self.stopping.is_set():
-                number = self.committed + 1
-                self.lab.execute(
-                    self.database,
-                    f"INSERT INTO left_side (id) VALUES ({number})",
-                    f"INSERT INTO right_side (id) VALUES ({number})",
-                )
-                with self._more:
-                    self.committed = number
-                    self._more.notify_all()
-        except Exception as error:  # noqa: BLE001 - it is raised again in the test's thread
-            self.failure = error
-            with self._more:
-                self._more.notify_all()
-
-    def wait_for_more(self, count: int = 3) -> None:
-        """Until the writer has committed so many more transactions."""
-        with self._more:
-            goal = self.committed + count
-            assert self._more.wait_for(lambda: self.committed >= goal or self.failure is not None, timeout=60)
 
 
 class _LeftEarly(Exception):
@@ -338,7 +209,7 @@ class EngineContract:
         target = load(source, new_name, *before_loading(source, type_leaving_out), dumped)
         assert compare(manifest.inventory, target.take_inventory(manifest, Cancellation())) == ()
         assert lab.own_counts(new_name) == {**lab.own_counts(database), lab.table("marks"): 0}
-        archive = without_connection(lab).read_archive([blocks(dumped.plain)], manifest, Cancellation())
+        archive = without_connection(lab).read_archive(dumped.read(), manifest, Cancellation())
         assert compare_tables(manifest.inventory, archive) == ()
 
     def test_rows_that_a_foreign_key_refers_to_are_not_left_out(
@@ -503,7 +374,7 @@ class EngineContract:
         lab.execute(new_name, "INSERT INTO left_side (id) VALUES (5)")
         before = lab.counts(new_name)
         with pytest.raises(TargetNotEmpty, match="left_side"):
-            target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
+            target.load(dumped.read(), dumped.manifest, Cancellation())
         assert lab.counts(new_name) == before
 
     def test_rows_are_not_loaded_where_their_table_is_missing(
@@ -514,7 +385,7 @@ class EngineContract:
         target = load(source, new_name, *before_loading(source, data))
         lab.execute(new_name, "DROP TABLE empty_table")
         with pytest.raises(LoadFailed, match="empty_table"):
-            target.load([blocks(dumped.plain)], dumped.manifest, Cancellation())
+            target.load(dumped.read(), dumped.manifest, Cancellation())
 
     def test_damage_that_the_reader_finds_at_the_very_end_is_passed_on(
         self, lab: EngineLab, database: str, new_name: str, backup_type: BackupType
@@ -560,7 +431,7 @@ class EngineContract:
     ) -> None:
         dumped = dump_of(lab.engine(database), backup_type=backup_type)
         engine = without_connection(lab, lab.private_options(private))
-        found = engine.read_archive([blocks(dumped.plain)], dumped.manifest, Cancellation())
+        found = engine.read_archive(dumped.read(), dumped.manifest, Cancellation())
         assert compare_tables(dumped.manifest.inventory, found) == ()
         assert files_in(private) == []
 
@@ -703,41 +574,3 @@ def cancel_in_the_middle(engine: Engine, cancellation: Cancellation, look: Calla
         look()
         cancellation.cancel("the test says so")
         finish(engine, dump)
-
-
-def files_in(folder: Path, *, but: Path | None = None) -> list[Path]:
-    """Every file in the folder, and every folder that is not there from the start."""
-    expected = {folder / "temporary", folder / "staging", folder / "scratch"}
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path not in expected and not (but is not None and path.is_relative_to(but))
-    ]
-
-
-def with_a_hole(plain: bytes) -> bytes:
-    """A tenth of it, in the middle, is zeros."""
-    start, length = len(plain) // 2, len(plain) // 10
-    return plain[:start] + bytes(length) + plain[start + length :]
-
-
-def run_in_a_plain_shell(command: str, folder: Path, lab: EngineLab) -> None:
-    """As a person would: bash, the system's tools, an option file; none of our code and none of our environment."""
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
-    bash = shutil.which("bash")
-    assert bash is not None
-    done = subprocess.run(
-        [bash, "-e", "-o", "pipefail", "-c", command],
-        cwd=folder,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **lab.stock_environment(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=120,
-        check=False,
-    )
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(home)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

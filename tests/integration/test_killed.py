@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import dump_of
 from db_backup.engines.base import EngineOptions
 from db_backup.model import EngineName
 from db_backup.progress import Cancellation
+from support.dumps import dump_of
 from support.lab import EngineLab
 
 pytestmark = pytest.mark.integration

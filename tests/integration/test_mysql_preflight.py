@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import REQUEST, dump_of, load
 from db_backup.comparison import compare
 from db_backup.engines.mysql import MysqlEngine
 from db_backup.errors import (
@@ -20,6 +19,7 @@ from db_backup.errors import (
     ToolVersionMismatch,
 )
 from db_backup.progress import Cancellation
+from support.dumps import REQUEST, dump_of, load
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import Dumped, blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.base import Engine
 from db_backup.engines.mysql import MysqlEngine, open_scratch
 from db_backup.errors import LoadFailed, ScratchUnavailable, UsageError
 from db_backup.manifest import Difference
 from db_backup.progress import Cancellation
+from support.dumps import Dumped, blocks, dump_of, load
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import blocks, dump_of, load
 from db_backup.comparison import compare
 from db_backup.engines.mysql import MysqlEngine, open_scratch
 from db_backup.engines.mysql.connecting import connect, query
@@ -23,6 +22,7 @@ from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from support import processes
+from support.dumps import blocks, dump_of, load
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer, missing_binaries
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pymysql
 import pytest
 
-from conformance.engine_contract import REQUEST, Dumped, dump_of, finish, read_to_end
 from db_backup.engines.mysql import MysqlEngine
 from db_backup.errors import DumpIncomplete
 from db_backup.progress import Cancellation
+from support.dumps import REQUEST, Dumped, dump_of, finish, read_to_end
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer
 

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from conformance.engine_contract import dump_of, load
 from db_backup.comparison import compare
 from db_backup.engines.mysql import MysqlEngine
 from db_backup.errors import BackupError, ServerUnreachable
 from db_backup.progress import Cancellation
+from support.dumps import dump_of, load
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer, missing_binaries
 

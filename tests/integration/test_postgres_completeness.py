@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import REQUEST, dump_of, read_to_end
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine
 from db_backup.engines.postgres import dump as dump_module
@@ -21,6 +20,7 @@ from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, DumpFailed, Dum
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
+from support.dumps import REQUEST, dump_of, read_to_end
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import REQUEST, dump_of
 from db_backup.engines.base import DumpRequest
 from db_backup.engines.postgres import PostgresEngine
 from db_backup.errors import (
@@ -22,6 +21,7 @@ from db_backup.errors import (
     SourceError,
 )
 from db_backup.model import BackupType, ConnectionInfo
+from support.dumps import REQUEST, dump_of
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
 

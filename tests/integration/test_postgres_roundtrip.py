@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine, open_scratch
 from db_backup.errors import ConfigurationError, LoadFailed, PrivilegeMissing, ServerUnreachable, UsageError
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
+from support.dumps import blocks, dump_of, load
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from conformance.engine_contract import Dumped, dump_of, load
 from db_backup.comparison import compare
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine, open_scratch
@@ -29,6 +28,7 @@ from db_backup.errors import Interrupted, LoadFailed, ScratchUnavailable, Target
 from db_backup.manifest import DatabaseObject, Inventory, ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
+from support.dumps import Dumped, dump_of, load
 from support.factories import make_manifest
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import Dumped, blocks, dump_of, load
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.sqlite import SqliteEngine
 from db_backup.errors import LoadFailed, SourceUnsupported
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
+from support.dumps import Dumped, blocks, dump_of, load
 from support.lab_sqlite import SqliteLab
 
 pytestmark = pytest.mark.integration

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from conformance.engine_contract import REQUEST, blocks, dump_of, finish, load
 from db_backup.comparison import compare
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.sqlite import SqliteEngine, source, staging
@@ -39,6 +38,7 @@ from db_backup.errors import (
 )
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
+from support.dumps import REQUEST, blocks, dump_of, finish, load
 
 pytestmark = pytest.mark.unit
 
