@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from db_backup.settings import Settings
+from db_backup.settings import Settings, Weekday
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,52 @@ class Schedule:
             yield _moment(due, self.zone)
 
 
-#: For a DAG whose settings cannot be read.
+#: What a DAG whose settings cannot be read keeps to: the defaults of the settings.
 DEFAULT_DAILY = Schedule("backup_daily", "0 3 * * *", ZoneInfo("UTC"))
+DEFAULT_WEEKLY = Schedule("backup_weekly", "0 4 * * 0", ZoneInfo("UTC"))
+DEFAULT_VERIFICATION = Schedule("backup_verification", "0 6 * * *", ZoneInfo("UTC"))
 
 
 def daily_schedule(settings: Settings) -> Schedule:
     return Schedule(
-        "backup_daily",
-        _daily_cron(settings.backup_daily_time),
+        DEFAULT_DAILY.dag_id,
+        _cron(settings.backup_daily_time),
         settings.backup_timezone,
         "" if settings.backup_daily_enabled else "BACKUP_DAILY_ENABLED=false",
     )
 
 
+def weekly_schedule(settings: Settings) -> Schedule:
+    return Schedule(
+        DEFAULT_WEEKLY.dag_id,
+        _cron(settings.backup_weekly_time, settings.backup_weekly_day),
+        settings.backup_timezone,
+        "" if settings.backup_weekly_enabled else "BACKUP_WEEKLY_ENABLED=false",
+    )
+
+
+def verification_schedule(settings: Settings) -> Schedule:
+    switched_off = {
+        "BACKUP_VERIFICATION_ENABLED=false": not settings.backup_verification_enabled,
+        "BACKUP_VERIFICATION_DAILY_CHECK=false": not settings.backup_verification_daily_check,
+    }
+    return Schedule(
+        DEFAULT_VERIFICATION.dag_id,
+        _cron(settings.backup_verification_time),
+        settings.backup_timezone,
+        next((text for text, off in switched_off.items() if off), ""),
+    )
+
+
 def all_schedules(settings: Settings) -> tuple[Schedule, ...]:
     """Every DAG that has a schedule."""
-    return (daily_schedule(settings),)
+    return (daily_schedule(settings), weekly_schedule(settings), verification_schedule(settings))
 
 
-def _daily_cron(at: time) -> str:
-    return f"{at.minute} {at.hour} * * *"
+def _cron(at: time, day: Weekday | None = None) -> str:
+    """Every day at this time, or every week on this day."""
+    days = "*" if day is None else str((list(Weekday).index(day) + 1) % 7)  # cron counts from Sunday, which is 0
+    return f"{at.minute} {at.hour} * * {days}"
 
 
 def _moment(wall: datetime, zone: tzinfo) -> datetime:

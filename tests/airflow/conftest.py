@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daily_run import DailyRun, run_daily
+from support.dag_runs import Run, run_dag
 from support.project import Project
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,12 @@ def project(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
-def daily(airflow_database: None) -> Iterator[Callable[..., DailyRun]]:
-    """Parses the real DAG file and runs ``backup_daily`` to its end."""
-    return run_daily
+def run(airflow_database: None) -> Callable[..., Run]:
+    """Parses the real DAG files and runs a DAG to its end."""
+    return run_dag
+
+
+@pytest.fixture
+def daily(run: Callable[..., Run]) -> Callable[..., Run]:
+    """Runs ``backup_daily`` to its end."""
+    return functools.partial(run, "backup_daily")

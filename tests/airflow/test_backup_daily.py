@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from db_backup.model import EngineName
-from support.daily_run import DailyRun, daily_dag, logs_of_home
+from support.dag_runs import Run, dag_named, logs_of_home
 from support.lab import EngineLab
 from support.project import Project
 from support.shop_database import PASSWORD, sqlite_database, unreachable
@@ -19,7 +19,7 @@ from support.shop_database import PASSWORD, sqlite_database, unreachable
 pytestmark = pytest.mark.airflow
 
 ProjectOf = Callable[..., Project]
-Daily = Callable[..., DailyRun]
+Daily = Callable[..., Run]
 
 
 def test_a_run_backs_up_proves_by_restoring_and_updates_the_asset(
@@ -174,7 +174,7 @@ def test_a_wrong_setting_leaves_the_schedule_and_fails_the_first_task_with_the_e
     project(shop=sqlite_database(tmp_path, "shop"))
     monkeypatch.setenv("BACKUP_DAILY_TIME", "25:99")
 
-    assert daily_dag().timetable.expression == "0 3 * * *"
+    assert dag_named("backup_daily").timetable.expression == "0 3 * * *"
     run = daily()
 
     assert run.task("select_databases").state == "failed"
@@ -200,7 +200,7 @@ def test_the_schedule_follows_the_settings(project: ProjectOf, monkeypatch: pyte
     monkeypatch.setenv("BACKUP_TIMEZONE", "Europe/Berlin")
     monkeypatch.setenv("BACKUP_TIMEOUT_SECONDS", "600")
 
-    dag = daily_dag()
+    dag = dag_named("backup_daily")
 
     following = coerce_to_core_timetable(dag.timetable).next_dagrun_info(
         last_automated_data_interval=None,
@@ -220,7 +220,7 @@ def test_switching_the_dag_on_waits_for_the_next_time(project: ProjectOf, monkey
     now = datetime.now(UTC)
     monkeypatch.setenv("BACKUP_DAILY_TIME", f"{now - timedelta(hours=1):%H:%M}")
 
-    first = coerce_to_core_timetable(daily_dag().timetable).next_dagrun_info(
+    first = coerce_to_core_timetable(dag_named("backup_daily").timetable).next_dagrun_info(
         last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
     )
 
@@ -233,7 +233,7 @@ def test_a_daily_backup_that_is_switched_off_has_no_schedule(
     project()
     monkeypatch.setenv("BACKUP_DAILY_ENABLED", "false")
 
-    assert daily_dag().timetable.can_be_scheduled is False
+    assert dag_named("backup_daily").timetable.can_be_scheduled is False
 
 
 def test_parsing_the_dag_file_loads_neither_engines_nor_drivers() -> None:

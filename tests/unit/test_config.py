@@ -282,6 +282,11 @@ WRONG = {
         ["BACKUP_LOCAL_PATH"],
     ),
     "no storages": ("databases:\n  shop: {conn_id: a, storages: []}", "storages", ["the list is empty"]),
+    "data backups by schedule": (
+        "databases:\n  shop: {conn_id: a, types: [full, data]}",
+        "databases.shop.types[1]",
+        ["no schedule takes data backups", "create --type data"],
+    ),
     "no types": ("databases:\n  shop: {conn_id: a, types: []}", "types", ["the list is empty"]),
     "an unknown server": (
         "servers: {main: {conn_id: b}}\ndatabases:\n  shop: {conn_id: a, server: mian}",
@@ -361,7 +366,6 @@ TOO_EARLY_IN_ENTRY = {
     "channels": "channels: {slack: '#alerts'}",
 }
 OTHER_VALUES_TOO_EARLY = {
-    "types[0]": "types: [structure]",
     "types[1]": "types: [full, incremental]",
 }
 

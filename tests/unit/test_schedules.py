@@ -9,8 +9,17 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from db_backup.model import ConnectionInfo, EngineName
-from db_backup.schedules import Schedule, all_schedules, daily_schedule
-from db_backup.settings import load_settings
+from db_backup.schedules import (
+    DEFAULT_DAILY,
+    DEFAULT_VERIFICATION,
+    DEFAULT_WEEKLY,
+    Schedule,
+    all_schedules,
+    daily_schedule,
+    verification_schedule,
+    weekly_schedule,
+)
+from db_backup.settings import Weekday, load_settings
 from support.project import Project
 
 pytestmark = pytest.mark.unit
@@ -43,6 +52,35 @@ def test_the_daily_schedule_follows_the_settings(tmp_path: Path) -> None:
     off = daily_schedule(load_settings({**environment, "BACKUP_DAILY_ENABLED": "false"}, root=tmp_path))
     assert (off.enabled, off.disabled_by) == (False, "BACKUP_DAILY_ENABLED=false")
     assert off.next_runs(at("2026-01-31T00:00Z"), 3) == ()
+
+
+def test_the_weekly_schedule_follows_the_settings(tmp_path: Path) -> None:
+    environment = {"AIRFLOW_HOME": str(tmp_path), "BACKUP_WEEKLY_TIME": "05:15", "BACKUP_TIMEZONE": "Europe/Berlin"}
+    found = weekly_schedule(load_settings({**environment, "BACKUP_WEEKLY_DAY": "wednesday"}, root=tmp_path))
+    assert found.next_runs(at("2026-01-31T00:00Z"), 2) == (at("2026-02-04T04:15Z"), at("2026-02-11T04:15Z"))
+
+    off = weekly_schedule(load_settings({**environment, "BACKUP_WEEKLY_ENABLED": "false"}, root=tmp_path))
+    assert (off.enabled, off.disabled_by) == (False, "BACKUP_WEEKLY_ENABLED=false")
+
+
+@pytest.mark.parametrize("day", Weekday)
+def test_every_weekday_is_the_one_that_it_is_called(tmp_path: Path, day: Weekday) -> None:
+    settings = load_settings({"AIRFLOW_HOME": str(tmp_path), "BACKUP_WEEKLY_DAY": day.value}, root=tmp_path)
+    (run,) = weekly_schedule(settings).next_runs(at("2026-01-31T00:00Z"), 1)
+    assert f"{run:%A}".lower() == day
+
+
+def test_the_verification_schedule_follows_the_settings(tmp_path: Path) -> None:
+    environment = {"AIRFLOW_HOME": str(tmp_path), "BACKUP_VERIFICATION_TIME": "07:45"}
+    assert verification_schedule(load_settings(environment, root=tmp_path)).cron == "45 7 * * *"
+    for variable in ("BACKUP_VERIFICATION_DAILY_CHECK", "BACKUP_VERIFICATION_ENABLED"):
+        off = verification_schedule(load_settings({**environment, variable: "false"}, root=tmp_path))
+        assert (off.enabled, off.disabled_by) == (False, f"{variable}=false")
+
+
+def test_a_dag_whose_settings_are_wrong_keeps_to_the_defaults_of_the_settings(tmp_path: Path) -> None:
+    settings = load_settings({"AIRFLOW_HOME": str(tmp_path)}, root=tmp_path)
+    assert all_schedules(settings) == (DEFAULT_DAILY, DEFAULT_WEEKLY, DEFAULT_VERIFICATION)
 
 
 def test_a_run_that_is_due_now_is_not_a_next_one() -> None:

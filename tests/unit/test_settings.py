@@ -52,13 +52,8 @@ SPECIFIED_DEFAULTS = dict(text.split("=", 1) for text in SPECIFIED.split())
 
 # A value of every variable that is not there yet, away from its default.
 ASKED_TOO_EARLY = {
-    "BACKUP_WEEKLY_ENABLED": "false",
-    "BACKUP_WEEKLY_TIME": "05:00",
-    "BACKUP_WEEKLY_DAY": "monday",
     "BACKUP_HOURLY_ENABLED": "true",
     "BACKUP_HOURLY_WINDOW": "08-20",
-    "BACKUP_VERIFICATION_DAILY_CHECK": "false",
-    "BACKUP_VERIFICATION_TIME": "07:00",
     "BACKUP_CLOUD_ENABLED": "true",
     "BACKUP_CLOUD_DISK": "gcs",
     "BACKUP_CLOUD_URL": "s3://bucket",
@@ -246,8 +241,6 @@ def test_a_setting_whose_feature_is_not_there_is_refused_away_from_its_default(t
     ("name", "value"),
     [
         ("BACKUP_DEFAULT_TYPE", "incremental"),
-        ("BACKUP_DEFAULT_TYPE", "structure"),
-        ("BACKUP_DEFAULT_TYPE", "data"),
         ("BACKUP_STORAGE_DISK", "s3"),
         ("PGSQL_BACKUP_FORMAT", "tar"),
         ("PGSQL_BACKUP_FORMAT", "directory"),

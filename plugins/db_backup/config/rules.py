@@ -113,6 +113,9 @@ def _combinations(document: Document, location: Location, keys: _Keys, content: 
         if _belongs_to_server(location, keys, name):
             what = f"incremental backups of a {keys['engine']} database belong to its server."
             yield document.problem((*location, "types", index), what, "Make it a servers: entry.")
+        elif name == BackupType.DATA:
+            fix = "Remove it, and ask for them: `db-backup create --type data`, or the DAG backup_on_demand."
+            yield document.problem((*location, "types", index), "no schedule takes data backups.", fix)
     if location[0] == "servers" and keys.get("engine") == EngineName.SQLITE:
         what = "a SQLite database is a file and has no server."
         yield document.problem((*location, "engine"), what, "Make it a databases: entry.")

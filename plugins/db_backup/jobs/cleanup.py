@@ -10,15 +10,15 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import retention
-from db_backup.catalog import AttemptOutcome, BackupQuery
-from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused
+from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
+from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
 from db_backup.jobs.acts import audited
 from db_backup.jobs.deletion import erase
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.sidecars import locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, Tombstone
-from db_backup.model import BackupType, utc_now
+from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.retention import Backup, Deletion, Policy, Rule
 from db_backup.summary import BackupSummary
@@ -91,7 +91,7 @@ def plan_cleanup(workspace: Workspace, request: CleanupRequest, *, run: RunInfo)
     :raises StorageNotMounted, StorageError, CatalogError:
     """
     holdings = Holdings(workspace)
-    left_alone = _failed_in(workspace, run)
+    left_alone = _spoiled_in(workspace, run)
     left_alone |= {lock.entry: f"'{lock.entry}' is at work: {lock}" for lock in workspace.catalog.locks()}
     tally = _Tally()
     for entry in _entries(workspace, request, holdings):
@@ -106,7 +106,7 @@ def clean_up(
 ) -> CleanupReport:
     """Delete what the plan lets go; each deletion is audited.
 
-    An entry at which a backup is at work, or whose backup failed in this run, is left alone. A backup that somebody
+    An entry at which a backup is at work, or whose backup went wrong in this run, is left alone. A backup that somebody
     has begun to use since the plan is kept. One that cannot be deleted stops no other: it is in the report.
 
     :raises StorageNotMounted: a storage is not there; nothing was deleted.
@@ -115,7 +115,7 @@ def clean_up(
     named = request.entries[0] if request.entries and len(request.entries) == 1 else None
     with audited(workspace, "cleanup", run, entry=named) as act:
         holdings = Holdings(workspace)
-        left_alone = _failed_in(workspace, run)
+        left_alone = _spoiled_in(workspace, run)
         tally = _Tally()
         for entry in _entries(workspace, request, holdings):
             with ExitStack() as held:
@@ -310,21 +310,35 @@ def _entries(workspace: Workspace, request: CleanupRequest, holdings: Holdings) 
     )
 
 
-def _failed_in(workspace: Workspace, run: RunInfo) -> dict[str, str]:
-    """Entries of which a backup did not succeed in this Airflow run, at its last try."""
+def _spoiled_in(workspace: Workspace, run: RunInfo) -> dict[str, str]:
+    """Entries of whose backups in this Airflow run, at their last try, one is no reason to delete older ones, and why.
+
+    It did not succeed; or it did not pass its proof; or it comes after so long that :func:`leap_to` speaks.
+    """
     if run.run_id is None:
         return {}
     newest_first = workspace.catalog.attempts(since=utc_now() - _LONGEST_RUN)
     last = {
-        (attempt.entry, attempt.type): attempt.outcome
+        (attempt.entry, attempt.type): attempt
         for attempt in reversed(newest_first)
         if (attempt.run.dag_id, attempt.run.run_id) == (run.dag_id, run.run_id)
     }
-    return {
-        entry: f"the {backup_type} backup of '{entry}' did not succeed in this run"
-        for (entry, backup_type), outcome in last.items()
-        if outcome not in {AttemptOutcome.SUCCEEDED, AttemptOutcome.SKIPPED}
-    }
+    reasons = ((attempt.entry, _spoilt(workspace, attempt)) for attempt in last.values())
+    return {entry: reason for entry, reason in reasons if reason is not None}
+
+
+def _spoilt(workspace: Workspace, attempt: Attempt) -> str | None:
+    if attempt.outcome is AttemptOutcome.SKIPPED:
+        return None
+    if attempt.outcome is not AttemptOutcome.SUCCEEDED:
+        return f"the {attempt.type} backup of '{attempt.entry}' did not succeed in this run"
+    try:
+        backup = workspace.catalog.get(str(attempt.backup_id))
+    except UnknownBackup:
+        return f"the catalogue does not know {attempt.backup_id}, which was made in this run"
+    if backup.status is BackupStatus.FAILED_VERIFICATION:
+        return f"{backup.id} did not pass its verification in this run"
+    return leap_to(workspace, backup)
 
 
 def _tombstone(reason: str, run: RunInfo) -> Tombstone:

@@ -2,8 +2,16 @@
 
 from db_backup.operators.backup import BackupOperator
 from db_backup.operators.cleanup import CleanupOperator
+from db_backup.operators.fresh import require_fresh_backup
 from db_backup.operators.health import HealthScoreOperator
 from db_backup.operators.outcome import OutcomeOperator
 from db_backup.operators.verify import VerifyOperator
 
-__all__ = ["BackupOperator", "CleanupOperator", "HealthScoreOperator", "OutcomeOperator", "VerifyOperator"]
+__all__ = [
+    "BackupOperator",
+    "CleanupOperator",
+    "HealthScoreOperator",
+    "OutcomeOperator",
+    "VerifyOperator",
+    "require_fresh_backup",
+]

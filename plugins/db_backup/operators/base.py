@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,9 +115,7 @@ class WorkspaceOperator(BaseOperator):
             raise AirflowSkipException(str(locked)) from locked
         except BackupError as error:
             _leave(context, "failed", error.message, error.hint)
-            if isinstance(error, _NOT_WORTH_A_RETRY):
-                raise AirflowFailException(str(error)) from error
-            raise AirflowException(str(error)) from error
+            raise task_failure(error) from error
         finally:
             # AirflowTaskTimeout is a BaseException, raised in the middle of anything: whatever still works is stopped.
             cancellation.cancel("the task has ended")
@@ -125,6 +124,26 @@ class WorkspaceOperator(BaseOperator):
         """Called from Airflow's SIGTERM handler, where nothing is raised: ask the work to stop, and let it clean up."""
         if self._cancellation is not None:
             self._cancellation.cancel("Airflow stopped the task")
+
+
+def task_failure(error: BackupError) -> AirflowException:
+    """What a task raises for it: one that only a person can heal is not tried again."""
+    return (AirflowFailException if isinstance(error, _NOT_WORTH_A_RETRY) else AirflowException)(str(error))
+
+
+@contextmanager
+def opened_workspace() -> Iterator[Workspace]:
+    """The workspace for a task function; errors of the suite become those of Airflow.
+
+    :raises AirflowException: as :func:`task_failure` says.
+    """
+    from db_backup.jobs.workspace import Workspace
+
+    try:
+        with Workspace.open() as workspace:
+            yield workspace
+    except BackupError as error:
+        raise task_failure(error) from error
 
 
 def run_info(context: Context) -> RunInfo:
@@ -180,6 +199,19 @@ def whole_number(value: object, argument: str) -> int | None:
         return int(str(value))
     except ValueError as error:
         raise UsageError(f"The argument {argument} is '{value}'.", hint="Give a whole number.") from error
+
+
+def yes_or_no(value: object, argument: str, *, default: bool) -> bool:
+    """A templated argument as a truth value.
+
+    :raises UsageError: it is neither true nor false.
+    """
+    if not given(value):
+        return default
+    text = str(value).lower()
+    if text not in {"true", "false"}:
+        raise UsageError(f"The argument {argument} is '{value}'.", hint="Give true or false.")
+    return text == "true"
 
 
 def names(value: object) -> tuple[str, ...] | None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from db_backup.errors import BackupError, UsageError
 from db_backup.model import BackupType
-from db_backup.operators.base import Job, WorkspaceOperator, choice, given, names, whole_number
+from db_backup.operators.base import Job, WorkspaceOperator, choice, names, whole_number, yes_or_no
 
 
 class CleanupOperator(WorkspaceOperator):
     """Delete the backups whose days are over, by the rules of ``db-backup cleanup``. All arguments are templated.
 
-    Left alone: an entry at which a backup is at work, and one of which a backup failed in this DAG run. A backup that
+    Left alone: an entry at which a backup is at work, one of which a backup failed in this DAG run or did not pass its
+    proof, and one whose backup is the first after so long that everything before it would go at once. A backup that
     cannot be deleted stops no other, and fails the task in the end. Returns ``delete`` as SPEC's ``cleanup``
     names it, ``failed``, ``warnings``, and ``kept``: how many were.
 
@@ -22,9 +25,10 @@ class CleanupOperator(WorkspaceOperator):
     :param retention_days: to be kept this time, instead of each backup's own days.
     :param plan_only: ``true``: only log what would be deleted.
     :param wait_seconds: how long to wait for an entry at which a backup is at work, before it is left alone.
+    :param enabled: ``false``: the task is skipped.
     """
 
-    template_fields: Sequence[str] = ("database", "type", "retention_days", "plan_only", "wait_seconds")
+    template_fields: Sequence[str] = ("database", "type", "retention_days", "plan_only", "wait_seconds", "enabled")
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class CleanupOperator(WorkspaceOperator):
         retention_days: int | str | None = None,
         plan_only: bool | str = False,
         wait_seconds: int | str = 60,
+        enabled: bool | str = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -42,10 +47,13 @@ class CleanupOperator(WorkspaceOperator):
         self.retention_days = retention_days
         self.plan_only = plan_only
         self.wait_seconds = wait_seconds
+        self.enabled = enabled
 
     def work(self, job: Job) -> dict[str, Any]:
         from db_backup.jobs.cleanup import CleanupRequest, clean_up, plan_cleanup
 
+        if not yes_or_no(self.enabled, "enabled", default=True):
+            raise AirflowSkipException("This run was asked for without cleanup: nothing was deleted.")
         types = tuple(choice(BackupType, name, "type") for name in names(self.type) or ())
         days = whole_number(self.retention_days, "retention_days")
         if days is not None and days < 1:
@@ -56,7 +64,7 @@ class CleanupOperator(WorkspaceOperator):
             days=days,
             wait_seconds=whole_number(self.wait_seconds, "wait_seconds") or 0,
         )
-        dry_run = given(self.plan_only) and str(self.plan_only).lower() == "true"
+        dry_run = yes_or_no(self.plan_only, "plan_only", default=False)
         if dry_run:
             report = plan_cleanup(job.workspace, request, run=job.run)
         else:

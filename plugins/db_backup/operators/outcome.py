@@ -1,4 +1,4 @@
-"""``OutcomeOperator``: what came of every entry of a run; the run is red when one failed."""
+"""``OutcomeOperator``: what came of every entry of a run, and of what followed; the run is red when one failed."""
 
 from __future__ import annotations
 
@@ -84,57 +84,78 @@ def table(entries: Sequence[EntryEnd]) -> list[str]:
 
 
 class OutcomeOperator(BaseOperator):
-    """The last task of a run of backups: prints every entry's backup and proof, and fails when one failed.
+    """The last task of a run of backups: prints every entry's backup and proof, and fails when a task failed.
 
     It runs whatever came before it; without it, a run whose last tasks went well would be green (FACTS §1).
 
-    :param databases: the entries, in the order of the mapped tasks.
+    :param databases: the entries, in the order of the mapped tasks; none is no failure, not to know them is.
     :param backup_task_id: the mapped task that backs up.
     :param verify_task_id: the mapped task that verifies.
+    :param follow_up_task_ids: tasks after them, such as cleanup.
     """
 
-    template_fields: Sequence[str] = ("databases", "backup_task_id", "verify_task_id")
+    template_fields: Sequence[str] = ("databases", "backup_task_id", "verify_task_id", "follow_up_task_ids")
 
-    def __init__(self, *, databases: Any, backup_task_id: str, verify_task_id: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        databases: Any,
+        backup_task_id: str,
+        verify_task_id: str,
+        follow_up_task_ids: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("trigger_rule", TriggerRule.ALL_DONE)
         super().__init__(**kwargs)
         self.databases = databases
         self.backup_task_id = backup_task_id
         self.verify_task_id = verify_task_id
+        self.follow_up_task_ids = follow_up_task_ids
 
     def execute(self, context: Context) -> list[dict[str, str]]:
-        if not self.databases:
+        if self.databases is None:
             raise AirflowFailException(
                 "Nothing was backed up: the entries could not be selected. The first task's log says why."
             )
-        entries = self._entries(context)
-        for line in table(entries):
-            self.log.info("%s", line)
-        failed = [entry for entry in entries if entry.failure]
-        if failed:
-            raise AirflowFailException(
-                f"{len(failed)} of {len(entries)} entries failed. "
-                + " ".join(f"{entry.database}: {entry.failure}" for entry in failed)
-            )
-        return [dict(zip(("database", "backup", "stored", "proof"), entry.row, strict=True)) for entry in entries]
-
-    def _entries(self, context: Context) -> list[EntryEnd]:
-        instance = context["ti"]
-        states = instance.get_task_states(
-            dag_id=instance.dag_id,
-            task_ids=[self.backup_task_id, self.verify_task_id],
-            run_ids=[instance.run_id],
-        ).get(instance.run_id, {})
-
-        def end(task_id: str, index: int) -> TaskEnd:
-            state = str(states.get(f"{task_id}_{index}") or "")
-            if state == "success":
-                return TaskEnd(state, returned=instance.xcom_pull(task_ids=task_id, map_indexes=index))
-            if state in {"failed", "skipped"}:
-                return TaskEnd(state, left=instance.xcom_pull(task_ids=task_id, map_indexes=index, key=OUTCOME_KEY))
-            return TaskEnd(state)
-
-        return [
-            EntryEnd(str(database), end(self.backup_task_id, index), end(self.verify_task_id, index))
+        ends = _Ends(context["ti"], [self.backup_task_id, self.verify_task_id, *self.follow_up_task_ids])
+        entries = [
+            EntryEnd(str(database), ends.of(self.backup_task_id, index), ends.of(self.verify_task_id, index))
             for index, database in enumerate(self.databases)
         ]
+        for line in table(entries) if entries else ["No entry asks for these backups: none was made."]:
+            self.log.info("%s", line)
+        follow_ups = {task_id: ends.of(task_id) for task_id in self.follow_up_task_ids}
+        told = _failures(entries, follow_ups)
+        if told:
+            raise AirflowFailException(told)
+        return [dict(zip(("database", "backup", "stored", "proof"), entry.row, strict=True)) for entry in entries]
+
+
+def _failures(entries: Sequence[EntryEnd], follow_ups: Mapping[str, TaskEnd]) -> str:
+    """What failed, in sentences; empty when nothing did."""
+    failed = [entry for entry in entries if entry.failure]
+    told = [f"{entry.database}: {entry.failure}" for entry in failed]
+    if failed:
+        told.insert(0, f"{len(failed)} of {len(entries)} entries failed.")
+    told += [f"{task_id} failed: {end.reason}" for task_id, end in follow_ups.items() if end.failed]
+    return " ".join(told)
+
+
+class _Ends:
+    """How the tasks of this run ended."""
+
+    def __init__(self, instance: Any, task_ids: Sequence[str]) -> None:
+        self._instance = instance
+        self._states = instance.get_task_states(
+            dag_id=instance.dag_id, task_ids=list(task_ids), run_ids=[instance.run_id]
+        ).get(instance.run_id, {})
+
+    def of(self, task_id: str, index: int | None = None) -> TaskEnd:
+        """:param index: of a mapped task."""
+        state = str(self._states.get(task_id if index is None else f"{task_id}_{index}") or "")
+        place = {"task_ids": task_id} if index is None else {"task_ids": task_id, "map_indexes": index}
+        if state == "success":
+            return TaskEnd(state, returned=self._instance.xcom_pull(**place))
+        if state in {"failed", "skipped"}:
+            return TaskEnd(state, left=self._instance.xcom_pull(**place, key=OUTCOME_KEY))
+        return TaskEnd(state)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from airflow.sdk import CronTriggerTimetable
+from airflow.sdk import CronTriggerTimetable, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from db_backup.errors import BackupError, ConfigurationError
 from db_backup.model import BackupType
-from db_backup.schedules import DEFAULT_DAILY, Schedule, daily_schedule
-from db_backup.settings import load_settings
+from db_backup.schedules import (
+    DEFAULT_DAILY,
+    DEFAULT_VERIFICATION,
+    DEFAULT_WEEKLY,
+    Schedule,
+    daily_schedule,
+    verification_schedule,
+    weekly_schedule,
+)
+from db_backup.settings import Settings, load_settings
 
 _MARGIN = timedelta(minutes=5)
 """The suite's own limit stops the work first, cleanly; Airflow's is for work that does not stop."""
@@ -24,22 +34,64 @@ log = logging.getLogger(__name__)
 class Plan:
     """A DAG's schedule (None: only when a person starts it) and the limit of each of its tasks."""
 
+    dag_id: str
     schedule: CronTriggerTimetable | None
     execution_timeout: timedelta
 
+    @property
+    def dag_arguments(self) -> dict[str, Any]:
+        """What every DAG of the suite passes to ``@dag``, but for its text and its params.
+
+        No start_date: the timetable has the time zone, and with a date in the past unpausing the DAG would start the
+        run of the last time that went by ("run immediately has no effect if there is restriction on earliest",
+        Airflow 3.3).
+        """
+        return {
+            "dag_id": self.dag_id,
+            "schedule": self.schedule,
+            "catchup": False,
+            "max_active_runs": 1,
+            "tags": ["backup"],
+            "default_args": {
+                "execution_timeout": self.execution_timeout,
+                "retries": max(1, conf.getint("core", "default_task_retries")),
+            },
+        }
+
 
 def daily_plan() -> Plan:
-    """When ``backup_daily`` runs.
+    """When ``backup_daily`` runs."""
+    return _plan(DEFAULT_DAILY, daily_schedule)
 
-    Wrong settings do not make the DAG vanish, which nobody would notice at night: it keeps the default time, and the
-    first task of its run fails with the error.
+
+def weekly_plan() -> Plan:
+    """When ``backup_weekly`` runs."""
+    return _plan(DEFAULT_WEEKLY, weekly_schedule)
+
+
+def verification_plan() -> Plan:
+    """When ``backup_verification`` runs."""
+    return _plan(DEFAULT_VERIFICATION, verification_schedule)
+
+
+def on_demand_plan() -> Plan:
+    """``backup_on_demand`` runs when somebody asks for it."""
+    return _plan(Schedule("backup_on_demand", "", DEFAULT_DAILY.zone, "it has no schedule"))
+
+
+def _plan(default: Schedule, by_settings: Callable[[Settings], Schedule] | None = None) -> Plan:
+    """Wrong settings do not make the DAG vanish, which nobody would notice at night.
+
+    It keeps the default time, and the first task of its run fails with the error.
     """
     try:
         settings = load_settings()
     except ConfigurationError as error:
-        log.warning("backup_daily is scheduled by default, because the settings are wrong: %s", error)
-        return Plan(_timetable(DEFAULT_DAILY), timedelta(hours=1) + _MARGIN)
-    return Plan(_timetable(daily_schedule(settings)), timedelta(seconds=settings.backup_timeout_seconds) + _MARGIN)
+        log.warning("%s is planned by default, because the settings are wrong: %s", default.dag_id, error)
+        return Plan(default.dag_id, _timetable(default), timedelta(hours=1) + _MARGIN)
+    schedule = by_settings(settings) if by_settings else default
+    limit = timedelta(seconds=settings.backup_timeout_seconds) + _MARGIN
+    return Plan(default.dag_id, _timetable(schedule), limit)
 
 
 def _timetable(schedule: Schedule) -> CronTriggerTimetable | None:
@@ -53,7 +105,7 @@ def _timetable(schedule: Schedule) -> CronTriggerTimetable | None:
 def entries_taking(backup_type: BackupType) -> list[str]:
     """The names of the entries whose ``types`` hold this one, for a DAG to map over.
 
-    :raises AirflowFailException: the settings or backup.yaml are wrong, or no entry takes this type.
+    :raises AirflowFailException: the settings or backup.yaml are wrong.
     """
     from db_backup.config import load_config
 
@@ -61,10 +113,4 @@ def entries_taking(backup_type: BackupType) -> list[str]:
         config = load_config(load_settings())
     except BackupError as error:
         raise AirflowFailException(str(error)) from error
-    entries = [name for name, entry in config.entries.items() if backup_type in entry.types]
-    if not entries:
-        raise AirflowFailException(
-            f"No entry of backup.yaml takes {backup_type} backups, so there is nothing to back up. "
-            f"Add {backup_type} to the types of an entry, or switch this schedule off."
-        )
-    return entries
+    return [name for name, entry in config.entries.items() if backup_type in entry.types]

@@ -9,10 +9,11 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
 from db_backup.errors import RestoreMismatch, UsageError
-from db_backup.model import ProofResult, VerificationLevel
-from db_backup.operators.base import Job, WorkspaceOperator, choice, given
+from db_backup.model import ProofResult, VerificationLevel, utc_now
+from db_backup.operators.base import Job, WorkspaceOperator, choice, given, yes_or_no
 
 if TYPE_CHECKING:
+    from db_backup.jobs.workspace import Workspace
     from db_backup.manifest import Manifest, Proof
 
 VERIFIED_BACKUPS = AssetAlias("verified_backups")
@@ -30,27 +31,40 @@ class VerifyOperator(WorkspaceOperator):
     ``failed`` fails the task. ``inconclusive`` (no scratch server, no space …) says nothing against the backup: the
     task succeeds with a warning, and the backup does not count as verified. Only a proof that passed at the level that
     the backup requires updates the asset ``x-backup://<entry>``, with ``id``, ``size_bytes``, ``type`` and
-    ``proof_level`` in the event's extra. ``BACKUP_VERIFICATION_ENABLED=false`` skips the task in scheduled runs, not in
-    those that a person started. Returns the proof as SPEC's ``verify`` names it.
+    ``proof_level`` in the event's extra; and only when no newer backup of this entry and type is verified: that an old
+    one is still good is no news to those who wait for a proven backup. ``BACKUP_VERIFICATION_ENABLED=false`` skips the
+    task in scheduled runs, not in those that a person started. Returns the proof as SPEC's ``verify`` names it.
 
     :param backup_id: the backup.
     :param level: checksum, archive or restore; not given: what the backup's type requires.
     :param database: the backup's entry, for names of mapped tasks.
+    :param enabled: ``false``: the task is skipped, and the backup stays as it is.
     """
 
-    template_fields: Sequence[str] = ("backup_id", "level", "database")
+    template_fields: Sequence[str] = ("backup_id", "level", "database", "enabled")
 
-    def __init__(self, *, backup_id: str, level: str | None = None, database: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        backup_id: str,
+        level: str | None = None,
+        database: str | None = None,
+        enabled: bool | str = True,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("outlets", [VERIFIED_BACKUPS])
         super().__init__(**kwargs)
         self.backup_id = backup_id
         self.level = level
         self.database = database
+        self.enabled = enabled
 
     def work(self, job: Job) -> dict[str, Any]:
         from db_backup.jobs.sidecars import locate
         from db_backup.jobs.verify import verify_backup
 
+        if not yes_or_no(self.enabled, "enabled", default=True):
+            raise AirflowSkipException(f"This run was asked for without verification: {self.backup_id} stays as it is.")
         if job.scheduled and not job.workspace.settings.backup_verification_enabled:
             raise AirflowSkipException(
                 "Verification of scheduled backups is switched off (BACKUP_VERIFICATION_ENABLED=false): "
@@ -75,7 +89,7 @@ class VerifyOperator(WorkspaceOperator):
                 backup_id=manifest.id,
             )
         verified = proof.result is ProofResult.PASSED and proof.level.rank >= manifest.required_proof.rank
-        if verified:
+        if verified and _is_newest(job.workspace, manifest):
             self._announce(job, manifest, proof)
         self._log_result(manifest, proof)
         return {
@@ -120,3 +134,9 @@ class VerifyOperator(WorkspaceOperator):
                 proof.reached or "nothing",
                 proof.reason,
             )
+
+
+def _is_newest(workspace: Workspace, manifest: Manifest) -> bool:
+    """Whether no newer backup of this entry and type is verified; one that is dated in the future does not count."""
+    newest = workspace.catalog.newest(manifest.entry, manifest.type, verified_only=True)
+    return newest is None or newest.created_at <= manifest.created_at or newest.created_at > utc_now()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from db_backup.model import BackupType
 
-AVAILABLE_TYPES: Set[str] = frozenset({BackupType.FULL})
+AVAILABLE_TYPES: Set[str] = frozenset({BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA})
 AVAILABLE_STORAGES: Set[str] = frozenset({"local"})
 
 #: Variables of which only these values are there.
@@ -20,9 +20,7 @@ AVAILABLE_VALUES: Mapping[str, Set[str]] = {
     "PGSQL_BACKUP_FORMAT": frozenset({"custom", "plain"}),
 }
 
-_WEEKLY = "weekly structure backups"
 _HOURLY = "hourly incremental backups"
-_DAILY_CHECK = "the daily re-verification"
 _CLOUD = "cloud storage"
 _NOTIFICATIONS = "notifications"
 _ENCRYPTION = "encryption"
@@ -30,13 +28,8 @@ _SERVERS = "server entries and point-in-time recovery"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
-    "BACKUP_WEEKLY_ENABLED": _WEEKLY,
-    "BACKUP_WEEKLY_TIME": _WEEKLY,
-    "BACKUP_WEEKLY_DAY": _WEEKLY,
     "BACKUP_HOURLY_ENABLED": _HOURLY,
     "BACKUP_HOURLY_WINDOW": _HOURLY,
-    "BACKUP_VERIFICATION_DAILY_CHECK": _DAILY_CHECK,
-    "BACKUP_VERIFICATION_TIME": _DAILY_CHECK,
     "BACKUP_CLOUD_ENABLED": _CLOUD,
     "BACKUP_CLOUD_DISK": _CLOUD,
     "BACKUP_CLOUD_URL": _CLOUD,

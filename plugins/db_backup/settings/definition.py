@@ -118,8 +118,10 @@ class Settings(BaseSettings):
     )
     backup_timezone: TimeZone = _schedules(ZoneInfo("UTC"), "Time zone of all schedules.")
 
-    backup_verification_enabled: bool = _verification(True, "The scheduled backups are verified right after.")
-    backup_verification_daily_check: bool = _verification(True, "Stored backups are verified again every day.")
+    backup_verification_enabled: bool = _verification(
+        True, "Scheduled backups are verified right after, and stored ones by the daily check."
+    )
+    backup_verification_daily_check: bool = _verification(True, "The daily check of stored backups is scheduled.")
     backup_verification_time: TimeOfDay = _verification(time(6), "When that check starts, in BACKUP_TIMEZONE.")
     backup_verification_level: VerificationLevel = _verification(
         VerificationLevel.RESTORE, "How far a verification goes: read back, read by its tool, or restored and compared."

@@ -1,4 +1,4 @@
-"""One run of the real ``backup_daily``, parsed from its file, and what Airflow's database says about it afterwards.
+"""One run of a real DAG, parsed from its file, and what Airflow's database says about it afterwards.
 
 Airflow is imported inside functions: its home is set by ``tests/airflow/conftest.py``.
 """
@@ -26,7 +26,7 @@ class TaskEnd:
 
 
 @dataclass(frozen=True)
-class DailyRun:
+class Run:
     state: str
     tasks: dict[tuple[str, int], TaskEnd]
     xcoms: dict[tuple[str, int, str], Any]
@@ -36,19 +36,19 @@ class DailyRun:
         return self.tasks[task_id, index]
 
 
-def daily_dag() -> DAG:
+def dag_named(dag_id: str) -> DAG:
     """The DAG as its file gives it under the present environment.
 
-    :raises AssertionError: the file does not import.
+    :raises AssertionError: a file does not import.
     """
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"], bundle_name="dags-folder")
     assert bag.import_errors == {}
-    return bag.dags["backup_daily"]
+    return bag.dags[dag_id]
 
 
-def run_daily(*, scheduled: bool = False) -> DailyRun:
+def run_dag(dag_id: str, *, conf: dict[str, Any] | None = None, scheduled: bool = False) -> Run:
     """Run it to its end, tasks one after the other in this process.
 
     :param scheduled: as the schedule starts it; otherwise as a person does.
@@ -62,13 +62,15 @@ def run_daily(*, scheduled: bool = False) -> DailyRun:
         arguments["session"].commit()
         return dag_run
 
+    dag = dag_named(dag_id)
     if not scheduled:
-        return _read(daily_dag().test())
+        return read_run(dag.test(run_conf=conf))
     with patch("airflow.models.dagrun.get_or_create_dagrun", create):
-        return _read(daily_dag().test())
+        return read_run(dag.test(run_conf=conf))
 
 
-def _read(dag_run: Any) -> DailyRun:
+def read_run(dag_run: Any) -> Run:
+    """What Airflow's database knows of a run that has ended."""
     from airflow.models.asset import AssetEvent
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
@@ -82,7 +84,7 @@ def _read(dag_run: Any) -> DailyRun:
         events = session.scalars(
             select(AssetEvent).filter_by(source_dag_id=dag_run.dag_id, source_run_id=dag_run.run_id)
         ).all()
-        return DailyRun(
+        return Run(
             state=str(dag_run.state),
             tasks={
                 (one.task_id, one.map_index): TaskEnd(str(one.state), one.rendered_map_index, one.try_number)

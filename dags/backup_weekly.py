@@ -1,0 +1,33 @@
+"""The structure of every database whose entry asks for it: backed up and verified, each on its own; then cleanup."""
+
+from __future__ import annotations
+
+from airflow.sdk import dag
+
+from db_backup.operators.protection import cleanup, outcome, protect, select_databases
+from db_backup.operators.scheduling import weekly_plan
+
+PLAN = weekly_plan()
+
+DOC = """
+### Weekly structure backups
+
+For each entry of `include/backup.yaml` whose `types` hold `structure`: its schema without rows, backed up (**backup**)
+and restored into a scratch server for proof (**verify**). **cleanup** deletes, of every entry and type, what is no
+longer to be kept; **outcome** prints what came of each entry, and fails the run when a task failed. Where no entry asks
+for structure backups, there is nothing to do, which is no failure.
+
+- When: `BACKUP_WEEKLY_DAY` at `BACKUP_WEEKLY_TIME` in `BACKUP_TIMEZONE`; `BACKUP_WEEKLY_ENABLED=false` leaves only runs
+  that a person starts, and `BACKUP_ENABLED=false` skips the backups of scheduled runs.
+- Everything else is as in `backup_daily`.
+"""
+
+
+@dag(**PLAN.dag_arguments, doc_md=DOC)
+def backup_weekly() -> None:
+    databases = select_databases("structure")
+    clean = cleanup()
+    protect(databases, type="structure") >> clean >> outcome(databases, follow_ups=[clean])
+
+
+backup_weekly()

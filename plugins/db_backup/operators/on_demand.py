@@ -1,0 +1,134 @@
+"""The trigger form of ``backup_on_demand``: what may be asked for, and whether it can be done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Param, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from db_backup.config import choose_compression, load_config
+from db_backup.errors import BackupError, ConfigurationError, UsageError
+from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, BackupType, Compression
+from db_backup.settings import load_settings
+from db_backup.settings.availability import AVAILABLE_STORAGES, AVAILABLE_TYPES
+from db_backup.settings.problems import did_you_mean, nearest
+
+_WHAT, _HOW, _THEN = "What", "How", "Afterwards"
+_AS_CONFIGURED = "Empty: as the configuration says."
+
+log = logging.getLogger(__name__)
+
+
+def on_demand_params() -> dict[str, Param]:
+    """The form, in its order. Airflow refuses with status 400 what does not fit it, from REST as well."""
+    default_type, entries, storages = _configured()
+    types = [item.value for item in BackupType if item in AVAILABLE_TYPES]
+    highest = max(levels[-1] for levels in COMPRESSION_LEVELS.values())
+    return {
+        # An emptied multi-select sends null.
+        "databases": Param(
+            [],
+            type=["array", "null"],
+            items={"type": "string", "pattern": ENTRY_PATTERN},
+            uniqueItems=True,
+            examples=entries,
+            section=_WHAT,
+            description="Entries of backup.yaml. Empty: all of them.",
+        ),
+        "type": Param(
+            default_type,
+            type="string",
+            enum=types,
+            section=_WHAT,
+            description="full: everything; structure: the schema alone; data: the rows alone.",
+        ),
+        "compression": Param(
+            None,
+            type=["string", "null"],
+            enum=[None, *(item.value for item in Compression)],
+            section=_HOW,
+            description=_AS_CONFIGURED,
+        ),
+        "level": Param(
+            None,
+            type=["integer", "null"],
+            minimum=1,
+            maximum=highest,
+            section=_HOW,
+            description=f"gzip, bzip2 and xz 1 to 9, zstd 1 to 19, lz4 1 to 12. {_AS_CONFIGURED}",
+        ),
+        "storage": Param(
+            None,
+            type=["string", "null"],
+            enum=[None, *storages],
+            section=_HOW,
+            description=f"Where the backups go. {_AS_CONFIGURED}",
+        ),
+        "retention": Param(
+            None,
+            type=["integer", "null"],
+            minimum=1,
+            section=_HOW,
+            description="Days to keep these backups; in the cleanup that follows, all of these entries and this type. "
+            + _AS_CONFIGURED,
+        ),
+        "encrypt": Param(
+            False,
+            type="boolean",
+            enum=[False],
+            section=_HOW,
+            description="Encryption is not in this version yet: it can only be off.",
+        ),
+        "verify": Param(True, type="boolean", section=_THEN, description="Prove each backup by restoring it."),
+        "cleanup": Param(
+            True,
+            type="boolean",
+            section=_THEN,
+            description="Delete old backups of these entries and this type whose days are over.",
+        ),
+    }
+
+
+@task(retries=0)
+def select_asked(params: Mapping[str, Any] | None = None, dag_run: Any = None) -> list[str]:
+    """The entries that were asked for, once everything that was asked for can be: nothing is made by half."""
+    asked = params or {}
+    try:
+        _refuse_unknown_keys(dag_run.conf or {}, asked)
+        config = load_config(load_settings())
+        entries = tuple(config.entry(name) for name in asked["databases"] or config.entries)
+        for entry in entries:
+            compression = Compression(asked["compression"]) if asked["compression"] else None
+            try:
+                choose_compression((entry.compression, entry.level), compression, asked["level"])
+            except ValueError as error:
+                raise UsageError(f"'{entry.name}': {error}.", hint="Leave level empty for the usual one.") from error
+    except BackupError as error:
+        raise AirflowFailException(str(error)) from error
+    return [entry.name for entry in entries]
+
+
+def _refuse_unknown_keys(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Airflow lets through, unlooked at, what is no param: "compresion" would be left out in silence.
+
+    :raises UsageError:
+    """
+    for key in conf:
+        if key not in params:
+            hint = did_you_mean(nearest(key, params)) or f"There are: {', '.join(params)}."
+            raise UsageError(f"A run of backup_on_demand takes no '{key}'.", hint=hint)
+
+
+def _configured() -> tuple[str, list[str], list[str]]:
+    """Default type, entries and storages; where the configuration is wrong, the run's first task says so."""
+    try:
+        settings = load_settings()
+        config = load_config(settings)
+    except ConfigurationError as error:
+        log.warning("backup_on_demand offers no databases, because the configuration is wrong: %s", error)
+        return BackupType.FULL.value, [], sorted(AVAILABLE_STORAGES)
+    storages = [name for name in config.storages if name in AVAILABLE_STORAGES]
+    return settings.backup_default_type.value, list(config.entries), storages

@@ -1,0 +1,37 @@
+"""The tasks of ``backup_verification``: choose what is due, and verify each on its own."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from airflow.sdk import XComArg, task
+
+from db_backup.operators.base import opened_workspace
+from db_backup.operators.pools import SCRATCH_POOL
+from db_backup.operators.verify import VerifyOperator
+
+log = logging.getLogger(__name__)
+
+
+@task
+def select_backups() -> list[dict[str, str]]:
+    """The backups that are due, as arguments of :class:`VerifyOperator`; the log says why each is."""
+    from db_backup.jobs.due import backups_due
+
+    with opened_workspace() as workspace:
+        report = backups_due(workspace)
+    for due in report.due:
+        log.info("%s: %s", due.backup_id, due.reason)
+    if report.waiting:
+        log.warning("%d more are due, and wait for the next run.", report.waiting)
+    for unreliable in report.unreliable:
+        log.warning("Not to be relied on: %s, %s", unreliable.backup_id, unreliable.reason)
+    return [{"backup_id": due.backup_id, "database": due.database} for due in report.due]
+
+
+def verify_each(due: XComArg) -> Any:
+    """The task ``verify`` for each of them, none of which stops another."""
+    return VerifyOperator.partial(
+        task_id="verify", pool=SCRATCH_POOL, map_index_template="{{ task.backup_id }}"
+    ).expand_kwargs(due)
