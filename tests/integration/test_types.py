@@ -1,4 +1,4 @@
-"""Structure and data backups at the terminal, from create to restore, on every engine that has them."""
+"""Structure and data backups at the terminal, from create to restore, on every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.project import Project
 
 pytestmark = pytest.mark.integration
 
-ENGINES = [EngineName.SQLITE, EngineName.POSTGRES]
+ENGINES = list(EngineName)
 
 
 @pytest.fixture(params=ENGINES, ids=str)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db_backup.engines.mysql.loading import complaints
+from db_backup.engines.mysql.client import complaints
 
 pytestmark = pytest.mark.unit
 

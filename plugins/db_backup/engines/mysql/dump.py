@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +11,24 @@ from datetime import UTC, datetime
 
 import pymysql
 
-from db_backup.engines.base import Dump, DumpSummary, EngineOptions
+from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
 from db_backup.engines.mysql.connecting import Session, connect, explain, option_file_content, query
+from db_backup.engines.mysql.counters import counters_section
 from db_backup.engines.mysql.dump_parser import DumpParser
 from db_backup.engines.mysql.dump_splitter import MalformedDump
 from db_backup.engines.mysql.flavour import Flavour, Tool, dump_arguments
+from db_backup.engines.mysql.formats import format_of
 from db_backup.engines.mysql.inventory import Catalogue, inventory_of, missing_from_dump, read_catalogue
 from db_backup.engines.mysql.preflight import Findings
 from db_backup.engines.mysql.snapshot import Guard, guard
+from db_backup.engines.piping import PipedStream, piped
 from db_backup.errors import DumpFailed, DumpIncomplete
 from db_backup.manifest import Consistency
 from db_backup.model import ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess, option_file
 
-DUMP_FORMAT = "sql"
+_BLOCK_BYTES = 1 << 18
 _HINTS = {
     1412: "A table's structure was changed while the dump ran; run it again, or grant RELOAD so that it is held back.",
     1449: "A view's definer does not exist any more: recreate the view, or the account.",
@@ -34,20 +38,26 @@ _HINTS = {
 
 
 class MysqlStream:
-    """The dump tool's standard output. What is wrong with it is kept until the tool's exit status is known."""
+    """What the dump tool prints. What is wrong with it is kept until the tool's exit status is known.
+
+    :param piped: where the tool's output comes through, when a section of ours follows it.
+    """
 
     name = "main"
     suffix = "sql"
 
-    def __init__(self, tool: ChildProcess) -> None:
+    def __init__(self, tool: ChildProcess, parser: DumpParser, piped: PipedStream | None = None) -> None:
         self._tool = tool
+        self._piped = piped
         self._malformed: MalformedDump | None = None
-        self.parser = DumpParser()
+        self.parser = parser
 
     def fileno(self) -> int:
-        return self._tool.stdout.fileno()
+        return self._piped.fileno() if self._piped is not None else self._tool.stdout.fileno()
 
     def observe(self, block: memoryview) -> None:
+        if self._piped is not None:
+            self._piped.observe(block)
         if self._malformed is None:
             try:
                 self.parser.feed(block)
@@ -55,7 +65,12 @@ class MysqlStream:
                 self._malformed = error
 
     def finish(self) -> str:
-        """The stream has ended; what is wrong with it, or nothing."""
+        """The stream has ended; what is wrong with it, or nothing.
+
+        :raises ServerUnreachable, AccessDenied, SourceError: what was to follow the tool's output could not be read.
+        """
+        if self._piped is not None and not self._piped.is_whole():
+            return "not all of it went by"
         if self._malformed is None:
             try:
                 self.parser.finish()
@@ -81,11 +96,17 @@ class Moment:
 
 def read_moment(connection: ConnectionInfo, findings: Findings, options: EngineOptions) -> Moment:
     """:raises ServerUnreachable, AccessDenied, SourceError:"""
+    with _session(connection, "list the objects of") as session:
+        return _moment(session, connection, findings, options)
+
+
+@contextmanager
+def _session(connection: ConnectionInfo, doing: str) -> Iterator[Session]:
     session = connect(connection)
     try:
-        return _moment(session, connection, findings, options)
+        yield session
     except pymysql.err.MySQLError as error:
-        raise explain(error, connection, doing="list the objects of") from error
+        raise explain(error, connection, doing=doing) from error
     finally:
         session.close()
 
@@ -101,22 +122,23 @@ def _moment(session: Session, connection: ConnectionInfo, findings: Findings, op
 class MysqlDump(Dump):
     """See ``open_dump``."""
 
-    format = DUMP_FORMAT
-
     def __init__(
         self,
-        entry: str,
+        request: DumpRequest,
         connection: ConnectionInfo,
         options: EngineOptions,
         findings: Findings,
         moment: Moment,
         tool: ChildProcess,
+        stream: MysqlStream,
         held: Guard,
     ) -> None:
         self.preflight = findings.preflight
-        self._stream = MysqlStream(tool)
+        self.format = format_of(request.type)
+        self._stream = stream
         self.streams = (self._stream,)
-        self._entry = entry
+        self._type = request.type
+        self._entry = request.entry
         self._connection = connection
         self._options = options
         self._findings = findings
@@ -130,7 +152,8 @@ class MysqlDump(Dump):
         if problem := self._stream.finish():
             raise self._incomplete(problem)
         parser = self._stream.parser
-        if missing := missing_from_dump(self._moment.catalogue, parser):
+        left_out = self._findings.plan.tables_without_rows
+        if missing := missing_from_dump(self._moment.catalogue, parser, self._type, left_out):
             raise self._incomplete(f"it lacks {'; '.join(missing[:10])}")
         return DumpSummary(
             consistency=Consistency(
@@ -140,8 +163,9 @@ class MysqlDump(Dump):
                 gtid=parser.gtid,
             ),
             recovery_point=self._moment.taken_at,
-            inventory=inventory_of(self._moment.catalogue, parser),
+            inventory=inventory_of(self._moment.catalogue, parser, self._type, left_out),
             warnings=tuple(self._late_warnings()),
+            excluded_tables=left_out,
         )
 
     def _late_warnings(self) -> Iterator[str]:
@@ -182,14 +206,39 @@ def open_dump(
     options: EngineOptions,
     findings: Findings,
     *,
-    entry: str,
+    request: DumpRequest,
     cancellation: Cancellation,
 ) -> Iterator[MysqlDump]:
     """Hold changes back, list the objects, start the tool. All of it is gone when the block ends."""
     with guard(connection, findings) as held:
         moment = read_moment(connection, findings, options)
-        with running_tool(connection, options, findings, cancellation) as tool:
-            yield MysqlDump(entry, connection, options, findings, moment, tool, held)
+        with open_stream(connection, options, findings, cancellation) as (tool, stream):
+            yield MysqlDump(request, connection, options, findings, moment, tool, stream, held)
+
+
+@contextmanager
+def open_stream(
+    connection: ConnectionInfo, options: EngineOptions, findings: Findings, cancellation: Cancellation
+) -> Iterator[tuple[ChildProcess, MysqlStream]]:
+    """The dump tool at work, and what it prints as the stream that the findings' plan asks for."""
+    parser = DumpParser(counters=findings.plan.counters)
+    with running_tool(connection, options, findings, cancellation) as tool:
+        if not findings.plan.counters:
+            yield tool, MysqlStream(tool, parser)
+            return
+        with piped(_with_counters(tool, connection)) as stream:
+            try:
+                yield tool, MysqlStream(tool, parser, stream)
+            finally:
+                tool.kill()  # lest the pipe's thread waits for it
+
+
+def _with_counters(tool: ChildProcess, connection: ConnectionInfo) -> Iterator[bytes]:
+    while block := os.read(tool.stdout.fileno(), _BLOCK_BYTES):
+        yield block
+    if tool.wait() == 0:
+        with _session(connection, "list the counters of") as session:
+            yield counters_section(session, connection.database)
 
 
 @contextmanager

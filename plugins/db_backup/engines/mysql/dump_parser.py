@@ -30,6 +30,13 @@ _CODE = re.compile(
 _AUTO_INCREMENT = re.compile(rb"'[^'\\]*(?:\\.[^'\\]*)*'|`(?:[^`]|``)*`|\bAUTO_INCREMENT=(\d+)", re.DOTALL)
 _SEQUENCE_START = re.compile(rb" start with (-?\d+) .* increment by (-?\d+) ")
 _SETVAL = re.compile(rb"DO SETVAL\((%s), (-?\d+), 0\)" % IDENTIFIER)
+# What a dump without definitions says of every table, empty ones too.
+_ANNOUNCEMENT = re.compile(rb"/\*!40000 ALTER TABLE (%s) DISABLE KEYS \*/" % IDENTIFIER)
+_COUNTER = re.compile(
+    rb"ALTER (?:TABLE (%s) AUTO_INCREMENT=(\d+)|SEQUENCE (%s) RESTART (-?\d+));" % ((IDENTIFIER,) * 2)
+)
+COUNTERS_BEGIN = b"-- Where AUTO_INCREMENT columns and sequences stand"
+COUNTERS_END = b"-- Counters completed"
 _COMPLETED = re.compile(rb"-- Dump completed on \d{4}-\d\d-\d\d +\d{1,2}:\d\d:\d\d\s*$")
 _NO_PRIVILEGE = re.compile(rb"-- insufficient privileges to (.*)")
 _DATABASE = re.compile(rb"-- Host: .*?    Database: (.*)\n")
@@ -47,9 +54,14 @@ def unquoted(name: bytes) -> str:
 
 
 class DumpParser:
-    """Show it every byte of a dump, in order; then ask what went by. Memory is constant."""
+    """Show it every byte of a dump, in order; then ask what went by. Memory is constant.
 
-    def __init__(self) -> None:
+    :param counters: whether the section that says where counters stand must follow the tool's end marker.
+    """
+
+    def __init__(self, *, counters: bool = False) -> None:
+        self._with_counters = counters
+        self._among_counters = False
         self._splitter = DumpSplitter()
         self._counters: dict[bytes, TableCounter] = {}
         self._created: set[bytes] = set()
@@ -91,7 +103,7 @@ class DumpParser:
     @property
     def complete(self) -> bool:
         """Whether the end marker was the last thing in the stream."""
-        return self._completed
+        return self._completed and not self._with_counters
 
     @property
     def last_table(self) -> str | None:
@@ -124,9 +136,14 @@ class DumpParser:
     def created_tables(self) -> set[str]:
         return {unquoted(name) for name in self._created}
 
+    @property
+    def sequences(self) -> set[str]:
+        """Those of which the dump says where they stand."""
+        return {unquoted(name) for name in self._sequences}
+
     def _see(self, piece: Piece) -> None:
         kind = piece.kind
-        if self._completed and kind is not Kind.BLANK:
+        if self._completed and kind is not Kind.BLANK and not self._begins_counters(piece):
             raise MalformedDump("it goes on after its end marker")
         if kind is Kind.ROWS:
             self._counter(piece.table).add_all(piece.rows)
@@ -138,6 +155,9 @@ class DumpParser:
             self._see_comment(piece.text)
         self._after_comment = kind is Kind.COMMENT
 
+    def _begins_counters(self, piece: Piece) -> bool:
+        return self._with_counters and piece.kind is Kind.COMMENT and piece.text.startswith(COUNTERS_BEGIN)
+
     def _counter(self, table: bytes) -> TableCounter:
         return self._counters.setdefault(table, TableCounter())
 
@@ -148,6 +168,10 @@ class DumpParser:
             self._add_object("sequence", unquoted(sequence[1]))
             if (terms := _SEQUENCE_START.search(text, sequence.end())) is not None:
                 self._sequences[sequence[1]] = _Sequence(int(terms[1]), int(terms[2]))
+        elif self._among_counters:
+            self._see_counter(text)
+        elif (announced := _ANNOUNCEMENT.match(text)) is not None:
+            self._counter(announced[1])
         elif (setval := _SETVAL.match(text)) is not None:
             if setval[1] in self._sequences:
                 self._sequences[setval[1]].set(int(setval[2]))
@@ -161,9 +185,17 @@ class DumpParser:
             raise MalformedDump(f"it creates the table '{unquoted(name)}' twice")
         self._created.add(name)
         self._counter(name)
-        for match in _AUTO_INCREMENT.finditer(text):
-            if match[1] is not None:
-                self._auto_increments[name] = int(match[1])
+        if (value := auto_increment_of(text)) > 1:
+            self._auto_increments[name] = value
+
+    def _see_counter(self, text: bytes) -> None:
+        match = _COUNTER.match(text)
+        if match is None:
+            return
+        if match[3] is not None:
+            self._sequences[match[3]] = _Sequence(int(match[4]), 1)
+        elif int(match[2]) > 1:  # as definitions print it
+            self._auto_increments[match[1]] = int(match[2])
 
     def _add_object(self, kind: str, name: str) -> None:
         if (kind, name) in self._seen_objects:
@@ -173,7 +205,13 @@ class DumpParser:
 
     def _see_comment(self, text: bytes) -> None:
         # A line break in a table's name begins a comment line with what follows it; the marker stands apart.
-        self._completed = not self._after_comment and _COMPLETED.match(text) is not None
+        if self._completed:  # what follows the end marker has been found to be ours
+            self._completed, self._among_counters = False, True
+        elif self._among_counters:
+            if text.startswith(COUNTERS_END):
+                self._completed, self._with_counters = True, False
+        else:
+            self._completed = not self._after_comment and _COMPLETED.match(text) is not None
         if self.database is None and (database := _DATABASE.match(text)) is not None:
             self.database = database[1].decode(errors="surrogateescape")
         elif (position := _FILE_POSITION.match(text)) is not None:
@@ -188,6 +226,21 @@ def code_head(statement: bytes) -> tuple[str, str] | None:
     """Kind and name of the trigger, routine or event that a statement creates."""
     match = _CODE.match(statement)
     return (match[1].decode().lower(), unquoted(match[3])) if match is not None else None
+
+
+def with_name(statement: bytes, name: bytes) -> bytes:
+    """The statement that creates a trigger, routine or event, with another (quoted) name and no database's."""
+    match = _CODE.match(statement)
+    if match is None:
+        raise ValueError("this creates neither a trigger nor a routine nor an event")
+    start = match.start(2) if match[2] is not None else match.start(3)
+    return statement[:start] + name + statement[match.end(3) :]
+
+
+def auto_increment_of(definition: bytes) -> int:
+    """Where the AUTO_INCREMENT of the table stands whose ``CREATE TABLE`` this is."""
+    found = [int(match[1]) for match in _AUTO_INCREMENT.finditer(definition) if match[1] is not None]
+    return found[-1] if found else 1
 
 
 class _Sequence:

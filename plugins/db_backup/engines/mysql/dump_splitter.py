@@ -30,7 +30,7 @@ _ROW_AND_END = re.compile(rb"\((%s)\)(,\n?(?=\()|;\n)" % _ROW_BODY, re.DOTALL)
 _OUTSIDE_STRING = re.compile(rb"[^')]*")
 _INSIDE_STRING = re.compile(rb"[^'\\]*(?:\\.[^'\\]*)*", re.DOTALL)
 _BLANK = re.compile(rb"\s*")
-_SANDBOX = re.compile(rb"/\*M?!999999\\- enable the sandbox mode \*/ ?\n")
+SANDBOX_LINE = re.compile(rb"/\*M?!999999\\- enable the sandbox mode \*/ ?\n")
 _SQL_MODE = re.compile(rb"SET sql_mode\s*=\s*('[^']*')?")
 
 
@@ -120,7 +120,7 @@ class DumpSplitter:
         """What is a line of its own: comments and the client's commands."""
         buffer, start = self._buffer, self._position
         first, self._started = not self._started, True
-        if first and (sandbox := _SANDBOX.match(buffer, start)) is not None:
+        if first and (sandbox := SANDBOX_LINE.match(buffer, start)) is not None:
             return self._take(Kind.SANDBOX, sandbox.end())
         if buffer.startswith((b"-- ", b"--\n"), start):
             return self._take(Kind.COMMENT, end)

@@ -13,15 +13,17 @@ import pymysql
 from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight, only_stream
 from db_backup.engines.mysql import loading
 from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
-from db_backup.engines.mysql.dump import MysqlStream, open_dump, read_moment, running_tool
-from db_backup.engines.mysql.flavour import Flavour
+from db_backup.engines.mysql.dump import open_dump, open_stream, read_moment
+from db_backup.engines.mysql.filling import load_rows
+from db_backup.engines.mysql.formats import type_of
 from db_backup.engines.mysql.inventory import inventory_of
 from db_backup.engines.mysql.preflight import describe_server, examine_copy, run_preflight
 from db_backup.engines.mysql.scratch_faults import scratch_faults
-from db_backup.engines.stock import unpack_command
+from db_backup.engines.mysql.stock import stock_commands
+from db_backup.engines.mysql.tables import count_rows
 from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import BackupType, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 
 _BLOCK_BYTES = 1 << 20
@@ -33,6 +35,9 @@ class MysqlEngine(Engine):
     """One MySQL or MariaDB database, dumped by its flavour's own tool in one transaction."""
 
     name: ClassVar[EngineName] = EngineName.MYSQL
+    supported_types: ClassVar[frozenset[BackupType]] = frozenset(
+        {BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA}
+    )
 
     def __init__(self, connection: ConnectionInfo, options: EngineOptions) -> None:
         super().__init__(connection, options)
@@ -47,7 +52,7 @@ class MysqlEngine(Engine):
 
     def preflight(self, request: DumpRequest) -> Preflight:
         self._require_supported(request)
-        return run_preflight(self.connection, self.options).preflight
+        return run_preflight(self.connection, self.options, request).preflight
 
     def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
         return self._open(request, cancellation)
@@ -56,25 +61,13 @@ class MysqlEngine(Engine):
     def _open(self, request: DumpRequest, cancellation: Cancellation) -> Iterator[Dump]:
         self._require_supported(request)
         cancellation.check()
-        findings = run_preflight(self.connection, self.options)
+        findings = run_preflight(self.connection, self.options, request)
         self._source = findings.preflight.server
-        with open_dump(self.connection, self.options, findings, entry=request.entry, cancellation=cancellation) as dump:
+        with open_dump(self.connection, self.options, findings, request=request, cancellation=cancellation) as dump:
             yield dump
 
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
-        source = self._source
-        client = "mysql" if source is not None and source.flavour == Flavour.MYSQL else "mariadb"
-        like = f" CHARACTER SET {source.encoding} COLLATE {source.collation}" if source is not None else ""
-        return (
-            StockCommand(
-                description="Create an empty database", command=f"{client} -e 'CREATE DATABASE restored{like}'"
-            ),
-            StockCommand(
-                description="Load the backup into it",
-                command=f"{unpack_command(parts)} | {client} --binary-mode --comments --max-allowed-packet=1G "
-                "--default-character-set=utf8mb4 restored",
-            ),
-        )
+        return stock_commands(parts, type_of(format), self._source)
 
     def database_exists(self, database: str) -> bool:
         with self._maintenance() as session:
@@ -107,19 +100,21 @@ class MysqlEngine(Engine):
     def load(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
     ) -> tuple[str, ...]:
-        return loading.load(self.connection, only_stream(streams, manifest), manifest, cancellation)
+        content = only_stream(streams, manifest)
+        if manifest.type is BackupType.DATA:
+            return load_rows(self.connection, self.options, content, manifest, cancellation)
+        return loading.load(self.connection, content, manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        """By the same tool, the same arguments and the same reader as the dump's."""
+        """By the same tool, arguments and reader as the dump's; rows that nobody expects are counted in SQL."""
         with scratch_faults(self.connection, manifest):
             return self._read_back(manifest, cancellation)
 
     def _read_back(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         cancellation.check()
-        findings = examine_copy(self.connection)
+        findings = examine_copy(self.connection, manifest.type)
         moment = read_moment(self.connection, findings, self.options)
-        with running_tool(self.connection, self.options, findings, cancellation) as tool:
-            stream = MysqlStream(tool)
+        with open_stream(self.connection, self.options, findings, cancellation) as (tool, stream):
             buffer = bytearray(_BLOCK_BYTES)
             while count := os.readv(stream.fileno(), [buffer]):
                 stream.observe(memoryview(buffer)[:count])
@@ -132,7 +127,21 @@ class MysqlEngine(Engine):
                 hint="See what the dump tool names; the restored database is not as the backup was.",
                 backup_id=manifest.id,
             )
-        return inventory_of(moment.catalogue, stream.parser)
+        inventory = inventory_of(moment.catalogue, stream.parser, manifest.type)
+        return self._with_counted_rows(inventory) if manifest.type is BackupType.STRUCTURE else inventory
+
+    def _with_counted_rows(self, inventory: Inventory) -> Inventory:
+        session = connect(self.connection)
+        try:
+            counts = count_rows(session, self.connection.database)
+        except pymysql.err.MySQLError as error:
+            raise explain(error, self.connection, doing="count the rows of") from error
+        finally:
+            session.close()
+        tables = tuple(
+            table.model_copy(update={"rows": counts.get(table.name, table.rows)}) for table in inventory.tables
+        )
+        return inventory.model_copy(update={"tables": tables})
 
     def read_archive(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
@@ -143,7 +152,7 @@ class MysqlEngine(Engine):
         if request.type not in self.supported_types:
             raise FeatureNotAvailable(
                 f"Backups of type '{request.type}' of MySQL are not there yet.",
-                hint="Take a full backup.",
+                hint=f"Types that are: {', '.join(sorted(self.supported_types))}.",
                 database=request.entry,
             )
 

@@ -121,10 +121,19 @@ def find_client_tool(flavour: Flavour, names: Sequence[str]) -> Tool:
 
 @dataclass(frozen=True)
 class DumpPlan:
-    """What one dump is asked for, in no flavour's words."""
+    """What one dump is asked for, in no flavour's words.
+
+    :param definitions: of tables, views, sequences, routines and events.
+    :param counters: whether a section of ours follows the tool's output (see ``counters``).
+    """
 
     database: str
+    definitions: bool = True
+    rows: bool = True
+    triggers: bool = True
+    counters: bool = False
     ignored_views: tuple[str, ...] = ()
+    tables_without_rows: tuple[str, ...] = ()
     with_position: bool = False
     with_history: bool = False
 
@@ -140,9 +149,11 @@ def dump_arguments(tool: Tool, option_file: Path, plan: DumpPlan, options: Engin
         f"--defaults-file={option_file}",
         "--single-transaction" if single else "--lock-tables",
         "--quick",
-        _switch("routines", options.mysql_routines),
-        _switch("events", options.mysql_events),
-        _switch("triggers", options.mysql_triggers),
+        *([] if plan.definitions else ["--no-create-info"]),
+        *([] if plan.rows else ["--no-data"]),
+        _switch("routines", plan.definitions and options.mysql_routines),
+        _switch("events", plan.definitions and options.mysql_events),
+        _switch("triggers", plan.triggers and options.mysql_triggers),
         "--hex-blob",
         "--skip-add-locks",  # locks around the data make DEFAULT nextval(sequence) fail on restore (1100)
         "--default-character-set=utf8mb4",
@@ -162,6 +173,7 @@ def _mariadb_arguments(plan: DumpPlan) -> list[str]:
     return [
         *(["--master-data=2", "--gtid"] if plan.with_position else []),
         *(["--dump-history"] if plan.with_history else []),
+        *(f"--ignore-table-data={plan.database}.{table}" for table in plan.tables_without_rows),
     ]
 
 
@@ -172,6 +184,8 @@ def _mysql_arguments(tool: Tool, plan: DumpPlan) -> list[str]:
         "--no-tablespaces",  # which would need PROCESS
         *(["--column-statistics=0"] if tool.version >= (8, 0, 0) else []),
         *([position] if plan.with_position else []),
+        # It cannot leave out rows alone: the definitions must not be asked for at the same time.
+        *(f"--ignore-table={plan.database}.{table}" for table in plan.tables_without_rows),
     ]
 
 

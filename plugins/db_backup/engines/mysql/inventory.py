@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from db_backup.engines.base import EngineOptions
 from db_backup.engines.mysql.connecting import Session, identifier, query
 from db_backup.engines.mysql.dump_parser import DumpParser
 from db_backup.engines.mysql.flavour import Flavour
-from db_backup.manifest import DatabaseObject, Inventory
+from db_backup.engines.mysql.tables import read_tables
+from db_backup.engines.row_hashing import TableCounter
+from db_backup.manifest import DatabaseObject, Inventory, TableInventory
+from db_backup.model import BackupType
 
 _BASE_TABLES = {"BASE TABLE", "SYSTEM VERSIONED"}
 _KINDS_IN_STREAM = {"view", "sequence", "trigger", "procedure", "function", "package", "package body", "event"}
@@ -34,16 +38,21 @@ _CHECKS = {
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every object of one database, as its system catalogue lists it."""
+    """Every object of one database, as its system catalogue lists it.
+
+    :param tables_with_rows: names of the tables whose rows the dump tools print.
+    """
 
     objects: tuple[DatabaseObject, ...]
+    tables_with_rows: frozenset[str] = frozenset()
 
     def names(self, kind: str) -> list[str]:
         return [item.name for item in self.objects if item.kind == kind]
 
     def without_views(self, left_out: Collection[str]) -> Catalogue:
         """The same without the views that the dump leaves out."""
-        return Catalogue(tuple(item for item in self.objects if not (item.kind == "view" and item.name in left_out)))
+        kept = tuple(item for item in self.objects if not (item.kind == "view" and item.name in left_out))
+        return dataclasses.replace(self, objects=kept)
 
 
 def read_catalogue(session: Session, database: str, flavour: Flavour, options: EngineOptions) -> Catalogue:
@@ -58,7 +67,8 @@ def read_catalogue(session: Session, database: str, flavour: Flavour, options: E
     found = [_object(_kind(str(row[1])), row[0]) for row in query(session, _TABLES, (database,))]
     for statement in statements:
         found += [_object(str(kind), name) for kind, name in query(session, statement, (database,))]
-    return Catalogue(tuple(sorted(found, key=lambda item: (item.kind, item.name))))
+    with_rows = frozenset(table.name for table in read_tables(session, database) if table.has_own_rows)
+    return Catalogue(tuple(sorted(found, key=lambda item: (item.kind, item.name))), with_rows)
 
 
 def _object(kind: str, name: object) -> DatabaseObject:
@@ -82,17 +92,40 @@ def invalid_views(session: Session, database: str, views: Collection[str]) -> di
     return invalid
 
 
-def inventory_of(catalogue: Catalogue, parser: DumpParser) -> Inventory:
+def inventory_of(
+    catalogue: Catalogue, parser: DumpParser, backup_type: BackupType, left_out: Collection[str] = ()
+) -> Inventory:
     """Objects as the catalogue lists them; rows and counters as the dump prints them, for a load of it gives those.
 
     AUTO_INCREMENT came back the same from InnoDB, MyISAM, Aria and MEMORY, with partitions and without.
+
+    :param left_out: the tables whose rows the dump leaves out.
     """
-    objects = sorted((*catalogue.objects, *parser.counters), key=lambda item: (item.kind, item.name))
-    return Inventory(tables=parser.tables, objects=tuple(objects))
+    defined = () if backup_type is BackupType.DATA else catalogue.objects
+    objects = sorted((*defined, *parser.counters), key=lambda item: (item.kind, item.name))
+    return Inventory(tables=tables_of(parser, backup_type, left_out), objects=tuple(objects))
 
 
-def missing_from_dump(catalogue: Catalogue, parser: DumpParser) -> list[str]:
-    """What the catalogue lists and the stream never created, in words; empty when the dump is complete."""
+def tables_of(parser: DumpParser, backup_type: BackupType, left_out: Collection[str]) -> tuple[TableInventory, ...]:
+    """The tables of a dump; a data backup says nothing of those whose rows it leaves out."""
+    if backup_type is BackupType.STRUCTURE:
+        return tuple(table.model_copy(update={"checksum": None}) for table in parser.tables)
+    silent = set(left_out) - {table.name for table in parser.tables}
+    empty = [TableCounter().inventory(name) for name in silent]
+    return tuple(sorted((*parser.tables, *empty), key=lambda table: table.name))
+
+
+def missing_from_dump(
+    catalogue: Catalogue, parser: DumpParser, backup_type: BackupType, left_out: Collection[str] = ()
+) -> list[str]:
+    """What the catalogue lists and the stream never created or filled, in words; empty when the dump is complete."""
+    if backup_type is BackupType.DATA:
+        silent = catalogue.tables_with_rows - {table.name for table in parser.tables} - set(left_out)
+        unset = set(catalogue.names("sequence")) - parser.sequences
+        return [
+            *(f"the rows of '{name}'" for name in sorted(silent)),
+            *(f"sequence '{name}'" for name in sorted(unset)),
+        ]
     missing = [f"table '{name}'" for name in catalogue.names("table") if name not in parser.created_tables]
     return [*missing, *_missing_objects(catalogue, parser)]
 

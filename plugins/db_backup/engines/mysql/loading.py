@@ -11,31 +11,28 @@ from pathlib import Path
 import pymysql
 
 from db_backup.engines.base import Block
-from db_backup.engines.mysql.connecting import Session, connect, identifier, option_file_content, query
+from db_backup.engines.mysql.client import complaints, running_client
+from db_backup.engines.mysql.connecting import Session, connect, identifier, query
 from db_backup.engines.mysql.definers import Definers
 from db_backup.engines.mysql.definers import wanted as definers_wanted
 from db_backup.engines.mysql.dump_parser import DumpParser
 from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
-from db_backup.engines.mysql.flavour import Flavour, find_client_tool, load_arguments
+from db_backup.engines.mysql.flavour import Flavour
+from db_backup.engines.mysql.inventory import tables_of
 from db_backup.engines.mysql.preflight import describe_server
 from db_backup.engines.mysql.renaming import Renaming
 from db_backup.engines.mysql.scratch_faults import scratch_faults
-from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, LoadFailed, ScratchUnavailable
+from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, LoadFailed, ScratchUnavailable, TargetNotEmpty
 from db_backup.manifest import Inventory, Manifest
-from db_backup.model import ConnectionInfo
+from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
-from db_backup.stream.process import ChildProcess, option_file
+from db_backup.stream.process import ChildProcess
 
 _ANOTHER_DATABASE = re.compile(
     r"ERROR 1146 .*Table '(.+?)\.|ERROR 1049 .*Unknown database '(.+)'|ERROR 1305 .*(?:FUNCTION|PROCEDURE) (.+?)\."
 )
+_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY table_name LIMIT 5"
 _RESERVE_BYTES = 32 << 20  # more than the client and the pipe to it hold
-_COMPLAINT = re.compile(r"ERROR (\d+) ")
-# Their quotes hold names: databases, tables, columns, routines, accounts, character sets, engines.
-_QUOTES_NAMES = {1007, 1044, 1045, 1046, 1048, 1049, 1050, 1054, 1072, 1101, 1115, 1142, 1146, 1227, 1264, 1265, 1273}
-_QUOTES_NAMES |= {1286, 1304, 1305, 1356, 1359, 1364, 1370, 1406, 1449, 2002, 2003, 2005}
-# To the last quote of the line, for a value may hold quotes; to its end when the value goes on in the next.
-_QUOTED_VALUE = re.compile(r"'.*?'(?= for (?:key|column) \S+(?: at row \d+)?$)|'.*")
 
 
 def load(
@@ -43,6 +40,7 @@ def load(
 ) -> tuple[str, ...]:
     """Feed a dump to the stock client. The binlog stays on: replicas and later increments must see a restore.
 
+    :raises TargetNotEmpty: the database holds something; it was not touched.
     :raises LoadFailed: the client failed, or the dump ended before its end marker.
     :raises ScratchUnavailable: a scratch server is full or gone, or lacks another database that the dump needs.
     """
@@ -55,20 +53,28 @@ def _load(
 ) -> tuple[str, ...]:
     cancellation.check()
     flavour, events_run = _prepare(connection, manifest)
-    client = find_client_tool(flavour, flavour.client_names)
-    feeder = _Feeder(connection, manifest, cancellation, keep_sandbox_line=client.knows_sandbox)
-    settings = option_file_content(connection, mariadb_tool=client.flavour is Flavour.MARIADB)
-    with (
-        option_file(settings) as path,
-        ChildProcess(
-            load_arguments(client, path, connection.database), cancellation=cancellation, stdin=True, stdout=False
-        ) as process,
-    ):
-        feeder.feed(process, iter(content))
+    feeder = feed(connection, flavour, content, manifest, cancellation)
     events = sum(kind == "event" for kind, _ in feeder.parser.objects)
     if events and events_run:
         feeder.warnings.append(f"{events} events are now active in '{connection.database}', beside the original's.")
     return tuple(feeder.warnings)
+
+
+def feed(
+    connection: ConnectionInfo,
+    flavour: Flavour,
+    content: Iterable[Block],
+    manifest: Manifest,
+    cancellation: Cancellation,
+) -> Feeder:
+    """Have the client load a dump as its bytes come.
+
+    :raises LoadFailed: the client failed, or the dump ended before its end marker.
+    """
+    with running_client(connection, flavour, cancellation) as (client, process):
+        feeder = Feeder(connection, manifest, cancellation, keep_sandbox_line=client.knows_sandbox)
+        feeder.feed(process, iter(content))
+    return feeder
 
 
 def _prepare(connection: ConnectionInfo, manifest: Manifest) -> tuple[Flavour, bool]:
@@ -76,6 +82,7 @@ def _prepare(connection: ConnectionInfo, manifest: Manifest) -> tuple[Flavour, b
     session = connect(connection)
     try:
         server = describe_server(session, connection)
+        _refuse_filled(session, connection)
         if manifest.server.collation:
             name = identifier(connection.database)
             query(
@@ -93,7 +100,16 @@ def _prepare(connection: ConnectionInfo, manifest: Manifest) -> tuple[Flavour, b
         session.close()
 
 
-class _Feeder:
+def _refuse_filled(session: Session, connection: ConnectionInfo) -> None:
+    """A dump drops the tables that it brings."""
+    if names := [str(name) for (name,) in query(session, _TABLES, (connection.database,))]:
+        raise TargetNotEmpty(
+            f"The database at {connection.address} holds {', '.join(names)} and perhaps more, and was not touched.",
+            hint="Restore into a new database.",
+        )
+
+
+class Feeder:
     """Shows the dump to the parser and feeds it to the client, renamed where it must be."""
 
     def __init__(
@@ -104,7 +120,7 @@ class _Feeder:
         self._cancellation = cancellation
         self._keep_sandbox_line = keep_sandbox_line
         self._renaming: Renaming | None = None
-        self.parser = DumpParser()
+        self.parser = DumpParser(counters=manifest.type is BackupType.DATA)
         self.warnings: list[str] = []
 
     def feed(self, process: ChildProcess, content: Iterator[Block]) -> None:
@@ -205,36 +221,24 @@ class _Feeder:
         return LoadFailed(
             f"{self._manifest.id} was not loaded into '{self._connection.database}': {what}"
             + (f": {words}" if words else "."),
-            hint=_hint(words),
+            hint=_hint(words, self._manifest.type),
             database=self._manifest.entry,
             backup_id=self._manifest.id,
         )
 
 
-def complaints(words: str) -> str:
-    """The errors that the client reports, without the statement that it echoes and the values that it quotes.
-
-    What it prints besides is rows of the database.
-    """
-    return "\n".join(_without_values(line) for line in words.splitlines() if _COMPLAINT.match(line))
-
-
-def _without_values(line: str) -> str:
-    complaint = _COMPLAINT.match(line)
-    if complaint is not None and int(complaint[1]) in _QUOTES_NAMES:
-        return line
-    return _QUOTED_VALUE.sub("'…'", line, count=1)
-
-
-def _hint(words: str) -> str:
+def _hint(words: str, backup_type: BackupType) -> str:
     if any(code in words for code in ("ERROR 1153", "ERROR 2006", "ERROR 2013")):
         return "The target server's max_allowed_packet may be too small for the largest row."
-    if any(code in words for code in ("ERROR 1049", "ERROR 1146", "ERROR 1305")):
+    elsewhere = ("ERROR 1049", "ERROR 1146", "ERROR 1305")
+    if backup_type is not BackupType.DATA and any(code in words for code in elsewhere):
         return "A view or routine may refer to another database, which the target server does not have."
     if "ERROR 1449" in words:
         return "Create the account that the message names on the target server first."
     if "ERROR 1227" in words or "ERROR 1044" in words:
         return "Definers and events take a user with SET USER (or SUPER) and EVENT on the target."
+    if backup_type is BackupType.DATA:
+        return "Nothing of it is kept. The tables must be those of the backup: restore its structure first."
     return "The database is not usable as it is; drop it."
 
 
@@ -243,7 +247,7 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
 
     :raises ArtefactCorrupt, ArtefactTruncated:
     """
-    parser = DumpParser()
+    parser = DumpParser(counters=manifest.type is BackupType.DATA)
     try:
         for block in content:
             cancellation.check()
@@ -261,7 +265,7 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
             hint="Restore from another copy or another backup.",
             backup_id=manifest.id,
         )
-    return Inventory(tables=parser.tables)
+    return Inventory(tables=tables_of(parser, manifest.type, manifest.excluded_tables))
 
 
 def _place(parser: DumpParser) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 
 import pymysql
 
-from db_backup.engines.base import EngineOptions, Preflight
+from db_backup.engines.base import DumpRequest, EngineOptions, Preflight
+from db_backup.engines.exclusion import Exclusion
 from db_backup.engines.mysql.connecting import Session, connect, explain, query
 from db_backup.engines.mysql.flavour import (
     DumpPlan,
@@ -21,17 +23,19 @@ from db_backup.engines.mysql.flavour import (
     version_numbers,
 )
 from db_backup.engines.mysql.inventory import invalid_views
+from db_backup.engines.mysql.left_out import leave_out
 from db_backup.engines.mysql.privileges import Privileges, read_privileges
 from db_backup.errors import ConfigurationError, PrivilegeMissing
 from db_backup.manifest import ServerInfo
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import BackupType, ConnectionInfo, EngineName
 
 _SNAPSHOT_ENGINES = {"InnoDB", "RocksDB"}  # what START TRANSACTION WITH CONSISTENT SNAPSHOT covers
 _FIRST_HISTORY: Version = (10, 11, 0)
 
 _ENGINES = """SELECT table_name, engine FROM information_schema.tables
     WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND engine IS NOT NULL"""
-_SIZE = """SELECT SUM(data_length) FROM information_schema.tables WHERE table_schema = %s"""
+_SIZES = """SELECT table_name, data_length FROM information_schema.tables
+    WHERE table_schema = %s AND data_length IS NOT NULL"""
 _FLOATS = """SELECT DISTINCT c.table_name FROM information_schema.columns c
     JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
     WHERE c.table_schema = %s AND c.data_type = 'float' AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
@@ -94,19 +98,21 @@ class Findings:
     may_lock_tables: bool = False
 
 
-def run_preflight(connection: ConnectionInfo, options: EngineOptions) -> Findings:
-    """:raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceError, ToolMissing, ToolVersionMismatch:"""
+def run_preflight(connection: ConnectionInfo, options: EngineOptions, request: DumpRequest) -> Findings:
+    """:raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceError, ToolMissing, ToolVersionMismatch:
+    :raises ConfigurationError: rows that ``exclude_tables`` leaves out are needed by others.
+    """
     if not connection.database:
         raise ConfigurationError(
             f"The connection '{connection.conn_id}' names no database.",
             hint="Set its schema to the database that is to be backed up.",
         )
     with _examining(connection) as session:
-        return _examine(session, connection, options)
+        return _examine(session, connection, options, request)
 
 
-def examine_copy(connection: ConnectionInfo) -> Findings:
-    """What a dump of a restored database is asked for: no privileges, no locks, no warnings.
+def examine_copy(connection: ConnectionInfo, backup_type: BackupType) -> Findings:
+    """What a dump of a restored database is asked for: no privileges, no locks, no warnings, nothing left out.
 
     :raises ServerUnreachable, AccessDenied, SourceError, ToolMissing, ToolVersionMismatch:
     """
@@ -116,7 +122,19 @@ def examine_copy(connection: ConnectionInfo) -> Findings:
         Preflight(survey.server.info, (survey.tool.info,), (), None),
         survey.server,
         survey.tool,
-        DumpPlan(connection.database, tuple(survey.invalid_views), with_history=survey.with_history),
+        _plan(survey, connection.database, backup_type),
+    )
+
+
+def _plan(survey: _Survey, database: str, backup_type: BackupType) -> DumpPlan:
+    return DumpPlan(
+        database,
+        definitions=backup_type is not BackupType.DATA,
+        rows=backup_type is not BackupType.STRUCTURE,
+        triggers=backup_type is not BackupType.DATA,
+        counters=backup_type is BackupType.DATA,
+        ignored_views=tuple(survey.invalid_views),
+        with_history=survey.with_history,
     )
 
 
@@ -154,35 +172,35 @@ def _survey(session: Session, connection: ConnectionInfo) -> _Survey:
     return _Survey(server, tool, invalid, tuple(versioned))
 
 
-def _examine(session: Session, connection: ConnectionInfo, options: EngineOptions) -> Findings:
+def _examine(session: Session, connection: ConnectionInfo, options: EngineOptions, request: DumpRequest) -> Findings:
     database = connection.database
     server = describe_server(session, connection)
     privileges = read_privileges(session, database, server.flavour)
-    _require(privileges, server, connection, options)
+    _require(privileges, server, connection, options, request.type)
     survey = _survey(session, connection)
-    unprotected = _unprotected(session, database) if options.mysql_single_transaction else {}
+    plan = _plan(survey, database, request.type)
+    exclusion = leave_out(session, database, server.flavour, request)
+    unprotected = _unprotected(session, database) if plan.rows and options.mysql_single_transaction else {}
     may_block = _may_block_structure(privileges, server)
     may_lock = privileges.holds("LOCK TABLES")
     warnings = [
-        *_about_options(options),
+        *(_about_definitions(session, survey, database, privileges, options) if plan.definitions else []),
         *_about_versions(server, survey.tool),
-        *_about_views(survey.invalid_views),
         *_about_engines(unprotected, may_lock),
-        *_about_columns(session, database, server.flavour),
-        *_about_history(survey),
-        *_about_definers(session, database, privileges),
+        *(_about_rows(session, survey, database) if plan.rows else []),
+        *exclusion.warnings,
         *([] if may_block else [_structure_warning(connection, server.flavour)]),
     ]
-    size = query(session, _SIZE, (database,))[0][0]
+    estimate = _estimate(session, database, exclusion) if plan.rows else None
     return Findings(
-        Preflight(server.info, (survey.tool.info,), tuple(warnings), int(size) if size is not None else None),
+        Preflight(server.info, (survey.tool.info,), tuple(warnings), estimate),
         server,
         survey.tool,
-        DumpPlan(
-            database,
-            ignored_views=tuple(survey.invalid_views),
-            with_position=_may_record_position(privileges, server, options),
-            with_history=survey.with_history,
+        dataclasses.replace(
+            plan,
+            tables_without_rows=exclusion.tables,
+            # Only a full backup with a position is what others follow.
+            with_position=request.type is BackupType.FULL and _may_record_position(privileges, server, options),
         ),
         may_block,
         tuple(unprotected),
@@ -190,15 +208,41 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
     )
 
 
+def _estimate(session: Session, database: str, exclusion: Exclusion) -> int:
+    sizes = query(session, _SIZES, (database,))
+    return sum(int(size) for table, size in sizes if str(table) not in exclusion.tables)
+
+
+def _about_definitions(
+    session: Session, survey: _Survey, database: str, privileges: Privileges, options: EngineOptions
+) -> Iterator[str]:
+    yield from _about_options(options)
+    yield from _about_views(survey.invalid_views)
+    yield from _about_sequences(session, database, survey.server.flavour)
+    yield from _about_definers(session, database, privileges)
+
+
+def _about_rows(session: Session, survey: _Survey, database: str) -> Iterator[str]:
+    yield from _about_floats(session, database)
+    yield from _about_history(survey)
+
+
 def _names(session: Session, statement: str, database: str) -> list[str]:
     return [str(row[0]) for row in query(session, statement, (database,))]
 
 
-def _require(privileges: Privileges, server: Server, connection: ConnectionInfo, options: EngineOptions) -> None:
+def _require(
+    privileges: Privileges,
+    server: Server,
+    connection: ConnectionInfo,
+    options: EngineOptions,
+    backup_type: BackupType,
+) -> None:
     """Each of these, when it is missing, makes the tool leave something out with exit status 0."""
     scope = f"`{connection.database.replace('`', '``')}`.*"
     wanted = {"SELECT": True, "SHOW VIEW": True}
-    wanted |= {"TRIGGER": options.mysql_triggers, "EVENT": options.mysql_events}
+    defines = backup_type is not BackupType.DATA
+    wanted |= {"TRIGGER": defines and options.mysql_triggers, "EVENT": defines and options.mysql_events}
     wanted |= {"LOCK TABLES": not options.mysql_single_transaction}
     lacking = [name for name, needed in wanted.items() if needed and not privileges.holds(name)]
     if lacking:
@@ -207,7 +251,7 @@ def _require(privileges: Privileges, server: Server, connection: ConnectionInfo,
             "the dump would leave out what the user cannot see.",
             hint=f"GRANT {', '.join(lacking)} ON {scope} TO {_account(connection)};",
         )
-    if options.mysql_routines and not privileges.sees_all_routines(server.flavour, server.version):
+    if defines and options.mysql_routines and not privileges.sees_all_routines(server.flavour, server.version):
         raise PrivilegeMissing(
             f"The user '{connection.login}' cannot see all stored routines of the database '{connection.database}': "
             "the dump would leave them out in silence.",
@@ -284,12 +328,15 @@ def _about_engines(unprotected: Mapping[str, str], may_lock: bool) -> Iterator[s
         )
 
 
-def _about_columns(session: Session, database: str, flavour: Flavour) -> Iterator[str]:
+def _about_floats(session: Session, database: str) -> Iterator[str]:
     if floats := _names(session, _FLOATS, database):
         yield (
             f"FLOAT columns in tables without a primary key are dumped with 6 digits, and cannot be found again by "
             f"their value when a binlog is replayed: {_listed(floats)}."
         )
+
+
+def _about_sequences(session: Session, database: str, flavour: Flavour) -> Iterator[str]:
     if flavour is Flavour.MARIADB and (tables := _names(session, _SEQUENCE_DEFAULTS, database)):
         yield (
             f"Column defaults name their sequence together with the database '{database}': {_listed(tables)}. "

@@ -6,7 +6,6 @@ contents.py    what a file holds: tables counted and hashed, objects listed, dam
 tables.py      which tables are the user's own, and how the rows of each are read and written
 literals.py    values as SQL, to the bit
 script.py      the frame of our scripts, and how they are taken apart again
-piping.py      what we write ourselves, as a stream
 image.py       full backups
 structure.py   structure backups
 rows.py        data backups

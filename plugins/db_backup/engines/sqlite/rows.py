@@ -10,11 +10,11 @@ from pathlib import Path
 
 from db_backup.engines.base import Block, Dump, DumpSummary, Preflight
 from db_backup.engines.exclusion import Exclusion
+from db_backup.engines.piping import PipedStream, piped
 from db_backup.engines.row_hashing import TableCounter
 from db_backup.engines.sqlite.contents import Schema, find_damage, hash_row, interruptible, quoted, tolerant_text
 from db_backup.engines.sqlite.image import Moment
 from db_backup.engines.sqlite.literals import Literals, Value, quoted_name
-from db_backup.engines.sqlite.piping import PipedStream, piped
 from db_backup.engines.sqlite.script import ScriptDamaged, encoding_of, frame, is_frame, statements
 from db_backup.engines.sqlite.source import damaged, explained
 from db_backup.engines.sqlite.structure import SHELL, stay_inside

@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from db_backup.engines.base import Dump, DumpSummary, Preflight
+from db_backup.engines.piping import PipedStream, piped
 from db_backup.engines.sqlite.contents import quoted, read_schema
-from db_backup.engines.sqlite.piping import PipedStream, piped
 from db_backup.engines.sqlite.script import ScriptDamaged, frame
 from db_backup.engines.sqlite.tables import by_name, read_tables
 from db_backup.errors import DumpIncomplete, SourceUnsupported

@@ -1,4 +1,4 @@
-"""Bytes that we write ourselves, as the stream of a dump: a thread feeds a pipe."""
+"""Bytes that pass through our hands, as the stream of a dump: a thread feeds a pipe."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PipedStream:
 @contextmanager
 def piped(pieces: Iterable[bytes]) -> Iterator[PipedStream]:
     """Write the pieces, in constant memory, while the block runs. What is not read by its end is never written."""
-    with ThreadPoolExecutor(1, thread_name_prefix="sqlite-script") as thread, ExitStack() as stack:
+    with ThreadPoolExecutor(1, thread_name_prefix="dump-pipe") as thread, ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         widen_pipe(reading)

@@ -1,0 +1,67 @@
+"""The tables of a database as their rows are concerned: counted, found, and taken away again."""
+
+# ruff: noqa: S608 - names are quoted
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from db_backup.engines.mysql.connecting import Session, identifier, query
+
+_VERSIONED = "SYSTEM VERSIONED"
+# The dump tools print no rows of these: they are other tables', or lie elsewhere.
+_ROWS_OF_OTHERS = {"mrg_myisam", "mrg_isam", "connect", "oqgraph", "spider", "vp", "federated"}
+_TABLES = """SELECT table_name, table_type, engine FROM information_schema.tables
+    WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY table_name"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``versioned``: it keeps the history of its rows, which is rows too."""
+
+    name: str
+    versioned: bool
+    has_own_rows: bool
+
+    @property
+    def all_rows(self) -> str:
+        """What to select from."""
+        return identifier(self.name) + (" FOR SYSTEM_TIME ALL" if self.versioned else "")
+
+
+def read_tables(session: Session, database: str) -> list[Table]:
+    return [
+        Table(str(name), kind == _VERSIONED, str(engine).lower() not in _ROWS_OF_OTHERS)
+        for name, kind, engine in query(session, _TABLES, (database,))
+    ]
+
+
+def count_rows(session: Session, database: str) -> dict[str, int]:
+    """``session`` must use ``database``; history counts."""
+    return {
+        table.name: int(query(session, f"SELECT count(*) FROM {table.all_rows}")[0][0])
+        for table in read_tables(session, database)
+        if table.has_own_rows
+    }
+
+
+def filled_tables(session: Session, tables: Iterable[Table]) -> list[str]:
+    """Names of those that have rows."""
+    return [
+        table.name
+        for table in tables
+        if table.has_own_rows and query(session, f"SELECT 1 FROM {table.all_rows} LIMIT 1")
+    ]
+
+
+def empty_tables(session: Session, tables: Iterable[Table]) -> None:
+    """Take away every row; no trigger may be there, and foreign keys are not looked at."""
+    query(session, "SET SESSION foreign_key_checks = 0")
+    for table in tables:
+        if not filled_tables(session, [table]):
+            continue
+        if table.versioned:  # TRUNCATE refuses it (4137)
+            query(session, f"DELETE FROM {identifier(table.name)}")
+            query(session, f"DELETE HISTORY FROM {identifier(table.name)}")
+        else:
+            query(session, f"TRUNCATE TABLE {identifier(table.name)}")
