@@ -17,7 +17,7 @@ from support import mysql_server as mysql_support  # noqa: E402
 from support.lab import EngineLab  # noqa: E402
 from support.lab_mysql import MysqlLab  # noqa: E402
 from support.lab_postgres import PostgresLab  # noqa: E402
-from support.lab_sqlite import SqliteLab  # noqa: E402
+from support.lab_sqlite import CompactedSqliteLab, SqliteLab  # noqa: E402
 from support.mysql_server import MariaDbServer  # noqa: E402
 from support.postgres_server import PostgresServer, postgres_server  # noqa: E402
 
@@ -45,6 +45,11 @@ def lab_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def sqlite_lab(lab_folder: Path) -> SqliteLab:
     return SqliteLab(_subfolder(lab_folder, "sqlite"))
+
+
+@pytest.fixture(scope="session")
+def compacted_sqlite_lab(lab_folder: Path) -> CompactedSqliteLab:
+    return CompactedSqliteLab(_subfolder(lab_folder, "compacted-sqlite"))
 
 
 @pytest.fixture(scope="session")

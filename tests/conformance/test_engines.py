@@ -17,6 +17,14 @@ class TestSqlite(EngineContract):
 
 
 @pytest.mark.integration
+class TestSqliteCompacted(EngineContract):
+    """``BACKUP_SQLITE_VACUUM=true``."""
+
+    lab_fixture = "compacted_sqlite_lab"
+    engine_class = SqliteEngine
+
+
+@pytest.mark.integration
 class TestPostgres(ServerEngineContract):
     lab_fixture = "postgres_lab"
     engine_class = PostgresEngine

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+from db_backup.engines.base import EngineOptions
 from db_backup.manifest import Inventory
 from db_backup.model import BackupType, ConnectionInfo, EngineName
 from support.lab import EngineLab
@@ -55,6 +57,7 @@ _ENGINES_OWN = ("notes_", "boxes_", "sqlite_stat")
 
 
 class SqliteLab(EngineLab):
+    sample = _SAMPLE
     engine_name = EngineName.SQLITE
     types_that_leave_tables_out = frozenset({BackupType.DATA})  # a full backup is an image
 
@@ -70,7 +73,7 @@ class SqliteLab(EngineLab):
     def create_sample(self) -> str:
         database = self.fresh_name()
         with closing(sqlite3.connect(database)) as connection:
-            connection.executescript(_SAMPLE)
+            connection.executescript(self.sample)
         return database
 
     def create_empty(self) -> str:
@@ -138,3 +141,12 @@ class SqliteLab(EngineLab):
 
     def scratch_database(self, scratch: ConnectionInfo, database: str) -> str:
         return scratch.database
+
+
+class CompactedSqliteLab(SqliteLab):
+    """The same, whose images are compacted; without the CHECK beside generated columns, which would keep them exact."""
+
+    sample = _SAMPLE.replace(", CHECK (quantity > 0)", "")
+
+    def private_options(self, folder: Path) -> EngineOptions:
+        return dataclasses.replace(super().private_options(folder), sqlite_vacuum=True)

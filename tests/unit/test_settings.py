@@ -70,7 +70,6 @@ ASKED_TOO_EARLY = {
     "BACKUP_ENCRYPTION_KEY_ID": "key-1",
     "BACKUP_ADMIN_ROLES": "Admin,Op",
     "BACKUP_RESTORE_FOUR_EYES": "true",
-    "BACKUP_SQLITE_VACUUM": "true",
 }
 
 
@@ -242,8 +241,6 @@ def test_a_setting_whose_feature_is_not_there_is_refused_away_from_its_default(t
     [
         ("BACKUP_DEFAULT_TYPE", "incremental"),
         ("BACKUP_STORAGE_DISK", "s3"),
-        ("PGSQL_BACKUP_FORMAT", "tar"),
-        ("PGSQL_BACKUP_FORMAT", "directory"),
     ],
 )
 def test_a_value_whose_feature_is_not_there_is_refused(tmp_path: Path, name: str, value: str) -> None:

@@ -46,7 +46,6 @@ NOT_YET_VARIABLES: Mapping[str, str] = {
     "BACKUP_ENCRYPTION_KEY_ID": _ENCRYPTION,
     "BACKUP_ADMIN_ROLES": "the REST API",
     "BACKUP_RESTORE_FOUR_EYES": "approval of restores",
-    "BACKUP_SQLITE_VACUUM": "compacting SQLite backups",
 }
 
 

@@ -1,4 +1,4 @@
-"""SQLite: a full backup is an exact image of the database file; structure and data are SQL scripts.
+"""SQLite: a full backup is an image of the database file, exact or compacted; structure and data are SQL scripts.
 
 source.py      the live file: opened read-only, held at one moment, its errors in words
 staging.py     the image of that moment, in a private folder

@@ -25,8 +25,16 @@ from db_backup.engines.sqlite.landing import (
 )
 from db_backup.engines.sqlite.rows import RowWriter, load_rows, open_rows, read_rows
 from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
-from db_backup.engines.sqlite.source import SIDE_FILES, describe, open_source, side_file
-from db_backup.engines.sqlite.staging import open_unchanging, size_in_transaction, staged_image
+from db_backup.engines.sqlite.source import (
+    SIDE_FILES,
+    compacted_size,
+    describe,
+    open_source,
+    open_unchanging,
+    side_file,
+    size_in_transaction,
+)
+from db_backup.engines.sqlite.staging import staged_image
 from db_backup.engines.sqlite.structure import count_structure, inventory_of, open_structure, read_structure
 from db_backup.engines.sqlite.tables import count_rows, foreign_keys, read_tables
 from db_backup.engines.stock import unpack_command
@@ -86,7 +94,10 @@ class SqliteEngine(Engine):
                 else:
                     (journal_mode,) = source.execute("PRAGMA journal_mode").fetchone()
                     moment = Moment(asked_at, journal_mode, read_schema(source), size_in_transaction(source))
-                    image = stack.enter_context(staged_image(source, path, self.options.staging_path, cancellation))
+                    compact = self._compacts(request)
+                    image = stack.enter_context(
+                        staged_image(source, path, self.options.staging_path, cancellation, compact=compact)
+                    )
             opened: AbstractContextManager[Dump]
             match request.type:
                 case BackupType.STRUCTURE:
@@ -199,16 +210,16 @@ class SqliteEngine(Engine):
                 hint=f"Types that are: {', '.join(sorted(self.supported_types))}.",
                 database=request.entry,
             )
-        if self.options.sqlite_vacuum:
-            raise FeatureNotAvailable(
-                "BACKUP_SQLITE_VACUUM=true is not available yet.", hint="Leave it at false: the image is exact."
-            )
         if request.exclude_tables and request.type is BackupType.FULL:
             raise ConfigurationError(
                 f"A full backup of '{request.entry}' is the image of its whole file, and leaves no table out.",
                 hint="Remove exclude_tables, or take structure and data backups, which leave rows out.",
                 database=request.entry,
             )
+
+    def _compacts(self, request: DumpRequest) -> bool:
+        """A data backup's statements are written from an exact image, whatever the setting says."""
+        return self.options.sqlite_vacuum and request.type is BackupType.FULL
 
     def _exclusion(self, source: sqlite3.Connection, request: DumpRequest) -> Exclusion:
         if request.type is not BackupType.DATA or not request.exclude_tables:
@@ -230,5 +241,10 @@ class SqliteEngine(Engine):
             server=describe(self.path),
             tools=(ToolInfo(name="sqlite3 library", version=sqlite3.sqlite_version),),
             warnings=exclusion.warnings,
-            estimated_plain_bytes=None if request.type is BackupType.STRUCTURE else size_in_transaction(source),
+            estimated_plain_bytes=self._estimate(source, request),
         )
+
+    def _estimate(self, source: sqlite3.Connection, request: DumpRequest) -> int | None:
+        if request.type is BackupType.STRUCTURE:
+            return None
+        return compacted_size(source) if self._compacts(request) else size_in_transaction(source)

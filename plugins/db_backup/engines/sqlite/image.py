@@ -76,17 +76,18 @@ class ImageDump(Dump):
         self._counted = counted
 
     def complete(self) -> DumpSummary:
-        if not self._stream.observed_bytes == self._image.size_bytes == self._moment.size_bytes:
+        image, read_bytes = self._image, self._stream.observed_bytes
+        if read_bytes != image.size_bytes or image.copied_bytes != self._moment.size_bytes:
             raise DumpIncomplete(
-                f"{self._stream.observed_bytes} bytes of the image of {self._path} were read; the image has "
-                f"{self._image.size_bytes}, the database {self._moment.size_bytes}.",
+                f"{read_bytes} bytes of the image of {self._path} were read; the image has {image.size_bytes}, the "
+                f"copy that it was made of {image.copied_bytes}, the database {self._moment.size_bytes}.",
                 hint="Run the backup again; if it stays so, report it.",
             )
         with explained(self._path):
             damage, contents = self._counted.result()
         if damage.problems:
             raise damaged(self._path, "; ".join(damage.problems[:3]))
-        if read_schema(self._image.connection) != self._moment.schema:
+        if read_schema(image.connection) != self._moment.schema:
             raise DumpIncomplete(
                 f"The image of {self._path} does not hold the objects that the database listed.",
                 hint="Run the backup again; if it stays so, report it.",
@@ -95,7 +96,7 @@ class ImageDump(Dump):
             consistency=self._moment.consistency,
             recovery_point=self._moment.at,
             inventory=Inventory(tables=contents.tables, objects=self._moment.schema.objects),
-            warnings=(*damage.warnings, *contents.warnings),
+            warnings=(*damage.warnings, *contents.warnings, *(image.compacting.warnings if image.compacting else ())),
         )
 
 

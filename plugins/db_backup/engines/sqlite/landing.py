@@ -13,8 +13,7 @@ from db_backup.engines.base import Block
 from db_backup.engines.scratch_home import no_scratch_folder
 from db_backup.engines.sqlite.contents import Schema, find_damage, interruptible, read_schema
 from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
-from db_backup.engines.sqlite.source import SIDE_FILES, side_file
-from db_backup.engines.sqlite.staging import open_unchanging
+from db_backup.engines.sqlite.source import SIDE_FILES, open_unchanging, side_file
 from db_backup.engines.sqlite.structure import build
 from db_backup.errors import (
     ArtefactCorrupt,

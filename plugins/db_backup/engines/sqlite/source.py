@@ -50,6 +50,29 @@ def describe(path: Path) -> ServerInfo:
     return ServerInfo(engine=EngineName.SQLITE, flavour="SQLite", version=sqlite3.sqlite_version, address=str(path))
 
 
+def size_in_transaction(connection: sqlite3.Connection) -> int:
+    """The database's size in bytes, as this connection's transaction sees it."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(page_bytes)
+
+
+def compacted_size(connection: sqlite3.Connection) -> int:
+    """``size_in_transaction`` without the pages that nothing uses, in bytes."""
+    (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return size_in_transaction(connection) - int(unused) * int(page_bytes)
+
+
+def open_unchanging(file: Path) -> sqlite3.Connection:
+    """A connection to a file that nobody writes: no locks, no side files; it may be closed by another thread."""
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA cell_size_check = 1")
+    return connection
+
+
 def side_file(path: Path, suffix: str) -> Path:
     """A file that SQLite keeps beside the database; beside the real file, where ``path`` is a symbolic link."""
     real = path.resolve()
@@ -112,7 +135,7 @@ def _begin(connection: sqlite3.Connection, cancellation: Cancellation) -> None:
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
         except sqlite3.OperationalError as error:
-            if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         else:
             return
@@ -127,7 +150,7 @@ def _let_sqlite_remove_wal(path: Path) -> None:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def primary_code(error: sqlite3.Error) -> int:
     """SQLite's result code without its extension; 0 for errors of Python's module."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -139,7 +162,7 @@ def _not_readable(path: Path) -> AccessDenied:
 
 
 def _explain(path: Path, error: sqlite3.Error) -> SourceError:
-    code = _primary_code(error)
+    code = primary_code(error)
     if code == sqlite3.SQLITE_NOTADB:
         return SourceUnsupported(
             f"{path} is not an SQLite database, or it is encrypted.",

@@ -10,6 +10,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from db_backup.engines.sqlite.compacting import Compacting, compact_image
+from db_backup.engines.sqlite.source import compacted_size, open_unchanging, primary_code, size_in_transaction
 from db_backup.errors import SourceError, StorageFull
 from db_backup.progress import Cancellation
 from db_backup.stream.private_folder import make_last_folder, private_folder
@@ -21,31 +23,40 @@ _SPACE_HINT = "Make room, or point BACKUP_STAGING_PATH to a disk that has it."
 
 @dataclass(frozen=True)
 class Image:
-    """An exact copy of the database file: its bytes, and a connection that reads it from any one thread."""
+    """A copy of the database file: its bytes, and a connection that reads it from any one thread.
+
+    ``copied_bytes``: the size of the exact copy, which ``compacting`` (None: not asked for) may have made smaller.
+    """
 
     descriptor: int
     connection: sqlite3.Connection
     size_bytes: int
+    copied_bytes: int
+    compacting: Compacting | None = None
 
 
 @contextmanager
 def staged_image(
-    source: sqlite3.Connection, path: Path, staging_path: Path, cancellation: Cancellation
+    source: sqlite3.Connection, path: Path, staging_path: Path, cancellation: Cancellation, *, compact: bool = False
 ) -> Iterator[Image]:
     """Copy what ``source``, inside its read transaction, sees. The files have no name any more once this yields, so
     that nothing is left even when the process is killed.
 
+    :param compact: leave out the pages that nothing uses, where that changes nothing else.
     :raises StorageFull: there is no room in ``staging_path``.
     :raises SourceError, ConfigurationError: the folder cannot be used.
     """
     with ExitStack() as stack:
         with _staging_folder(staging_path) as folder:
-            _check_space(size_in_transaction(source), path, staging_path)
+            needed = size_in_transaction(source) + (compacted_size(source) if compact else 0)
+            _check_space(needed, path, staging_path)
             file = folder / "image.sqlite"
             try:
                 _copy(source, file, cancellation)
+                copied_bytes = file.stat().st_size
+                compacting = compact_image(file, cancellation) if compact else None
             except sqlite3.OperationalError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+                if primary_code(error) != sqlite3.SQLITE_FULL:
                     raise
                 raise StorageFull(
                     f"{staging_path} was filled by the image of {path}; nothing was kept.", hint=_SPACE_HINT
@@ -53,23 +64,7 @@ def staged_image(
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
             connection = stack.enter_context(closing(open_unchanging(file)))
-        yield Image(descriptor, connection, os.fstat(descriptor).st_size)
-
-
-def size_in_transaction(connection: sqlite3.Connection) -> int:
-    """The database's size in bytes, as this connection's transaction sees it."""
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    return int(pages) * int(page_bytes)
-
-
-def open_unchanging(file: Path) -> sqlite3.Connection:
-    """A connection to a file that nobody writes: no locks, no side files; it may be closed by another thread."""
-    connection = sqlite3.connect(
-        f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA cell_size_check = 1")
-    return connection
+        yield Image(descriptor, connection, os.fstat(descriptor).st_size, copied_bytes, compacting)
 
 
 @contextmanager
