@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from db_backup.comparison import compare
 from db_backup.manifest import Manifest
@@ -69,6 +70,25 @@ def test_a_data_backup_is_proved_to_archive_and_asks_for_tables_to_go_into(proje
     assert "holds rows and no tables" in refused.stderr
     assert "structure backup of 'shop'" in refused.stderr
     assert not lab.exists(name)
+
+
+def test_an_entrys_exclude_tables_are_left_out_and_told(project: Project, lab: EngineLab, source: str) -> None:
+    entry = {"conn_id": "shop_db", "exclude_tables": ["marks", "nowhere"]}
+    project.config.write_text(yaml.safe_dump({"version": 1, "databases": {"shop": entry}}))
+    backup = create(project, BackupType.DATA)
+    assert (backup["status"], backup["proof_level"]) == ("good", "archive")
+    manifest = project.manifest(str(backup["id"]))
+    assert manifest["excluded_tables"] == [lab.table("marks")]
+    rows = {table["name"]: table["rows"] for table in manifest["inventory"]["tables"]}
+    assert rows[lab.table("marks")] == 0
+    assert rows[lab.table("orders")] == lab.counts(source)[lab.table("orders")]
+    assert [warning for warning in manifest["warnings"] if "'nowhere'" in warning]
+
+
+def test_create_takes_the_default_type_when_none_is_asked_for(project: Project) -> None:
+    for environment, expected in (({}, "full"), ({"BACKUP_DEFAULT_TYPE": "structure"}, "structure")):
+        (backup,) = project.json("create", "shop", **environment)["backups"]
+        assert (backup["type"], backup["status"]) == (expected, "good")
 
 
 def test_the_manifests_own_commands_bring_structure_and_rows_back(

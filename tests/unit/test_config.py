@@ -359,7 +359,6 @@ TOO_EARLY_IN_ENTRY = {
     "encrypt": "encrypt: true",
     "tier": "tier: critical",
     "read_conn_id": "read_conn_id: replica",
-    "exclude_tables": "exclude_tables: [sessions]",
     "objectives": "objectives: {rpo_minutes: 60}",
     "checks": "checks: [{sql: select 1, expect: 1}]",
     "hooks": "hooks: {before_restore: {trigger_dag: stop}}",
@@ -409,10 +408,16 @@ def test_keys_whose_feature_is_not_there_may_ask_for_nothing(read: ReadConfig) -
         servers: {}
         defaults: {encrypt: false, jobs: 1}
         databases:
-          shop: {conn_id: a, tier: standard, exclude_tables: [], encrypt: false, jobs: 1, types: [full, full]}
+          shop: {conn_id: a, tier: standard, encrypt: false, jobs: 1, types: [full, full]}
         """,
     )
     assert (shop.encrypt, shop.jobs, shop.types) == (False, 1, (BackupType.FULL,))
+
+
+def test_an_entry_says_which_types_it_takes_and_which_tables_it_leaves_out(read: ReadConfig) -> None:
+    shop = entry(read, "databases: {shop: {conn_id: a, types: [full, structure], exclude_tables: [log, 'tmp_*']}}")
+    assert shop.types == (BackupType.FULL, BackupType.STRUCTURE)
+    assert shop.exclude_tables == ("log", "tmp_*")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 from xxhash import xxh3_64_intdigest
 
-from db_backup.engines.mysql.dump_parser import DumpParser
+from db_backup.engines.mysql.dump_parser import DumpParser, with_name
 from db_backup.engines.mysql.dump_splitter import ROWS_LIMIT_BYTES, DumpSplitter, Kind, MalformedDump
 
 pytestmark = pytest.mark.unit
@@ -341,3 +341,68 @@ def test_zeros_where_a_disk_lost_a_page_are_malformed() -> None:
 def test_what_the_tool_may_not_show_is_kept() -> None:
     parser = parse(dump(b"-- insufficient privileges to SHOW CREATE FUNCTION `f`\n"))
     assert parser.refusals == ["SHOW CREATE FUNCTION `f`"]
+
+
+# A data backup: no definitions, and a section of ours after the tool's end marker
+
+ANNOUNCED = b"/*!40000 ALTER TABLE `t` DISABLE KEYS */;\n"
+COUNTERS = (
+    b"\n-- Where AUTO_INCREMENT columns and sequences stand\n\nSET NAMES utf8mb4;\n"
+    b"ALTER TABLE `t` AUTO_INCREMENT=7;\nALTER TABLE `empty\n-- Counters completed\n` AUTO_INCREMENT=1;\n"
+    b"ALTER SEQUENCE `s``s` RESTART -3;\n\n-- Counters completed\n"
+)
+
+
+def parse_rows(content: bytes, size: int = 1 << 20) -> DumpParser:
+    parser = DumpParser(counters=True)
+    for block in blocks(content, size):
+        parser.feed(block)
+    parser.finish()
+    return parser
+
+
+def is_whole(content: bytes) -> bool:
+    try:
+        return parse_rows(content).complete
+    except MalformedDump:
+        return False
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_tables_without_rows_and_counters_are_found_in_a_data_backup(size: int) -> None:
+    parser = parse_rows(HEAD + ANNOUNCED + ANNOUNCED.replace(b"`t`", b"`none`") + insert([b"1"]) + END + COUNTERS, size)
+    assert parser.complete
+    assert {table.name: table.rows for table in parser.tables} == {"t": 1, "none": 0}
+    assert [(item.kind, item.name) for item in parser.counters] == [
+        ("sequence value", "`s``s`: -3"),
+        ("auto_increment", "`t`: 7"),
+    ]
+
+
+def test_a_data_backup_without_the_whole_of_its_counters_is_not_complete() -> None:
+    whole = HEAD + ANNOUNCED + insert([b"1"]) + END + COUNTERS
+    for end in range(len(HEAD), len(whole) - len(b"-- Counters completed\n") + 1):
+        assert not is_whole(whole[:end]), whole[:end]
+    assert is_whole(whole)
+
+
+def test_nothing_may_follow_the_counters() -> None:
+    with pytest.raises(MalformedDump, match="after its end marker"):
+        parse_rows(HEAD + ANNOUNCED + END + COUNTERS + COUNTERS)
+
+
+def test_counters_after_any_other_dump_are_too_much() -> None:
+    with pytest.raises(MalformedDump, match="after its end marker"):
+        parse(HEAD + TABLE + END + COUNTERS)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        b"/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ /*!50003 TRIGGER %s BEFORE INSERT ON t FOR EACH ROW SET @a=1;;",
+        b"create /* c */ trigger if not exists %s after insert on t for each row set @a = 'trigger x'//",
+    ],
+)
+@pytest.mark.parametrize("name", [b"old", b"`shop`.`o``ld`", b"shop /* c */ . old", b'"old"'])
+def test_a_statement_gets_another_name(statement: bytes, name: bytes) -> None:
+    assert with_name(statement % name, b"`new`") == statement % b"`new`"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from db_backup.engines.base import EngineOptions
+from db_backup.engines.base import DumpRequest, EngineOptions
 from db_backup.engines.mysql.connecting import explain, option_file_content, tls_options
 from db_backup.engines.mysql.flavour import (
     DumpPlan,
@@ -19,6 +19,8 @@ from db_backup.engines.mysql.flavour import (
     server_flavour,
     version_numbers,
 )
+from db_backup.engines.mysql.left_out import leave_out
+from db_backup.engines.mysql.stock import stock_commands
 from db_backup.errors import (
     AccessDenied,
     BackupError,
@@ -27,7 +29,11 @@ from db_backup.errors import (
     ServerUnreachable,
     SourceError,
 )
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import BackupType, ConnectionInfo, EngineName
+from support.factories import make_manifest
+
+if TYPE_CHECKING:
+    from db_backup.engines.mysql.connecting import Session
 
 pytestmark = pytest.mark.unit
 
@@ -206,3 +212,40 @@ def test_errors_of_the_server_become_errors_with_a_hint(error: Exception, expect
     assert type(explained) is expected
     assert explained.hint
     assert "secret" not in str(explained)
+
+
+def test_definitions_rows_and_triggers_are_asked_for_apart() -> None:
+    structure = dump_arguments(MARIADB_DUMP, Path("o"), DumpPlan("shop", rows=False), OPTIONS)
+    assert {"--no-data", "--routines", "--events", "--triggers"} <= set(structure)
+    assert "--no-create-info" not in structure
+    rows = dump_arguments(MARIADB_DUMP, Path("o"), DumpPlan("shop", definitions=False, triggers=False), OPTIONS)
+    assert {"--no-create-info", "--skip-routines", "--skip-events", "--skip-triggers"} <= set(rows)
+    assert "--no-data" not in rows
+    triggers = dump_arguments(MARIADB_DUMP, Path("o"), DumpPlan("shop", definitions=False, rows=False), OPTIONS)
+    assert {"--no-create-info", "--no-data", "--skip-routines", "--skip-events", "--triggers"} <= set(triggers)
+
+
+def test_each_flavour_leaves_rows_out_in_its_own_words() -> None:
+    plan = DumpPlan("shop", definitions=False, triggers=False, tables_without_rows=("a", "b"))
+    mariadb, mysql = (dump_arguments(tool, Path("o"), plan, OPTIONS) for tool in (MARIADB_DUMP, MYSQL_DUMP))
+    assert {"--ignore-table-data=shop.a", "--ignore-table-data=shop.b"} <= set(mariadb)
+    assert {"--ignore-table=shop.a", "--ignore-table=shop.b"} <= set(mysql)
+
+
+def test_a_full_backup_of_mysql_refuses_to_leave_rows_out() -> None:
+    unasked = cast("Session", None)
+    request = DumpRequest("shop", BackupType.FULL, ("sessions",))
+    with pytest.raises(ConfigurationError, match="mysqldump") as caught:
+        leave_out(unasked, "shop", Flavour.MYSQL, request)
+    assert "structure and data" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("flavour", "client", "dump"), [("MySQL", "mysql", "mysqldump"), ("MariaDB", "mariadb", "mariadb-dump")]
+)
+def test_a_person_loads_rows_with_the_triggers_set_aside(flavour: str, client: str, dump: str) -> None:
+    server = make_manifest().server.model_copy(update={"flavour": flavour})
+    steps = [step.command for step in stock_commands(make_manifest().parts, BackupType.DATA, server)]
+    assert [command.split()[0] for command in steps] == [dump, client, "gunzip", client]
+    assert "DROP TRIGGER" in steps[1]
+    assert steps[2].split("| ")[1].startswith(f"{client} --binary-mode")

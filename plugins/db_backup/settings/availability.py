@@ -17,7 +17,6 @@ AVAILABLE_STORAGES: Set[str] = frozenset({"local"})
 AVAILABLE_VALUES: Mapping[str, Set[str]] = {
     "BACKUP_DEFAULT_TYPE": AVAILABLE_TYPES,
     "BACKUP_STORAGE_DISK": AVAILABLE_STORAGES,
-    "PGSQL_BACKUP_FORMAT": frozenset({"custom", "plain"}),
 }
 
 _HOURLY = "hourly incremental backups"
@@ -70,7 +69,6 @@ NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
     "tier": NotYet("five-minute backups of critical entries", (None, "standard")),
     "server": NotYet(_SERVERS),
     "read_conn_id": NotYet("dumping from a replica"),
-    "exclude_tables": NotYet("leaving tables out", (None, [])),
     "objectives": NotYet("recovery objectives", (None, {})),
     "checks": NotYet("application checks", (None, [])),
     "hooks": NotYet("restore hooks", (None, {})),

@@ -15,7 +15,26 @@ from db_backup.stream.process import ChildProcess, option_file
 
 _COMPLAINT = re.compile(r"ERROR (\d+) ")
 # Their quotes hold names: databases, tables, columns, routines, accounts, character sets, engines.
-_QUOTES_NAMES = {1007, 1044, 1045, 1046, 1048, 1049, 1050, 1054, 1072, 1101, 1115, 1142, 1146, 1227, 1264, 1265, 1273}
+_QUOTES_NAMES = {
+    1007,
+    1044,
+    1045,
+    1046,
+    1048,
+    1049,
+    1050,
+    1054,
+    1072,
+    1101,
+    1115,
+    1136,
+    1142,
+    1146,
+    1227,
+    1264,
+    1265,
+    1273,
+}
 _QUOTES_NAMES |= {1286, 1304, 1305, 1356, 1359, 1364, 1370, 1406, 1449, 2002, 2003, 2005}
 # To the last quote of the line, for a value may hold quotes; to its end when the value goes on in the next.
 _QUOTED_VALUE = re.compile(r"'.*?'(?= for (?:key|column) \S+(?: at row \d+)?$)|'.*")

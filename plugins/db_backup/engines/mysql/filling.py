@@ -8,6 +8,7 @@ first. The tools commit as they go: after a load that failed, what it filled is 
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -186,13 +187,14 @@ def _rehearse(
 
     :raises LoadFailed: this user cannot make one of them.
     """
+    prefix = f"db_backup_rehearsal_{secrets.token_hex(4)}"
     pieces: list[bytes] = []
     names: list[str] = []
     for piece in DumpParser().pieces(script):
         text = piece.text
         head = code_head(text) if piece.kind is Kind.STATEMENT else None
         if head is not None:
-            names.append(f"db_backup_rehearsal_{len(names)}")
+            names.append(f"{prefix}_{len(names)}")
             text = with_name(text, identifier(names[-1]).encode())
         pieces.append(text)
     try:

@@ -57,8 +57,7 @@ def guard(connection: ConnectionInfo, findings: Findings) -> Iterator[Guard]:
         if findings.may_block_structure:
             flavour = findings.server.flavour
             held = stack.enter_context(_side_session(connection, flavour))
-            stack.callback(_unblock, held, flavour)
-            _lock(held, connection, _BLOCK[flavour], "hold back structure changes in")
+            stack.enter_context(_structure_held(held, connection, flavour))
             sessions.append(held)
         yield Guard(sessions)
 
@@ -89,7 +88,11 @@ def _lock(session: Session, connection: ConnectionInfo, statements: Sequence[str
         raise explain(error, connection, doing=doing) from error
 
 
-def _unblock(session: Session, flavour: Flavour) -> None:
-    # The server ends the blocking by itself when the connection is gone.
+@contextmanager
+def _structure_held(session: Session, connection: ConnectionInfo, flavour: Flavour) -> Iterator[None]:
+    """The server ends the blocking by itself when the connection is gone: after an error nothing is asked of it, for it
+    may never answer."""
+    _lock(session, connection, _BLOCK[flavour], "hold back structure changes in")
+    yield
     with contextlib.suppress(pymysql.err.MySQLError, OSError):
         query(session, _UNBLOCK[flavour])
