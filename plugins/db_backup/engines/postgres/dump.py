@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions, Preflight
+from db_backup.engines.piping import PipedStream, piped
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.archive import ArchiveReader
 from db_backup.engines.postgres.contents import DumpContents, DumpReader, StreamDamaged, TableName
-from db_backup.engines.postgres.formats import DumpFormat
+from db_backup.engines.postgres.directory import written_directory
+from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
 from db_backup.engines.postgres.left_out import LeftOut, leave_out
 from db_backup.engines.postgres.preflight import some
+from db_backup.engines.postgres.room import ran_out_of_room
 from db_backup.engines.postgres.script import ScriptReader
 from db_backup.engines.postgres.session import Connection, rows, tool_environment
+from db_backup.engines.postgres.standby import replayed_until
+from db_backup.engines.postgres.tar_archive import TarReader
 from db_backup.engines.row_hashing import TableCounter
-from db_backup.errors import DumpFailed, DumpIncomplete
+from db_backup.engines.staging import staging_folder
+from db_backup.errors import DumpFailed, DumpIncomplete, StorageFull
 from db_backup.manifest import Consistency, Inventory, TableInventory
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
@@ -32,10 +39,22 @@ _TYPE_FLAGS = {
     # Through the partitioned table: the target's partitions may be others.
     BackupType.DATA: ("--data-only", "--load-via-partition-root"),
 }
+_FORMAT_FLAGS: Mapping[Container, tuple[str, ...]] = {
+    Container.CUSTOM: ("--compress=0",),
+    Container.PLAIN: ("--no-tablespaces",),
+    Container.TAR: (),  # knows no compression
+    Container.DIRECTORY: ("--compress=0", "--no-sync"),
+}
+_READERS: Mapping[Container, type[DumpReader]] = {
+    Container.CUSTOM: ArchiveReader,
+    Container.PLAIN: ScriptReader,
+    Container.TAR: TarReader,
+    Container.DIRECTORY: TarReader,
+}
 
 
 def reader_of(dump_format: DumpFormat) -> DumpReader:
-    return ArchiveReader() if dump_format.is_custom else ScriptReader()
+    return _READERS[dump_format.container]()
 
 
 @dataclass(frozen=True)
@@ -76,24 +95,33 @@ def export_snapshot(connection: Connection, request: DumpRequest) -> Snapshot:
     )[0][0]
     catalogue = read_catalogue(connection)
     left_out = leave_out(connection, catalogue, request)
-    return Snapshot(name, taken_at.astimezone(UTC), lsn, standby, encoding, catalogue, left_out)
+    moment = taken_at.astimezone(UTC)
+    if standby:
+        moment = min(moment, replayed_until(connection))
+    return Snapshot(name, moment, lsn, standby, encoding, catalogue, left_out)
 
 
 class PostgresStream:
-    """pg_dump's standard output. What is wrong with it is kept until the tool's exit status is known."""
+    """pg_dump's standard output, or the ``tar`` of the directory that it writes.
+
+    What is wrong with it is kept until the tool's exit status is known.
+    """
 
     name = "main"
 
-    def __init__(self, tool: ChildProcess, dump_format: DumpFormat) -> None:
+    def __init__(self, tool: ChildProcess, dump_format: DumpFormat, tar: PipedStream | None) -> None:
         self.suffix = dump_format.suffix
         self._tool = tool
+        self._tar = tar
         self._reader = reader_of(dump_format)
         self._damage: StreamDamaged | None = None
 
     def fileno(self) -> int:
-        return self._tool.stdout.fileno()
+        return (self._tar or self._tool.stdout).fileno()
 
     def observe(self, block: memoryview) -> None:
+        if self._tar is not None:
+            self._tar.observe(block)
         if self._damage is None:
             try:
                 self._reader.feed(bytes(block))
@@ -102,9 +130,20 @@ class PostgresStream:
 
     def contents(self) -> DumpContents:
         """:raises StreamDamaged: what passed by is not a whole dump."""
+        if self._tar is not None:
+            _check_passed(self._tar)
         if self._damage is not None:
             raise self._damage
         return self._reader.finish()
+
+
+def _check_passed(tar: PipedStream) -> None:
+    try:
+        whole = tar.is_whole()
+    except OSError as error:
+        raise StreamDamaged(f"could not be read from its directory: {error}", truncated=True) from error
+    if not whole:
+        raise StreamDamaged("was not read to its end", truncated=True)
 
 
 class PostgresDump(Dump):
@@ -116,14 +155,18 @@ class PostgresDump(Dump):
         dump_format: DumpFormat,
         snapshot: Snapshot,
         tool: ChildProcess,
+        stream: PostgresStream,
+        options: EngineOptions,
         entry: str,
         cancellation: Cancellation,
     ) -> None:
         self.preflight = preflight
         self.format = str(dump_format)
+        self._format = dump_format
         self._type = dump_format.type
-        self._stream = PostgresStream(tool, dump_format)
-        self.streams = (self._stream,)
+        self._options = options
+        self._stream = stream
+        self.streams = (stream,)
         self._snapshot = snapshot
         self._tool = tool
         self._entry = entry
@@ -138,19 +181,16 @@ class PostgresDump(Dump):
         status = self._tool.wait()
         self._cancellation.check()  # a stop kills pg_dump
         if status:
-            complaint = tools.complaint(self._tool)
-            raise DumpFailed(
-                f"pg_dump of '{self._entry}' ended with status {status}: {complaint or 'it said nothing'}.",
-                hint=_failure_hint(complaint),
-                database=self._entry,
-            )
+            raise self._failed(status, tools.complaint(self._tool))
         try:
             contents = self._stream.contents()
         except StreamDamaged as damage:
             raise self._incomplete(f"the dump {damage}") from damage
         self._compare_with_catalogue(contents)
         return DumpSummary(
-            consistency=Consistency(snapshot="exported snapshot", lsn=self._snapshot.lsn),
+            consistency=Consistency(
+                snapshot="exported snapshot", standby=self._snapshot.standby, lsn=self._snapshot.lsn
+            ),
             recovery_point=self._snapshot.taken_at,
             inventory=self._inventory(contents),
             warnings=(*self._snapshot.left_out.exclusion.warnings, *tools.remarks(self._tool)),
@@ -201,6 +241,13 @@ class PostgresDump(Dump):
                 f"and the database {catalogue.large_objects}"
             )
 
+    def _failed(self, status: int, complaint: str) -> DumpFailed | StorageFull:
+        return ran_out_of_room(self._format, complaint, self._options, self._entry) or DumpFailed(
+            f"pg_dump of '{self._entry}' ended with status {status}: {complaint or 'it said nothing'}.",
+            hint=_failure_hint(complaint),
+            database=self._entry,
+        )
+
     def _incomplete(self, what: str) -> DumpIncomplete:
         return DumpIncomplete(
             f"pg_dump of '{self._entry}' ended with status 0, but {what}.",
@@ -231,36 +278,50 @@ def open_dump(
     options: EngineOptions,
     entry: str,
     cancellation: Cancellation,
+    jobs: int = 1,
 ) -> Iterator[PostgresDump]:
-    """Start pg_dump on the snapshot; it is gone when the block ends."""
-    with (
-        tool_environment(connection) as environment,
-        ChildProcess(
-            [str(tool.path), *_arguments(dump_format, snapshot, options)],
-            cancellation=cancellation,
-            environment=environment,
-        ) as process,
-    ):
-        yield PostgresDump(preflight, dump_format, snapshot, process, entry, cancellation)
+    """Start pg_dump on the snapshot; it is gone when the block ends.
+
+    :param jobs: how many tables are read at the same time, where the format knows more than one.
+    """
+    with ExitStack() as stack:
+        environment = stack.enter_context(tool_environment(connection))
+        output: list[str] = []
+        folder: Path | None = None
+        if dump_format.container is Container.DIRECTORY:
+            folder = stack.enter_context(staging_folder(options.staging_path)) / "dump"
+            output = [f"--file={folder}", f"--jobs={jobs}"]
+        process = stack.enter_context(
+            ChildProcess(
+                [str(tool.path), *_arguments(dump_format, snapshot, options), *output],
+                cancellation=cancellation,
+                environment=environment,
+            )
+        )
+        tar: PipedStream | None = None
+        if folder is not None:
+            tar = stack.enter_context(piped(written_directory(process, folder)))
+            stack.callback(process.kill)  # which the thread that feeds the pipe waits for
+        stream = PostgresStream(process, dump_format, tar)
+        yield PostgresDump(preflight, dump_format, snapshot, process, stream, options, entry, cancellation)
 
 
 def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptions) -> list[str]:
     arguments = [
         "--no-password",
+        f"--format={dump_format.container}",
         f"--snapshot={snapshot.name}",
         f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
         *_TYPE_FLAGS[dump_format.type],
         *(f"--exclude-table-data={_pattern(name)}" for name in sorted(snapshot.left_out.tables)),
+        *_FORMAT_FLAGS[dump_format.container],
     ]
     if snapshot.encoding != "SQL_ASCII":
         arguments.append("--encoding=UTF8")  # every other encoding converts to it and back
-    if dump_format.is_custom:
-        # Owners and privileges stay in the archive: pg_restore leaves them out, or not, when it restores.
-        return [*arguments, "--format=custom", "--compress=0"]
+    if dump_format.is_archive:
+        return arguments  # owners and privileges stay in it: pg_restore leaves them out, or not, when it restores
     return [
         *arguments,
-        "--format=plain",
-        "--no-tablespaces",
         *(["--no-owner"] if options.postgres_no_owner else []),
         *(["--no-privileges"] if options.postgres_no_privileges else []),
     ]

@@ -18,6 +18,7 @@ from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import read_catalogue
 from db_backup.engines.postgres.left_out import leave_out
 from db_backup.engines.postgres.reading import read_archive
+from db_backup.engines.postgres.room import refuse_without_room
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
 from db_backup.engines.postgres.stock import stock_commands
 from db_backup.errors import FeatureNotAvailable, TargetNotEmpty, UsageError
@@ -46,7 +47,8 @@ class PostgresEngine(Engine):
         dump_format = self._format(request)
         with connected(self.connection, entry=request.entry) as link:
             preflight, _ = self._examine(link, request.entry, dump_format)
-            leave_out(link, read_catalogue(link), request)
+            left_out = leave_out(link, read_catalogue(link), request)
+            refuse_without_room(link, left_out, dump_format, self.options, request.entry)
             return preflight
 
     def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
@@ -123,6 +125,7 @@ class PostgresEngine(Engine):
             begin_snapshot(link)
             preflight, tool = self._examine(link, request.entry, dump_format)
             snapshot = export_snapshot(link, request)
+            refuse_without_room(link, snapshot.left_out, dump_format, self.options, request.entry)
             with open_dump(
                 self.connection,
                 preflight,
@@ -132,6 +135,7 @@ class PostgresEngine(Engine):
                 options=self.options,
                 entry=request.entry,
                 cancellation=cancellation,
+                jobs=request.jobs,
             ) as dump:
                 yield dump
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,10 +12,15 @@ _TYPES = {BackupType.FULL: "", BackupType.STRUCTURE: ", structure", BackupType.D
 
 
 class Container(StrEnum):
-    """``PGSQL_BACKUP_FORMAT``, as far as it is written."""
+    """``PGSQL_BACKUP_FORMAT``. A directory is stored as a tar of its files."""
 
     CUSTOM = "custom"
     PLAIN = "plain"
+    TAR = "tar"
+    DIRECTORY = "directory"
+
+
+_SUFFIXES = {Container.CUSTOM: "dump", Container.PLAIN: "sql", Container.TAR: "tar", Container.DIRECTORY: "tar"}
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,21 @@ class DumpFormat:
         )
 
     @property
-    def is_custom(self) -> bool:
-        return self.container is Container.CUSTOM
+    def is_archive(self) -> bool:
+        """Whether it is pg_restore's to read, and not psql's."""
+        return self.container is not Container.PLAIN
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether the stream is a tar."""
+        return self.container in {Container.TAR, Container.DIRECTORY}
+
+    @property
+    def as_stream(self) -> DumpFormat:
+        """What gives the same inventory without writing anything to a disk first."""
+        return dataclasses.replace(self, container=Container.CUSTOM) if self.is_tar else self
 
     @property
     def suffix(self) -> str:
         """Of the bare dump's file."""
-        return "dump" if self.is_custom else "sql"
+        return _SUFFIXES[self.container]

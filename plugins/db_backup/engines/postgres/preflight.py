@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from db_backup.engines.postgres.archive import NEWEST_SERVER_MAJOR
+from db_backup.engines.postgres import standby
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import PREAMBLE, UNTRUSTED
 from db_backup.engines.postgres.session import Connection, rows, value
+from db_backup.engines.postgres.toc import NEWEST_SERVER_MAJOR
 from db_backup.engines.postgres.tools import Tool
-from db_backup.errors import FeatureNotAvailable, PrivilegeMissing, SourceUnsupported
+from db_backup.errors import ConfigurationError, PrivilegeMissing, SourceUnsupported
 from db_backup.manifest import ServerInfo
 from db_backup.model import BackupType, ConnectionInfo, EngineName
 
@@ -137,18 +138,20 @@ def _identity(connection: Connection) -> str:
 def check_container(name: str) -> Container:
     """What ``PGSQL_BACKUP_FORMAT`` asks for.
 
-    :raises FeatureNotAvailable: a format that this release does not write.
+    :raises ConfigurationError: pg_dump knows no such format.
     """
     if name not in set(Container):
-        raise FeatureNotAvailable(f"PGSQL_BACKUP_FORMAT={name} is not there yet.", hint="Set it to custom or plain.")
+        raise ConfigurationError(
+            f"PGSQL_BACKUP_FORMAT={name} is no format of pg_dump's.", hint=f"Set it to one of {', '.join(Container)}."
+        )
     return Container(name)
 
 
 def refuse_what_would_fail(connection: Connection, server: ServerInfo, dump_format: DumpFormat, entry: str) -> None:
     """:raises PrivilegeMissing, SourceUnsupported: pg_dump would stop, or leave rows out in silence."""
-    if dump_format.is_custom and int(server.major) > NEWEST_SERVER_MAJOR:
+    if dump_format.is_archive and int(server.major) > NEWEST_SERVER_MAJOR:
         raise SourceUnsupported(
-            f"'{entry}' lies on PostgreSQL {server.version}, whose custom archives this program cannot prove yet.",
+            f"'{entry}' lies on PostgreSQL {server.version}, whose archives this program cannot prove yet.",
             hint="Set PGSQL_BACKUP_FORMAT=plain.",
             database=entry,
         )
@@ -180,7 +183,7 @@ def refuse_unreadable(connection: Connection, backup_type: BackupType, outcome: 
 
 def warnings(connection: Connection, server: ServerInfo, tool: Tool, backup_type: BackupType) -> tuple[str, ...]:
     """What a person should know about this backup before the day of the restore."""
-    found: list[str] = []
+    found: list[str] = list(standby.warnings(connection)) if standby.is_standby(connection) else []
     if backup_type is not BackupType.STRUCTURE:
         found += _warnings_of_rows(connection)
     if backup_type is BackupType.DATA:
@@ -195,7 +198,6 @@ def warnings(connection: Connection, server: ServerInfo, tool: Tool, backup_type
 
 
 def _warnings_of_rows(connection: Connection) -> Iterator[str]:
-    standby = value(connection, "SELECT pg_catalog.pg_is_in_recovery()")
     questions = (
         (
             _RELATIONS + "c.relkind = 'f' ORDER BY 1",
@@ -204,7 +206,7 @@ def _warnings_of_rows(connection: Connection) -> Iterator[str]:
         (
             _RELATIONS + "c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1",
             "Unlogged tables cannot be read on a standby; their rows are not in the backup: {names}."
-            if standby
+            if standby.is_standby(connection)
             else "Unlogged tables lose their rows when the server crashes; the backup holds them: {names}.",
         ),
         (

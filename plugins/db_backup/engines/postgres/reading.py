@@ -9,7 +9,7 @@ from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.contents import DumpContents, StreamDamaged
 from db_backup.engines.postgres.dump import reader_of, with_empty
 from db_backup.engines.postgres.formats import DumpFormat
-from db_backup.engines.postgres.restore import feed
+from db_backup.engines.postgres.restore import STREAM_FLAGS, feed
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated
 from db_backup.manifest import Inventory, Manifest, TableInventory
 from db_backup.model import BackupType
@@ -26,8 +26,9 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
     """
     watched = _Watched(content, manifest)
     complaint = ""
-    if DumpFormat.parse(manifest.format).is_custom:
-        complaint = _read_with_pg_restore(watched, manifest, cancellation)
+    dump_format = DumpFormat.parse(manifest.format)
+    if dump_format.is_archive:
+        complaint = _read_with_pg_restore(watched, dump_format, manifest, cancellation)
     else:
         for _ in watched:
             cancellation.check()
@@ -51,16 +52,21 @@ def _tables(contents: DumpContents, manifest: Manifest) -> tuple[TableInventory,
     return with_empty(found, listed.intersection(manifest.excluded_tables))
 
 
-def _read_with_pg_restore(watched: _Watched, manifest: Manifest, cancellation: Cancellation) -> str:
+def _read_with_pg_restore(
+    watched: _Watched, dump_format: DumpFormat, manifest: Manifest, cancellation: Cancellation
+) -> str:
     """What it complains of, turning the archive into a script that nobody reads; empty when it is content."""
     tool = tools.find("pg_restore", manifest.server.major, database=manifest.entry)
     with ChildProcess(
-        [str(tool.path), "--exit-on-error", "--file=/dev/null"], cancellation=cancellation, stdin=True, stdout=False
+        [str(tool.path), *STREAM_FLAGS[dump_format.container], "--exit-on-error", "--file=/dev/null"],
+        cancellation=cancellation,
+        stdin=True,
+        stdout=False,
     ) as process:
         read_everything = feed(process, watched, cancellation)
         status = process.wait()
         cancellation.check()
-        if status == 0 and read_everything:
+        if status == 0 and (read_everything or dump_format.is_tar):  # of a tar it leaves the end unread
             return ""
         return tools.complaint(process) or f"it stopped with status {status}"
 

@@ -1,4 +1,7 @@
-"""Reading a restored copy back: the same tool, the same arguments and the same reader as the dump's."""
+"""Reading a restored copy back: by the same tool, with the same arguments, as the dump was made.
+
+The archive formats give the same inventory, so those that are staged on a disk are not used for it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def take_inventory(
     :raises ServerUnreachable, ToolMissing, ToolVersionMismatch, Interrupted:
     """
     cancellation.check()
-    dump_format = DumpFormat.parse(manifest.format)
+    dump_format = DumpFormat.parse(manifest.format).as_stream
     with connected(connection, entry=manifest.entry) as link:
         begin_snapshot(link)
         server = describe_server(link, connection, entry=manifest.entry)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from psycopg import sql
 
 from db_backup.engines.base import Block, EngineOptions
 from db_backup.engines.postgres import tools
-from db_backup.engines.postgres.contents import LARGE_OBJECTS
+from db_backup.engines.postgres.contents import LARGE_OBJECTS, StreamDamaged
 from db_backup.engines.postgres.filling import refuse_other_tables, unrefreshed_views, without_triggers
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, USER_RELATIONS
@@ -24,6 +25,7 @@ from db_backup.engines.postgres.session import (
     scratch_lost,
     tool_environment,
 )
+from db_backup.engines.postgres.tar_archive import for_pg_restore
 from db_backup.errors import LoadFailed, ScratchUnavailable, TargetNotEmpty
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, ConnectionInfo
@@ -80,7 +82,10 @@ def load(
         if manifest.type is BackupType.DATA:
             connection = without_triggers(link, connection, manifest)
     arguments = _load_command(connection, options, manifest, major)
+    if DumpFormat.parse(manifest.format).is_tar:
+        content = for_pg_restore(content)
     with (
+        _damage_translated(connection, manifest),
         tool_environment(connection) as environment,
         ChildProcess(arguments, cancellation=cancellation, stdin=True, stdout=False, environment=environment) as tool,
     ):
@@ -96,12 +101,26 @@ def load(
         return (*remarks, *unrefreshed_views(link))
 
 
+@contextmanager
+def _damage_translated(connection: ConnectionInfo, manifest: Manifest) -> Iterator[None]:
+    try:
+        yield
+    except StreamDamaged as damage:
+        raise LoadFailed(
+            f"The dump in {manifest.id} {damage}, and was not loaded into {connection.address}.",
+            hint=_failure_hint(manifest),
+            database=manifest.entry,
+            backup_id=manifest.id,
+        ) from damage
+
+
 def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: Manifest, major: str) -> list[str]:
     dump_format = DumpFormat.parse(manifest.format)
-    if dump_format.is_custom:
+    if dump_format.is_archive:
         tool = tools.find("pg_restore", major, database=manifest.entry)
         return [
             str(tool.path),
+            *STREAM_FLAGS[dump_format.container],
             *restore_flags(options, dump_format, manifest),
             "--no-password",
             "-d",
@@ -111,6 +130,12 @@ def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: 
     return [str(tool.path), *PSQL_FLAGS, "--no-password"]
 
 
+# A tar is not recognised at once on a pipe; and the tar of a directory is one that pg_restore reads as its own.
+STREAM_FLAGS: Mapping[Container, tuple[str, ...]] = {
+    Container.CUSTOM: (),
+    Container.TAR: ("--format=tar",),
+    Container.DIRECTORY: ("--format=tar",),
+}
 PSQL_FLAGS = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction")
 
 

@@ -7,30 +7,46 @@ from collections.abc import Sequence
 
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres.filling import NO_TRIGGERS
-from db_backup.engines.postgres.formats import DumpFormat
-from db_backup.engines.postgres.restore import PSQL_FLAGS, restore_flags
+from db_backup.engines.postgres.formats import Container, DumpFormat
+from db_backup.engines.postgres.restore import PSQL_FLAGS, STREAM_FLAGS, restore_flags
 from db_backup.engines.stock import unpack_command
 from db_backup.manifest import Part, StockCommand
 from db_backup.model import BackupType
 
+_UNPACKED = "restored.directory"
+
 
 def stock_commands(parts: Sequence[Part], dump_format: DumpFormat, options: EngineOptions) -> tuple[StockCommand, ...]:
     """First the database, then its content; of rows alone, only those."""
-    if dump_format.is_custom:
-        load = shlex.join(["pg_restore", *restore_flags(options, dump_format), "--dbname=restored"])
-    else:
-        load = shlex.join(["psql", *PSQL_FLAGS, "--dbname=restored"])
+    content = _content_commands(parts, dump_format, options)
     if dump_format.type is BackupType.DATA:
-        return (
-            StockCommand(
-                description="As a superuser, load the rows into a database that has the tables and no rows",
-                command=f"{unpack_command(parts)} | PGOPTIONS='{NO_TRIGGERS}' {load}",
-            ),
-        )
+        return content
     return (
         StockCommand(description="Create an empty database", command="createdb --template=template0 restored"),
-        StockCommand(
-            description="Load the backup into it",
-            command=f"{unpack_command(parts)} | {load}",
-        ),
+        *content,
     )
+
+
+def _content_commands(
+    parts: Sequence[Part], dump_format: DumpFormat, options: EngineOptions
+) -> tuple[StockCommand, ...]:
+    setting, description = "", "Load the backup into it"
+    if dump_format.type is BackupType.DATA:
+        setting = f"PGOPTIONS='{NO_TRIGGERS}' "
+        description = "As a superuser, load the rows into a database that has the tables and no rows"
+    unpack = unpack_command(parts)
+    if not dump_format.is_archive:
+        load = shlex.join(["psql", *PSQL_FLAGS, "--dbname=restored"])
+        return (StockCommand(description=description, command=f"{unpack} | {setting}{load}"),)
+    flags = restore_flags(options, dump_format)
+    if dump_format.container is Container.DIRECTORY:
+        load = shlex.join(["pg_restore", "--format=directory", *flags, "--dbname=restored", _UNPACKED])
+        return (
+            StockCommand(
+                description="Take the backup's directory out of its tar",
+                command=f"mkdir {_UNPACKED} && {unpack} | tar --extract --directory={_UNPACKED}",
+            ),
+            StockCommand(description=description, command=f"{setting}{load} && rm -r {_UNPACKED}"),
+        )
+    load = shlex.join(["pg_restore", *STREAM_FLAGS[dump_format.container], *flags, "--dbname=restored"])
+    return (StockCommand(description=description, command=f"{unpack} | {setting}{load}"),)
