@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from db_backup.schedules import Schedule
+from support.dag_runs import dag_named
 
 pytestmark = pytest.mark.airflow
 
@@ -30,3 +33,45 @@ def test_the_next_runs_are_airflows(zone: str, cron: str) -> None:
 
     assert ours[-1] - start > timedelta(days=100)
     assert [run.astimezone(UTC) for run in ours] == [run.astimezone(UTC) for run in theirs]
+
+
+NIGHTS_OF_SPRING = ["2026-03-28T{0}+01:00", "2026-03-29T{1}+02:00", "2026-03-30T{0}+02:00"]
+NIGHTS_OF_AUTUMN = ["2026-10-24T{0}+02:00", "2026-10-25T{1}+01:00", "2026-10-26T{0}+01:00"]
+
+
+@pytest.mark.parametrize(
+    ("at", "nights", "on_the_night"),
+    [
+        ("03:00", NIGHTS_OF_SPRING, "03:00"),  # the very moment at which 02:00 becomes 03:00
+        ("02:30", NIGHTS_OF_SPRING, "03:30"),  # skipped by the clocks, made up for at once
+        ("03:00", NIGHTS_OF_AUTUMN, "03:00"),
+        ("02:30", NIGHTS_OF_AUTUMN, "02:30"),  # comes twice, and runs once, the second time
+    ],
+)
+def test_the_daily_run_starts_once_a_night_while_clocks_change(
+    project: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
+    nights: list[str],
+    on_the_night: str,
+) -> None:
+    """As the scheduler asks the DAG's own timetable, run after run."""
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    project()
+    monkeypatch.setenv("BACKUP_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setenv("BACKUP_DAILY_TIME", at)
+    timetable = coerce_to_core_timetable(dag_named("backup_daily").timetable)
+    expected = [datetime.fromisoformat(night.format(at, on_the_night)).astimezone(UTC) for night in nights]
+
+    # Catching up, so that these nights are asked for, whenever the test runs.
+    since = TimeRestriction(earliest=expected[0] - timedelta(hours=3), latest=None, catchup=True)
+    last, starts = None, []
+    for _ in nights:
+        following = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=since)
+        assert following is not None
+        last = following.data_interval
+        starts.append(following.run_after.astimezone(UTC))
+
+    assert starts == expected

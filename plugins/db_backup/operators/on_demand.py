@@ -93,11 +93,11 @@ def on_demand_params() -> dict[str, Param]:
 
 
 @task(retries=0)
-def select_asked(params: Mapping[str, Any] | None = None, dag_run: Any = None) -> list[str]:
+def select_asked(params: Mapping[str, Any] | None = None, dag: Any = None, dag_run: Any = None) -> list[str]:
     """The entries that were asked for, once everything that was asked for can be: nothing is made by half."""
     asked = params or {}
     try:
-        _refuse_unknown_keys(dag_run.conf or {}, asked)
+        _refuse_unknown_keys(dag_run.conf or {}, dag.params)
         config = load_config(load_settings())
         entries = tuple(config.entry(name) for name in asked["databases"] or config.entries)
         for entry in entries:
@@ -112,7 +112,7 @@ def select_asked(params: Mapping[str, Any] | None = None, dag_run: Any = None) -
 
 
 def _refuse_unknown_keys(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Airflow lets through, unlooked at, what is no param: "compresion" would be left out in silence.
+    """What is no param Airflow makes one, unlooked at: "compresion" would change nothing, in silence.
 
     :raises UsageError:
     """

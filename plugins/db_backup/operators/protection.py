@@ -18,7 +18,7 @@ from db_backup.operators.scheduling import entries_taking
 from db_backup.operators.verify import VerifyOperator
 
 LOCK_WAIT_SECONDS = 60
-"""How long a DAG's backup waits for another one of the same entry, before it is skipped."""
+"""How long a DAG's task waits for another one of the same entry, before it leaves that alone."""
 
 
 @task(retries=0)
@@ -70,7 +70,9 @@ def protect(databases: XComArg, *, type: str, verify: str | bool = True, **backu
 
 def cleanup(**arguments: Any) -> CleanupOperator:
     """The task ``cleanup``, whatever came of the backups before it: it leaves alone what failed."""
-    return CleanupOperator(task_id="cleanup", trigger_rule=TriggerRule.ALL_DONE, **arguments)
+    return CleanupOperator(
+        task_id="cleanup", trigger_rule=TriggerRule.ALL_DONE, wait_seconds=LOCK_WAIT_SECONDS, **arguments
+    )
 
 
 def health_score() -> HealthScoreOperator:

@@ -9,7 +9,7 @@ from airflow.sdk import XComArg, task
 
 from db_backup.operators.base import opened_workspace
 from db_backup.operators.pools import SCRATCH_POOL
-from db_backup.operators.verify import VerifyOperator
+from db_backup.operators.verify import VERIFIED_BACKUPS, VerifyOperator
 
 log = logging.getLogger(__name__)
 
@@ -33,5 +33,8 @@ def select_backups() -> list[dict[str, str]]:
 def verify_each(due: XComArg) -> Any:
     """The task ``verify`` for each of them, none of which stops another."""
     return VerifyOperator.partial(
-        task_id="verify", pool=SCRATCH_POOL, map_index_template="{{ task.backup_id }}"
+        task_id="verify",
+        pool=SCRATCH_POOL,
+        outlets=[VERIFIED_BACKUPS],  # of a task that is mapped by itself Airflow knows only what it is told here
+        map_index_template="{{ task.backup_id }}",
     ).expand_kwargs(due)
