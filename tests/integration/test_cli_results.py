@@ -88,8 +88,9 @@ def test_progress_at_80_columns_stays_in_its_line_with_its_figures(project: Proj
     assert "0/?" not in shown
 
 
-def test_a_number_of_days_beyond_the_calendar_is_bad_usage(project: Project) -> None:
-    done = project.run("list", "--days", "99999999")
+@pytest.mark.parametrize("command", ["list", "audit"])
+def test_a_number_of_days_beyond_the_calendar_is_bad_usage(project: Project, command: str) -> None:
+    done = project.run(command, "--days", "99999999")
     assert done.returncode == 2
     assert "36500" in done.stderr
 

@@ -142,6 +142,28 @@ class MariaDbServer:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def start_again(self) -> None:
+        """After ``stop``: the same data, the same port."""
+        user = unprivileged_user("mysql", "nobody")
+        with (self.folder / "error.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.process.args,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                user=user.pw_uid if user else None,
+                group=user.pw_gid if user else None,
+                extra_groups=[] if user else None,
+                start_new_session=True,
+            )
+        self._wait_until_ready()
+
+    def freeze(self) -> None:
+        """It stands still; connections stay open and say nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
         """A connection as root (or as ``user=``, ``password=``), autocommitting."""
         account = {"user": "root", "password": self.root_password, "charset": "utf8mb4", "autocommit": True}

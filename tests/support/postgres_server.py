@@ -27,6 +27,7 @@ import pytest
 
 from db_backup.engines.scratch_home import unprivileged_user
 from db_backup.model import ConnectionInfo, EngineName
+from support import processes
 from support.ports import free_port
 
 START_SECONDS = 60
@@ -152,6 +153,25 @@ class PostgresServer:
                 self.process.wait(30)
             self.process.kill()
         self.process.wait()
+
+    def start_again(self) -> None:
+        """After ``stop``: the same data, the same port."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.process.args,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                **_as_user(unprivileged_user("postgres", "nobody")),
+            )
+        self._wait_until_ready()
+
+    def freeze(self) -> None:
+        """All its processes stand still; connections stay open and say nothing."""
+        processes.signal_all(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        processes.signal_all(self.process.pid, signal.SIGCONT)
 
     def connect(self, database: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """A connection as the superuser (or as ``user=``, ``password=``), autocommitting."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Set
 from pathlib import Path
 
@@ -22,12 +23,12 @@ def _all_pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def family(*, ignoring: Set[Process] = frozenset()) -> set[Process]:
-    """Our living children and all their descendants, without the families of those children to be ignored."""
+def family(*, of: int | None = None, ignoring: Set[Process] = frozenset()) -> set[Process]:
+    """The living descendants of a process (None: of this one), without the families of children to be ignored."""
     known = {pid: status for pid in _all_pids() if (status := _status(pid)) is not None and status[1] != "Z"}
     ignored = {pid for pid, _ in ignoring}
     found: set[int] = set()
-    parents = {os.getpid()}
+    parents = {os.getpid() if of is None else of}
     while parents:
         parents = {pid for pid, (parent, _, _) in known.items() if parent in parents and pid not in ignored}
         found |= parents
@@ -43,6 +44,13 @@ def still_alive(processes: Set[Process]) -> set[Process]:
     }
 
 
+def signal_all(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process and all its descendants, wherever they lead sessions of their own."""
+    for member in (pid, *(child for child, _ in family(of=pid))):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, number)
+
+
 def that_show(secret: str) -> list[str]:
     """Every process of this machine whose command line or environment holds the text."""
     shown = []
@@ -53,3 +61,19 @@ def that_show(secret: str) -> list[str]:
                 if secret.encode() in content:
                     shown.append(f"{pid} {file}: {content!r}")
     return shown
+
+
+def at_work_in(folder: Path) -> list[str]:
+    """Every living process that lies in the folder, or whose command line or environment names it."""
+    found = []
+    for pid in _all_pids():
+        status = _status(pid)
+        if status is None or status[1] == "Z" or pid == os.getpid():
+            continue
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            place = Path(f"/proc/{pid}")
+            words = (place / "cmdline").read_bytes()
+            named = str(folder).encode() in words + (place / "environ").read_bytes()
+            if named or str((place / "cwd").readlink()).startswith(str(folder)):
+                found.append(f"{pid} {words.decode(errors='replace')}")
+    return found

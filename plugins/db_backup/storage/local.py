@@ -346,7 +346,8 @@ class _Place:
             return StorageAccessDenied(message, hint=hint)
         if error.errno in _FULL:
             hint = (
-                f"Free space on the disk of {self.root}, or raise its quota; `db-backup cleanup` removes old backups."
+                f"Free space on the disk of {self.root}, or raise its quota; `db-backup cleanup` removes old backups, "
+                "for which 64 kB must be free."  # tombstone and audit line
             )
             return StorageFull(message, hint=hint)
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}:

@@ -8,14 +8,14 @@ import click
 
 from db_backup.catalog import AuditRecord
 from db_backup.cli.output import moment, print_json, print_table
-from db_backup.cli.runtime import json_option
+from db_backup.cli.runtime import DAYS, json_option
 from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import utc_now
 from db_backup.settings import load_settings
 
 
 @click.command("audit")
-@click.option("--days", type=click.IntRange(min=1), help="Only acts of the last N days.")
+@click.option("--days", type=DAYS, help="Only acts of the last N days.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many acts.")
 @json_option
 def command(days: int | None, limit: int, as_json: bool) -> None:
