@@ -95,9 +95,13 @@ class ToolInfo(_Document):
 
 
 class Consistency(_Document):
-    """What makes the dump one moment. Positions are there when the server gave them."""
+    """What makes the dump one moment. Positions are there when the server gave them.
+
+    ``standby``: the server is a replica, and the positions are those of the replica.
+    """
 
     snapshot: str  # "exported snapshot", "single transaction", "backup api"
+    standby: bool = False
     lsn: str | None = None
     binlog_file: str | None = None
     binlog_position: Count | None = None

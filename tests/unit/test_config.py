@@ -358,7 +358,6 @@ TOO_EARLY_IN_FILE = {
 TOO_EARLY_IN_ENTRY = {
     "encrypt": "encrypt: true",
     "tier": "tier: critical",
-    "read_conn_id": "read_conn_id: replica",
     "objectives": "objectives: {rpo_minutes: 60}",
     "checks": "checks: [{sql: select 1, expect: 1}]",
     "hooks": "hooks: {before_restore: {trigger_dag: stop}}",

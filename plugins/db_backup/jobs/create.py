@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from db_backup.catalog import AttemptOutcome
 from db_backup.config import Entry
@@ -24,6 +23,7 @@ from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.creation import Creation, Plan
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import read_manifest
+from db_backup.jobs.tidying import tidy
 from db_backup.jobs.timing import time_limit
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
@@ -34,7 +34,6 @@ from db_backup.stream.compression import check_level
 from db_backup.stream.pipeline import Limits
 from db_backup.summary import BackupSummary, summarise
 
-_STALE_AFTER = timedelta(days=1)
 _MEGABYTE = 1 << 20
 
 
@@ -65,7 +64,7 @@ def create_backup(
     """
     with audited(workspace, "create", run, entry=request.entry) as act:
         entry = workspace.config.entry(request.entry)
-        engine = workspace.engine(entry)
+        engine = workspace.source(entry)
         compression, level = _possible(workspace, entry, engine, request)
         with (
             _attempt(workspace, entry, request.type, run, act),
@@ -75,7 +74,7 @@ def create_backup(
             time_limit(workspace.settings.backup_timeout_seconds, entry.name, cancellation) as limited,
         ):
             plan = _plan(workspace, entry, request, compression, level)
-            _tidy(workspace, plan.storages)
+            tidy(workspace, plan.storages)
             manifest, state = Creation(plan, engine, run, progress, limited).publish()
             act.backup_id = manifest.id
             _index(workspace, manifest, state)
@@ -178,12 +177,3 @@ def _index(workspace: Workspace, manifest: Manifest, state: State) -> None:
             database=manifest.entry,
             backup_id=manifest.id,
         ) from error
-
-
-def _tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
-    """What killed processes left: locks, leases, running attempts, temporary files. Live ones are not touched."""
-    workspace.catalog.sweep()
-    for attempt in workspace.catalog.abandoned_attempts():
-        workspace.catalog.finish_attempt(attempt.id, AttemptOutcome.INTERRUPTED, error="Its process is gone.")
-    for storage in storages:
-        storage.sweep(older_than=_STALE_AFTER)

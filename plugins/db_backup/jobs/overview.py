@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,7 @@ from db_backup.config import Entry
 from db_backup.engines.base import DumpRequest
 from db_backup.errors import BackupError
 from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import ServerInfo
 from db_backup.model import BackupStatus, BackupType, EngineName
 from db_backup.summary import BackupSummary
 
@@ -21,6 +23,7 @@ class EntryCheck(BaseModel):
 
     reachable: bool
     server: str = ""
+    address: str = ""  # of the server that dumps are taken of
     warnings: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
@@ -34,6 +37,7 @@ class EntryOverview(BaseModel):
     database: str
     engine: EngineName | None
     conn_id: str
+    read_conn_id: str | None
     types: tuple[BackupType, ...]
     owner: str
     last_backup: str | None
@@ -53,6 +57,7 @@ def _entry(workspace: Workspace, entry: Entry, check: bool) -> EntryOverview:
         database=entry.name,
         engine=entry.engine or (newest.engine if newest else None),
         conn_id=entry.conn_id,
+        read_conn_id=entry.read_conn_id,
         types=entry.types,
         owner=entry.owner or "",
         last_backup=newest.id if newest else None,
@@ -64,8 +69,21 @@ def _entry(workspace: Workspace, entry: Entry, check: bool) -> EntryOverview:
 
 def _check(workspace: Workspace, entry: Entry) -> EntryCheck:
     try:
-        preflight = workspace.engine(entry).preflight(DumpRequest(entry.name))
+        preflight = workspace.source(entry).preflight(DumpRequest(entry.name, entry.types[0], entry.exclude_tables))
+        server, warnings = preflight.server, preflight.warnings
+        if entry.read_conn_id is not None:
+            warnings = (*_about_primary(workspace.engine(entry).check(), server), *warnings)
     except BackupError as error:
         return EntryCheck(reachable=False, error=error.message, hint=error.hint)
-    server = preflight.server
-    return EntryCheck(reachable=True, server=f"{server.flavour} {server.version}", warnings=preflight.warnings)
+    return EntryCheck(
+        reachable=True, server=f"{server.flavour} {server.version}", address=server.address, warnings=warnings
+    )
+
+
+def _about_primary(primary: ServerInfo, replica: ServerInfo) -> Iterator[str]:
+    """A physical standby has its primary's identity; MySQL's servers have one each."""
+    if primary.engine is EngineName.POSTGRES and primary.identity and replica.identity not in ("", primary.identity):
+        yield (
+            f"read_conn_id leads to {replica.address}, which is no standby of {primary.address} but another cluster: "
+            "see that everything is replicated to it."
+        )

@@ -12,8 +12,9 @@ from db_backup.config import Config, Entry, load_config
 from db_backup.connections import resolve_connection
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine, EngineOptions
-from db_backup.errors import UnknownStorage
+from db_backup.errors import ConfigurationError, UnknownStorage
 from db_backup.jobs.catalogue import open_catalog
+from db_backup.model import EngineName
 from db_backup.settings import Settings, load_settings
 from db_backup.storage import LocalStorage, Storage
 
@@ -72,8 +73,26 @@ class Workspace:
         )
 
     def engine(self, entry: Entry) -> Engine:
-        """:raises ConnectionNotFound, ConfigurationError:"""
-        connection = resolve_connection(entry.conn_id, engine=entry.engine, environment=self._environment)
+        """The entry's own server, which restores go to.
+
+        :raises ConnectionNotFound, ConfigurationError:
+        """
+        return self._engine(entry, entry.conn_id)
+
+    def source(self, entry: Entry) -> Engine:
+        """What dumps are taken through: the replica of ``read_conn_id``, where the entry has one.
+
+        :raises ConnectionNotFound, ConfigurationError: also where the two do not lead to the same database.
+        """
+        primary = self.engine(entry)
+        if entry.read_conn_id is None:
+            return primary
+        replica = self._engine(entry, entry.read_conn_id)
+        refuse_another_database(entry, primary, replica)
+        return replica
+
+    def _engine(self, entry: Entry, conn_id: str) -> Engine:
+        connection = resolve_connection(conn_id, engine=entry.engine, environment=self._environment)
         return engine_for(connection, self.engine_options)
 
     def storage(self, name: str) -> Storage:
@@ -84,4 +103,20 @@ class Workspace:
         raise UnknownStorage(
             f"There is no storage called '{name}'.",
             hint=f"Did you mean '{nearest[0]}'?" if nearest else f"Known storages: {', '.join(self.storages)}.",
+        )
+
+
+def refuse_another_database(entry: Entry, primary: Engine, replica: Engine) -> None:
+    """:raises ConfigurationError: a backup of ``replica`` would be none of ``primary``."""
+    ours, theirs = (
+        f"the {engine.name} database '{engine.connection.database}' ('{engine.connection.conn_id}')"
+        for engine in (primary, replica)
+    )
+    # A SQLite replica is another file, and mostly of another name.
+    same_name = primary.connection.database == replica.connection.database or primary.name is EngineName.SQLITE
+    if primary.name is not replica.name or not same_name:
+        raise ConfigurationError(
+            f"read_conn_id of '{entry.name}' leads to {theirs}, and conn_id to {ours}.",
+            hint="Give read_conn_id the connection of a replica, with the same database in its schema field.",
+            database=entry.name,
         )

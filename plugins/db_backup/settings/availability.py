@@ -68,7 +68,6 @@ NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
     "encrypt": NotYet(_ENCRYPTION, (None, False)),
     "tier": NotYet("five-minute backups of critical entries", (None, "standard")),
     "server": NotYet(_SERVERS),
-    "read_conn_id": NotYet("dumping from a replica"),
     "objectives": NotYet("recovery objectives", (None, {})),
     "checks": NotYet("application checks", (None, [])),
     "hooks": NotYet("restore hooks", (None, {})),

@@ -46,7 +46,7 @@ def _row(entry: EntryOverview) -> list[str]:
     row = [
         entry.database,
         entry.engine.value if entry.engine else "from the connection",
-        entry.conn_id,
+        f"{entry.conn_id} (dumps: {entry.read_conn_id})" if entry.read_conn_id else entry.conn_id,
         " ".join(entry.types),
         f"{age(entry.last_backup_at)} ago" if entry.last_backup_at else "never",
         entry.last_status.value if entry.last_status else "-",

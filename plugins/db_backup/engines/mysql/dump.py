@@ -158,11 +158,12 @@ class MysqlDump(Dump):
         return DumpSummary(
             consistency=Consistency(
                 snapshot="single transaction" if self._options.mysql_single_transaction else "tables locked",
+                standby=self._findings.replica is not None,
                 binlog_file=parser.binlog_file,
                 binlog_position=parser.binlog_position,
                 gtid=parser.gtid,
             ),
-            recovery_point=self._moment.taken_at,
+            recovery_point=self._findings.recovery_point(self._moment.taken_at),
             inventory=inventory_of(self._moment.catalogue, parser, self._type, left_out),
             warnings=tuple(self._late_warnings()),
             excluded_tables=left_out,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import pymysql
 
@@ -25,6 +26,7 @@ from db_backup.engines.mysql.flavour import (
 from db_backup.engines.mysql.inventory import invalid_views
 from db_backup.engines.mysql.left_out import leave_out
 from db_backup.engines.mysql.privileges import Privileges, read_privileges
+from db_backup.engines.mysql.replica import Replica, read_replica
 from db_backup.errors import ConfigurationError, PrivilegeMissing
 from db_backup.manifest import ServerInfo
 from db_backup.model import BackupType, ConnectionInfo, EngineName
@@ -96,6 +98,12 @@ class Findings:
     may_block_structure: bool = False
     unprotected_tables: tuple[str, ...] = ()  # of engines that the snapshot does not cover
     may_lock_tables: bool = False
+    replica: Replica | None = None
+
+    def recovery_point(self, taken_at: datetime) -> datetime:
+        """Of a dump whose snapshot is no older than ``taken_at``: a replica has what had come to it by then."""
+        until = self.replica.replicated_until if self.replica else None
+        return min(taken_at, until) if until else taken_at
 
 
 def run_preflight(connection: ConnectionInfo, options: EngineOptions, request: DumpRequest) -> Findings:
@@ -183,7 +191,9 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
     unprotected = _unprotected(session, database) if plan.rows and options.mysql_single_transaction else {}
     may_block = _may_block_structure(privileges, server)
     may_lock = privileges.holds("LOCK TABLES")
+    replica = read_replica(session, server.flavour, server.version)
     warnings = [
+        *(replica.warnings if replica else ()),
         *(_about_definitions(session, survey, database, privileges, options) if plan.definitions else []),
         *_about_versions(server, survey.tool),
         *_about_engines(unprotected, may_lock),
@@ -205,6 +215,7 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
         may_block,
         tuple(unprotected),
         may_lock,
+        replica,
     )
 
 
