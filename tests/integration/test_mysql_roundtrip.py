@@ -182,7 +182,7 @@ def test_a_failed_load_shows_nobodys_rows(mysql_server: MariaDbServer, mysql_lab
     dumped = dump_of(source)
     plain = dumped.plain.replace(b"`name` varchar(40) DEFAULT NULL", b"`name` varchar(40) PRIMARY KEY")
     with pytest.raises(LoadFailed) as caught:
-        load(source, new_name, dataclasses.replace(dumped, plain=plain))
+        load(source, new_name, dataclasses.replace(dumped, streams=(plain,)))
     assert "ERROR 1062" in caught.value.message
     assert "for key" in caught.value.message
     assert "secret" not in str(caught.value)
