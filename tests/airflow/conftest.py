@@ -6,9 +6,11 @@ import atexit
 import functools
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,11 +39,15 @@ os.environ.update(
 
 
 @pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Airflow's metadata database, on SQLite."""
+def airflow_database() -> Path:
+    """Airflow's metadata database, on SQLite; returns a copy as it was before anything ran."""
     from airflow.utils.db import initdb
 
     initdb()
+    unused = _HOME / "unused.db"
+    with closing(sqlite3.connect(_HOME / "airflow.db")) as migrated, closing(sqlite3.connect(unused)) as copy:
+        migrated.backup(copy)
+    return unused
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def project(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 @pytest.fixture
-def run(airflow_database: None) -> Callable[..., Run]:
+def run(airflow_database: Path) -> Callable[..., Run]:
     """Parses the real DAG files and runs a DAG to its end."""
     return run_dag
 

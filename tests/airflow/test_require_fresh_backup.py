@@ -50,7 +50,7 @@ def made(tmp_path: Path, project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture
-def migrate(tmp_path: Path, airflow_database: None) -> Migrate:
+def migrate(tmp_path: Path, airflow_database: Path) -> Migrate:
     """Runs a DAG file of which the guard is the first task."""
 
     def run(database: str = "shop", hours: float = 24) -> Run:

@@ -1,0 +1,124 @@
+"""A whole Airflow that runs: API server, scheduler and DAG processor as processes of their own, on one SQLite file.
+
+Not ``airflow standalone``: that starts a triggerer that nothing here needs, and listens on every address.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from support.ports import free_port
+
+_PATIENCE_SECONDS = 120.0
+_SERVICES = {"api-server": ("--workers", "1"), "scheduler": (), "dag-processor": ()}
+_USER, _PASSWORD = "anna", "for-this-test-only"
+
+
+class RunningAirflow:
+    """Asked over its public REST API, as anybody would."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=url, timeout=60, trust_env=False)
+
+    def answers(self) -> bool:
+        try:
+            health = self._client.get("/api/v2/monitor/health")
+        except httpx.TransportError:
+            return False
+        return health.is_success
+
+    def log_in(self) -> None:
+        response = self._client.post("/auth/token", json={"username": _USER, "password": _PASSWORD})
+        assert response.is_success, response.text
+        self._client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+
+    def knows(self, dag_id: str) -> bool:
+        return self._client.get(f"/api/v2/dags/{dag_id}").is_success
+
+    def get(self, path: str) -> dict[str, Any]:
+        response = self._client.get(f"/api/v2/{path}")
+        assert response.is_success, response.text
+        return dict(response.json())
+
+    def unpause(self, dag_id: str) -> None:
+        assert self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).is_success
+
+    def trigger(self, dag_id: str, conf: Mapping[str, object]) -> httpx.Response:
+        return self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf)})
+
+    def end_of(self, dag_id: str, run_id: str) -> str:
+        """The run's state, once it has ended."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}"
+        wait_until(lambda: self.get(path)["state"] in {"success", "failed"}, f"{run_id} did not end")
+        return str(self.get(path)["state"])
+
+
+@contextmanager
+def running_airflow(home: Path, database: Path, environment: Mapping[str, str]) -> Iterator[RunningAirflow]:
+    """Airflow in this empty folder, logged in to, until the block ends.
+
+    :param database: a migrated metadata database, of which it takes a copy.
+    :param environment: with the settings of the suite; Airflow's own are added.
+    """
+    port = free_port()
+    home.mkdir()
+    shutil.copy(database, home / "airflow.db")
+    (home / "passwords.json").write_text(json.dumps({_USER: _PASSWORD}))
+    url = f"http://127.0.0.1:{port}"
+    own = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+    }
+    with ExitStack() as stopping:
+        for service, options in _SERVICES.items():
+            stopping.enter_context(_service(service, options, home, {**environment, **own}))
+        airflow = RunningAirflow(url)
+        wait_until(airflow.answers, "the API server did not answer")
+        airflow.log_in()
+        yield airflow
+
+
+@contextmanager
+def _service(name: str, options: tuple[str, ...], home: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    command = [str(Path(sys.executable).with_name("airflow")), name, *options]
+    with (home / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):  # its workers are of its own process group
+            try:
+                os.killpg(process.pid, number)
+                process.wait(15)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+
+def wait_until(done: Callable[[], bool], or_else: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, f"{or_else} within {_PATIENCE_SECONDS:.0f} seconds"
+        time.sleep(0.3)
