@@ -16,7 +16,7 @@ from db_backup.model import EngineName  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
 from support.lab import EngineLab  # noqa: E402
 from support.lab_mysql import MysqlLab  # noqa: E402
-from support.lab_postgres import PostgresLab  # noqa: E402
+from support.lab_postgres import PostgresDirectoryLab, PostgresLab, PostgresTarLab  # noqa: E402
 from support.lab_sqlite import CompactedSqliteLab, SqliteLab  # noqa: E402
 from support.mysql_server import MariaDbServer  # noqa: E402
 from support.postgres_server import PostgresServer, postgres_server  # noqa: E402
@@ -55,6 +55,16 @@ def compacted_sqlite_lab(lab_folder: Path) -> CompactedSqliteLab:
 @pytest.fixture(scope="session")
 def postgres_lab(lab_folder: Path, postgres_server: PostgresServer) -> PostgresLab:
     return PostgresLab(_subfolder(lab_folder, "postgres"), postgres_server)
+
+
+@pytest.fixture(scope="session")
+def postgres_tar_lab(lab_folder: Path, postgres_server: PostgresServer) -> PostgresTarLab:
+    return PostgresTarLab(_subfolder(lab_folder, "postgres-tar"), postgres_server)
+
+
+@pytest.fixture(scope="session")
+def postgres_directory_lab(lab_folder: Path, postgres_server: PostgresServer) -> PostgresDirectoryLab:
+    return PostgresDirectoryLab(_subfolder(lab_folder, "postgres-directory"), postgres_server)
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
+from db_backup.engines.base import EngineOptions
 from db_backup.model import ConnectionInfo, EngineName
-from support.lab import EngineLab
+from support.lab import EngineLab, ToolBehaviour
 from support.ports import free_port
 from support.postgres_server import PostgresServer
+from support.tars import tar_members, tar_of
 
 _SAMPLE = """
 CREATE TABLE marks (id integer PRIMARY KEY, word text NOT NULL);
@@ -122,3 +126,44 @@ class PostgresLab(EngineLab):
 
     def real_dump_tool(self) -> Path:
         return self.server.bin / "pg_dump"
+
+
+class PostgresTarLab(PostgresLab):
+    """Dumps in pg_dump's tar format."""
+
+    dump_format: ClassVar[str] = "tar"
+
+    def private_options(self, folder: Path) -> EngineOptions:
+        options: EngineOptions = dataclasses.replace(super().private_options(folder), postgres_format=self.dump_format)
+        return options
+
+    def break_one_row(self, plain: bytes) -> bytes:
+        row = b"2\tdoomed\n"
+        members = tar_members(plain)
+        (name,) = [name for name, content in members.items() if row in content and name.endswith(".dat")]
+        return tar_of({**members, name: members[name].replace(row, b"")})
+
+
+class PostgresDirectoryLab(PostgresTarLab):
+    """Dumps in pg_dump's directory format."""
+
+    dump_format: ClassVar[str] = "directory"
+
+    def fake_dump_tool(self, folder: Path, behaviour: ToolBehaviour) -> Path:
+        endings = {
+            ToolBehaviour.TRUNCATES: 'file=$(ls -S "$folder"/*.dat | head -1)\n'
+            'truncate --size=$(($(stat -c %s "$file") * 2 / 3)) "$file"\n',
+            ToolBehaviour.FAILS: 'echo "fake: something broke at the end" >&2; exit 1\n',
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        script = folder / "pg_dump"
+        script.write_text(
+            "#!/bin/bash\n"
+            f"real={shlex.quote(str(self.real_dump_tool()))}\n"
+            'for argument; do case "$argument" in --version) exec "$real" "$@";; '
+            "--file=*) folder=${argument#--file=};; esac; done\n"
+            '"$real" "$@" || exit 99\n'
+            f"{endings[behaviour]}"
+        )
+        script.chmod(0o755)
+        return folder

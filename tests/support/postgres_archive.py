@@ -1,4 +1,4 @@
-"""Writes custom archives of every version, byte by byte, as pg_dump's source says: for versions not installed here."""
+"""Writes archives of every version, byte by byte, as pg_dump's source says: for versions not installed here."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from support.tars import tar_of
+
 
 @dataclass
 class ArchiveWriter:
-    """An archive whose entries are added first, and whose blocks follow in the order given."""
+    """A custom archive or a ``tar``: entries are added first; blocks, or members, follow in the order given."""
 
     version: tuple[int, int] = (1, 14)
     compression: int = 0
     entries: list[bytes] = field(default_factory=list)
     blocks: list[bytes] = field(default_factory=list)
+    tar: bool = False
+    members: dict[str, bytes] = field(default_factory=dict)
 
     def table(self, schema: str, name: str, chunks: Iterable[bytes]) -> None:
         """A table whose data is these chunks."""
         entry_id = self.entry("TABLE DATA", schema, name, has_data=True)
+        chunks = list(chunks)
         self.blocks.append(b"\x01" + integer(entry_id) + _chunks(chunks))
+        self.members[f"{entry_id}.dat"] = b"".join(chunks)
 
     def announced_table(self, schema: str, name: str) -> None:
         """A table whose data does not follow."""
@@ -29,6 +35,9 @@ class ArchiveWriter:
         entry_id = self.entry("BLOBS", None, "BLOBS", has_data=True)
         content = b"".join(integer(oid) + _chunks(chunks) for oid, chunks in objects)
         self.blocks.append(b"\x03" + integer(entry_id) + content + integer(0))
+        self.members |= {f"blob_{oid}.dat": b"".join(chunks) for oid, chunks in objects}
+        listed = "blobs.toc" if self.version < (1, 16) else f"blobs_{entry_id}.toc"
+        self.members[listed] = "".join(f"{oid} blob_{oid}.dat\n" for oid, _ in objects).encode()
 
     def entry(
         self, description: str, schema: str | None, tag: str, *, definition: str = "", has_data: bool = False
@@ -53,17 +62,22 @@ class ArchiveWriter:
         if self.version >= (1, 16):
             fields.append(integer(ord("r")))
         fields += [text("owner"), text("false"), text("1"), text("2"), text(None)]
-        fields.append(b"\x01" if has_data else b"\x03")
-        fields.append(bytes(8))
+        if self.tar:
+            fields.append(text(f"{entry_id}.dat" if has_data else ""))
+        else:
+            fields += [b"\x01" if has_data else b"\x03", bytes(8)]
         self.entries.append(b"".join(fields))
         return entry_id
 
     def whole(self) -> bytes:
-        head = b"PGDMP" + bytes([*self.version, 0, 4, 8, 1])
+        head = b"PGDMP" + bytes([*self.version, 0, 4, 8, 3 if self.tar else 1])
         head += bytes([self.compression]) if self.version >= (1, 15) else integer(self.compression)
         head += b"".join(integer(number) for number in (0, 0, 3, 31, 0, 126, 0))
         head += text("shop") + text("15.20") + text("15.20")
-        return head + integer(len(self.entries)) + b"".join(self.entries) + b"".join(self.blocks)
+        head += integer(len(self.entries)) + b"".join(self.entries)
+        if self.tar:
+            return tar_of({"toc.dat": head, **self.members, "restore.sql": b"-- for people\n"})
+        return head + b"".join(self.blocks)
 
 
 def integer(number: int) -> bytes:
