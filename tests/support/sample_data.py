@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import random
+import sqlite3
 from collections.abc import Iterator
 from functools import cache
 
@@ -84,3 +86,44 @@ def rows_of_flags(size: int) -> bytes:
 def accounts(size: int) -> bytes:
     """pgbench_accounts as COPY prints it."""
     return _cut((f"{number}\t{number % 10}\t0\t{'':84}\n" for number in itertools.count(1)), size)
+
+
+@cache
+def moments(size: int) -> bytes:
+    """Timestamps with microseconds, and prices, as COPY prints them."""
+    chance = random.Random(8)
+    return _cut(
+        (
+            f"{number}\t2025-09-{chance.randint(1, 28):02} {chance.randint(0, 23):02}:{chance.randint(0, 59):02}:"
+            f"{chance.randint(0, 59):02}.{chance.randint(0, 999_999):06}+00\t{chance.randint(1, 99_999) / 100}\n"
+            for number in itertools.count(1)
+        ),
+        size,
+    )
+
+
+@cache
+def uuids(size: int) -> bytes:
+    chance = random.Random(9)
+    return _cut((f"{number}\t{chance.getrandbits(128):032x}\tt\n" for number in itertools.count(1)), size)
+
+
+@cache
+def base64_lines(size: int) -> bytes:
+    return base64.encodebytes(random.Random(10).randbytes(size))[:size]
+
+
+@cache
+def sqlite_pages(size: int) -> bytes:
+    """The image of a database: a table of JSON, a table of numbers and an index."""
+    chance = random.Random(11)
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, payload TEXT)")
+    database.execute("CREATE TABLE readings (sensor INTEGER, reading REAL)")
+    database.execute("CREATE INDEX by_sensor ON readings (sensor, reading)")
+    lines = json_lines(size).decode().splitlines()
+    database.executemany("INSERT INTO events (payload) VALUES (?)", zip(lines[: len(lines) * 2 // 3], strict=True))
+    rows = ((chance.randint(1, 400), chance.gauss(20, 5)) for _ in range(size // 128))
+    database.executemany("INSERT INTO readings VALUES (?, ?)", rows)
+    database.commit()
+    return database.serialize()[:size]

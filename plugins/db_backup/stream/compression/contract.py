@@ -20,7 +20,10 @@ class Encoder(Protocol):
     max_threads: int
 
     def compress(self, block: memoryview) -> Block:
-        """Compress one block of at most ``block_bytes``, perhaps empty, on its own. Thread-safe; releases the GIL."""
+        """Compress one block of at most ``block_bytes``, perhaps empty, on its own. Thread-safe; releases the GIL.
+
+        How far it is compressed may depend on the blocks before.
+        """
 
     def join(self, block: memoryview, compressed: Block) -> Iterator[Block]:
         """What to write for the next block; called in order, from one thread. May hold a little back."""
