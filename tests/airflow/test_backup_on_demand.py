@@ -136,15 +136,20 @@ def test_cleanup_takes_these_entries_and_this_type_and_the_days_that_were_asked_
         ({"databases": ["shop"], "compression": "none", "level": 1}, "takes no level"),
     ],
 )
-def test_what_cannot_be_done_fails_before_anything_is_made(
+def test_what_cannot_be_done_fails_before_anything_is_made_or_deleted(
     made: Project, run: RunOf, capfd: pytest.CaptureFixture[str], conf: dict[str, Any], said: str
 ) -> None:
-    ended = run("backup_on_demand", conf=conf)
+    with Workspace.open(made.environment) as workspace:
+        before = publish(workspace, [past_backup(age) for age in (1, 2, 3, 4, 20)])
+
+    ended = run("backup_on_demand", conf={**conf, "retention": 1})
 
     assert ended.state == "failed"
     assert ended.task("select_asked").state == "failed"
     assert said in "".join(capfd.readouterr())
-    assert made.json("list")["backups"] == []
+    after = {backup["id"] for backup in made.json("list")["backups"]}
+    assert after == set(before), "nothing is made, and cleanup does not take 'nobody knows which' for 'all'"
+    assert ended.task("cleanup").state == "failed"
 
 
 def test_toggles_do_not_stop_what_a_person_asks_for(made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ class CleanupOperator(WorkspaceOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.database = database
+        self._has_entries = database is not None
         self.type = type
         self.retention_days = retention_days
         self.plan_only = plan_only
@@ -54,6 +55,11 @@ class CleanupOperator(WorkspaceOperator):
 
         if not yes_or_no(self.enabled, "enabled", default=True):
             raise AirflowSkipException("This run was asked for without cleanup: nothing was deleted.")
+        if self._has_entries and self.database is None:  # another task's result, and that task failed: not "every one"
+            raise UsageError(
+                "The task that says which entries to clean up has said nothing, so nothing was deleted.",
+                hint="Its log says why.",
+            )
         types = tuple(choice(BackupType, name, "type") for name in names(self.type) or ())
         days = whole_number(self.retention_days, "retention_days")
         if days is not None and days < 1:
