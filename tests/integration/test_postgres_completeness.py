@@ -85,6 +85,9 @@ CUTS = [
     ("plain", f"output[:output.index({END_OF_COPY!r}) - 1000]", "ends in the data of table public.one"),
     ("plain", f"output[:output.index({END_OF_COPY!r}) + {len(END_OF_COPY)}]", "ends before its last line"),
     ("plain", f"output[:output.index({FOOTER!r})]", "ends before its last line"),
+    ("tar", "output[:2000]", "ends in its table of contents"),
+    ("tar", f"output[:output.index({END_OF_COPY!r}) - 1000]", "ends in the data of table public.one"),
+    ("tar", "output[:-1024]", "ends before its last block"),
 ]
 
 
@@ -109,7 +112,7 @@ def test_a_dump_that_is_cut_with_status_0_is_incomplete(
         engine.read_archive([[plain]], whole.manifest, Cancellation())
 
 
-@pytest.mark.parametrize("engine", ["custom", "plain"], indirect=True)
+@pytest.mark.parametrize("engine", ["custom", "plain", "directory"], indirect=True)
 @pytest.mark.parametrize(
     ("option", "backup_type", "missed"),
     [
@@ -180,6 +183,7 @@ def read_source(engine: PostgresEngine, _: Manifest, cancellation: Cancellation)
         dump.complete()
 
 
+@pytest.mark.parametrize("engine", ["custom", "directory"], indirect=True)
 @pytest.mark.parametrize("read", [read_source, PostgresEngine.take_inventory])
 def test_a_dump_that_is_stopped_is_interrupted_and_has_not_failed(
     monkeypatch: pytest.MonkeyPatch,

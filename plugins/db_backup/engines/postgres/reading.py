@@ -10,6 +10,7 @@ from db_backup.engines.postgres.contents import DumpContents, StreamDamaged
 from db_backup.engines.postgres.dump import reader_of, with_empty
 from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.restore import STREAM_FLAGS, feed
+from db_backup.engines.postgres.tar_archive import for_pg_restore
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated
 from db_backup.manifest import Inventory, Manifest, TableInventory
 from db_backup.model import BackupType
@@ -28,7 +29,10 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
     complaint = ""
     dump_format = DumpFormat.parse(manifest.format)
     if dump_format.is_archive:
-        complaint = _read_with_pg_restore(watched, dump_format, manifest, cancellation)
+        try:
+            complaint = _read_with_pg_restore(watched, dump_format, manifest, cancellation)
+        except StreamDamaged as damage:  # our own reader, which saw the same bytes, says it better
+            complaint = f"it {damage}"
     else:
         for _ in watched:
             cancellation.check()
@@ -63,10 +67,10 @@ def _read_with_pg_restore(
         stdin=True,
         stdout=False,
     ) as process:
-        read_everything = feed(process, watched, cancellation)
+        read_everything = feed(process, for_pg_restore(watched) if dump_format.is_tar else watched, cancellation)
         status = process.wait()
         cancellation.check()
-        if status == 0 and (read_everything or dump_format.is_tar):  # of a tar it leaves the end unread
+        if status == 0 and (read_everything or dump_format.is_tar):  # it may leave the blocks that end a tar unread
             return ""
         return tools.complaint(process) or f"it stopped with status {status}"
 

@@ -82,7 +82,8 @@ def load(
         if manifest.type is BackupType.DATA:
             connection = without_triggers(link, connection, manifest)
     arguments = _load_command(connection, options, manifest, major)
-    if DumpFormat.parse(manifest.format).is_tar:
+    is_tar = DumpFormat.parse(manifest.format).is_tar
+    if is_tar:
         content = for_pg_restore(content)
     with (
         _damage_translated(connection, manifest),
@@ -92,7 +93,7 @@ def load(
         read_everything = feed(tool, content, cancellation)
         status = tool.wait()
         cancellation.check()
-        if status or not read_everything:
+        if status or not (read_everything or is_tar):  # it may leave the blocks that end a tar unread
             raise _load_error(tool, status, connection, manifest, scratch)
         remarks = tuple(line for line in tools.remarks(tool) if not line.endswith(_LARGE_OBJECTS_REMARK))
     if manifest.type is not BackupType.DATA:

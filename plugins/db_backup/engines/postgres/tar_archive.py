@@ -130,7 +130,8 @@ def for_pg_restore(content: Iterable[Block]) -> Iterator[bytes]:
 
     pg_restore reads no further than what it needs: left alone it commits while the end of the tar, where the content's
     hash is compared, is still to come. So it gets nothing that it would not read, and the last of what it waits for
-    only when the content has come to its end. Of a list of large objects it reads the header alone.
+    only when the content has come to its end. Of a list of large objects it reads the header alone. Nor may it see the
+    end of its input in the middle of a member, for it looks for the next one there for ever.
 
     :raises StreamDamaged: this is no whole tar.
     """
@@ -150,6 +151,7 @@ def for_pg_restore(content: Iterable[Block]) -> Iterator[bytes]:
                 held = piece.data
     members.finish()
     yield held
+    yield padding(size) + END_OF_TAR
 
 
 def as_tar(folder: Path) -> Iterator[bytes]:
