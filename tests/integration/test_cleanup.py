@@ -200,7 +200,7 @@ def test_a_run_whose_backup_failed_leaves_that_entry_alone(project: Project, wor
     assert [deleted.backup_id for deleted in report.delete] == [crm[-1]]
 
     retried = workspace.catalog.begin_attempt("shop", BackupType.FULL, this_run)
-    workspace.catalog.finish_attempt(retried, AttemptOutcome.SUCCEEDED)
+    workspace.catalog.finish_attempt(retried, AttemptOutcome.SUCCEEDED, backup_id=fulls[0])
     report = clean_up(workspace, CleanupRequest(), run=this_run, progress=Silent(), cancellation=Cancellation())
     assert [deleted.backup_id for deleted in report.delete] == [fulls[-1]]
 
