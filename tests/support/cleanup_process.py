@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from db_backup import naming
@@ -27,8 +27,14 @@ from db_backup.storage import LocalStorage
 RUN = RunInfo(origin="cli", actor="ada", host="tower")
 
 
-def die_at(step: int) -> None:
-    """SIGKILL this process just before the n-th change that it makes to the storage or to the index."""
+DELETING = ((LocalStorage, ("replace", "delete")), (Catalog, ("record", "forget", "deletion")))
+
+
+def die_at(step: int, changes: Iterable[tuple[type, Iterable[str]]] = DELETING) -> None:
+    """SIGKILL this process just before the n-th change that it makes to the storage or to the index.
+
+    :param changes: which methods of which classes make changes.
+    """
     made = 0
 
     def counted(change: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +47,7 @@ def die_at(step: int) -> None:
 
         return wrapped
 
-    for owner, names in ((LocalStorage, ("replace", "delete")), (Catalog, ("record", "forget", "deletion"))):
+    for owner, names in changes:
         for name in names:
             setattr(owner, name, counted(getattr(owner, name)))
 

@@ -25,9 +25,12 @@ from db_backup.errors import (
     StorageFull,
     StorageNotMounted,
 )
+from db_backup.naming import manifest_key
 from db_backup.storage import LocalStorage
+from db_backup.storage.folder import this_host
 from support.storage_process import BACKUP_ID, PART, STATE
 
+MANIFEST = manifest_key(BACKUP_ID)
 pytestmark = pytest.mark.unit
 
 _AT_ONCE = timedelta(0)
@@ -371,6 +374,7 @@ def test_leftovers_of_another_host_are_swept_by_age(
     storage: LocalStorage, root: Path, age_hours: int, is_swept: bool
 ) -> None:
     storage.create(STATE, b"{}")
+    storage.create(MANIFEST, b"{}")
     leftovers = {
         root / "metadata" / ".tmp-other-host.example-4711-0123456789abcdef": "half",
         root / "metadata" / f".reserved-{BACKUP_ID}": "other-host.example",
@@ -384,6 +388,25 @@ def test_leftovers_of_another_host_are_swept_by_age(
 
     assert set(swept) == ({str(path.relative_to(root)) for path in leftovers} if is_swept else set())
     assert storage.read_document(STATE).content == b"{}"
+
+
+@pytest.mark.parametrize("has_manifest", [False, True])
+def test_what_has_no_manifest_goes_with_the_reservation_of_its_dead_writer(
+    storage: LocalStorage, root: Path, has_manifest: bool
+) -> None:
+    other = "backup_shop_full_2026-01-31_03-00-00-2"
+    published = [PART, STATE, *([MANIFEST] if has_manifest else [])]
+    for key in (*published, f"database/{other}.sql.gz"):
+        storage.create(key, b"whole")
+    reservation = root / "metadata" / f".reserved-{BACKUP_ID}"
+    reservation.write_text(this_host())
+
+    swept = storage.sweep(older_than=timedelta(days=1))
+
+    name = str(reservation.relative_to(root))
+    assert sorted(swept) == sorted([name] if has_manifest else [name, *published])
+    left = {f"database/{other}.sql.gz", *(published if has_manifest else [])}
+    assert _everything_below(root) == {".storage-id", *left}
 
 
 def test_a_sweep_touches_no_other_hidden_file(storage: LocalStorage, root: Path) -> None:

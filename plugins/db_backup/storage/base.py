@@ -150,5 +150,6 @@ class Storage(ABC):
     def sweep(self, *, older_than: timedelta) -> tuple[str, ...]:
         """Remove temporary files and reservations whose writer is gone; returns their names.
 
+        With a reservation goes what was published under its id, unless the manifest was: nothing of it is a backup.
         A live writer's files are never touched, whatever their age. Where liveness cannot be told, age decides.
         """

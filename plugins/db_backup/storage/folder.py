@@ -18,7 +18,7 @@ import re
 import secrets
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -131,8 +131,12 @@ class Folder:
             lock(descriptor)
             yield
 
-    def remove_abandoned(self, name: str, *, older_than: timedelta, now: datetime) -> bool:
+    def remove_abandoned(
+        self, name: str, *, older_than: timedelta, now: datetime, first: Callable[[], None] | None = None
+    ) -> bool:
         """Remove a temporary file or reservation if its writer is gone; whether it was removed.
+
+        ``first`` is called before it is, under its lock.
 
         A writer on this host is gone when its lock is. Another host's lock may not reach us, so there age decides,
         unless the lock does show that the writer lives.
@@ -146,6 +150,8 @@ class Folder:
                 age = now.timestamp() - os.fstat(descriptor).st_mtime
                 if not (told and host == this_host()) and age < older_than.total_seconds():
                     return False
+                if first is not None:
+                    first()
                 os.unlink(name, dir_fd=self.descriptor)
                 return True
         except (FileNotFoundError, PermissionError):
@@ -230,9 +236,14 @@ def reserved(folder: Folder, name: str) -> Iterator[None]:
         file.discard()
 
 
+def reserved_name(file_name: str) -> str | None:
+    """What a reservation holds; None for any other file."""
+    return file_name.removeprefix(_RESERVATION_PREFIX) if file_name.startswith(_RESERVATION_PREFIX) else None
+
+
 def is_leftover(name: str) -> bool:
     """Whether a name is that of a temporary file or of a reservation."""
-    return _TEMPORARY.match(name) is not None or name.startswith(_RESERVATION_PREFIX)
+    return _TEMPORARY.match(name) is not None or reserved_name(name) is not None
 
 
 def make_folder(path: str, group: int | None, *, parent: int | None = None) -> bool:

@@ -8,10 +8,11 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from db_backup.errors import (
@@ -25,7 +26,17 @@ from db_backup.errors import (
 )
 from db_backup.naming import DATABASE_FOLDER, METADATA_FOLDER, manifest_key
 from db_backup.storage.base import Block, Document, Sink, Storage, StoredObject
-from db_backup.storage.folder import FILE_MODE, Folder, TemporaryFile, claim, is_leftover, lock, make_folder, reserved
+from db_backup.storage.folder import (
+    FILE_MODE,
+    Folder,
+    TemporaryFile,
+    claim,
+    is_leftover,
+    lock,
+    make_folder,
+    reserved,
+    reserved_name,
+)
 from db_backup.storage.keys import split_key
 
 _ID_FILE = ".storage-id"
@@ -162,15 +173,15 @@ class LocalStorage(Storage):
 
     def sweep(self, *, older_than: timedelta) -> tuple[str, ...]:
         now = datetime.now(UTC)
-        swept = []
+        swept: list[str] = []
         with self._place.explained("", "swept"), self._opened() as root:
             for path, _, names, descriptor in os.fwalk(".", dir_fd=root.descriptor):
                 folder = Folder(descriptor, self._group)
-                swept += [
-                    os.path.normpath(f"{path}/{name}")
-                    for name in sorted(filter(is_leftover, names))
-                    if folder.remove_abandoned(name, older_than=older_than, now=now)
-                ]
+                for name in sorted(filter(is_leftover, names)):
+                    backup_id = reserved_name(name)
+                    first = None if backup_id is None else partial(self._take_back, root, backup_id, swept)
+                    if folder.remove_abandoned(name, older_than=older_than, now=now, first=first):
+                        swept.append(os.path.normpath(f"{path}/{name}"))
         return tuple(swept)
 
     # Below the contract
@@ -259,6 +270,17 @@ class LocalStorage(Storage):
             except FileNotFoundError:
                 continue
         return False
+
+    def _take_back(self, root: Folder, backup_id: str, swept: MutableSequence[str]) -> None:
+        """Remove what the dead holder of a reservation gave a final name before it could write the manifest."""
+        objects = list(self._objects_of(root, backup_id))
+        if manifest_key(backup_id) in objects:
+            return
+        for key in objects:
+            folder_name, name = split_key(key)
+            with root.child(folder_name, create=False) as folder:
+                folder.remove(name)
+            swept.append(key)
 
     def _objects_of(self, root: Folder, backup_id: str) -> Iterator[str]:
         for name in (METADATA_FOLDER, DATABASE_FOLDER):

@@ -1,0 +1,71 @@
+"""What killed processes left behind: locks, leases, attempts, temporary files, and backups that nobody indexed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from db_backup import naming
+from db_backup.catalog import Attempt, AttemptOutcome
+from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
+from db_backup.jobs.workspace import Workspace
+from db_backup.storage import Storage
+from db_backup.stream.private_folder import sweep
+
+_STALE_AFTER = timedelta(days=1)
+
+
+def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
+    """Take it away, or finish it. What belongs to the living is not touched.
+
+    :raises StorageError, CatalogError:
+    """
+    workspace.catalog.sweep()
+    for attempt in workspace.catalog.abandoned_attempts():
+        _conclude(workspace, storages, attempt)
+    for storage in storages:
+        storage.sweep(older_than=_STALE_AFTER)
+    options = workspace.engine_options
+    for folder in {options.scratch_path, options.staging_path, Path(tempfile.gettempdir())}:
+        sweep(folder)
+
+
+def _conclude(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> None:
+    """It has succeeded if it came as far as its manifest; then the catalogue learns of the backup."""
+    for found in _unindexed(workspace, storages, attempt):
+        workspace.catalog.record(found.manifest, found.state)
+        workspace.catalog.finish_attempt(
+            attempt.id,
+            AttemptOutcome.SUCCEEDED,
+            backup_id=found.manifest.id,
+            error="Its process was gone before the catalogue took the backup in.",
+        )
+        return
+    workspace.catalog.finish_attempt(attempt.id, AttemptOutcome.INTERRUPTED, error="Its process is gone.")
+
+
+def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> Iterator[Located]:
+    """Backups that the attempt may have published, and that the catalogue does not know."""
+    since = attempt.started_at.replace(microsecond=0)  # ids count in whole seconds
+    for storage in storages:
+        for backup_id in backup_ids(storage):
+            try:
+                name = naming.parse_backup_id(backup_id)
+                if (name.entry, name.type) != (attempt.entry, attempt.type) or name.moment < since:
+                    continue
+                manifest = read_manifest(storage, backup_id)
+            except (UnknownBackup, ObjectMissing, ManifestError):
+                continue  # no backup of ours, or deleted meanwhile, or for `catalog check` to tell of
+            if not _knows(workspace, backup_id):
+                yield Located(storage, manifest, known_state(storage, manifest))
+
+
+def _knows(workspace: Workspace, backup_id: str) -> bool:
+    try:
+        workspace.catalog.get(backup_id)
+    except UnknownBackup:
+        return False
+    return True
