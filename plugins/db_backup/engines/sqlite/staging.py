@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -12,13 +11,11 @@ from pathlib import Path
 
 from db_backup.engines.sqlite.compacting import Compacting, compact_image
 from db_backup.engines.sqlite.source import compacted_size, open_unchanging, primary_code, size_in_transaction
-from db_backup.errors import SourceError, StorageFull
+from db_backup.engines.staging import SPACE_HINT, check_room, staging_folder
+from db_backup.errors import StorageFull
 from db_backup.progress import Cancellation
-from db_backup.stream.private_folder import make_last_folder, private_folder
-from db_backup.units import human_bytes
 
 _BYTES_PER_STEP = 16 << 20
-_SPACE_HINT = "Make room, or point BACKUP_STAGING_PATH to a disk that has it."
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,9 @@ def staged_image(
     :raises SourceError, ConfigurationError: the folder cannot be used.
     """
     with ExitStack() as stack:
-        with _staging_folder(staging_path) as folder:
+        with staging_folder(staging_path) as folder:
             needed = size_in_transaction(source) + (compacted_size(source) if compact else 0)
-            _check_space(needed, path, staging_path)
+            check_room(staging_path, needed, f"The image of {path}", hint=SPACE_HINT)
             file = folder / "image.sqlite"
             try:
                 _copy(source, file, cancellation)
@@ -59,35 +56,12 @@ def staged_image(
                 if primary_code(error) != sqlite3.SQLITE_FULL:
                     raise
                 raise StorageFull(
-                    f"{staging_path} was filled by the image of {path}; nothing was kept.", hint=_SPACE_HINT
+                    f"{staging_path} was filled by the image of {path}; nothing was kept.", hint=SPACE_HINT
                 ) from error
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
             connection = stack.enter_context(closing(open_unchanging(file)))
         yield Image(descriptor, connection, os.fstat(descriptor).st_size, copied_bytes, compacting)
-
-
-@contextmanager
-def _staging_folder(staging_path: Path) -> Iterator[Path]:
-    make_last_folder(staging_path, "BACKUP_STAGING_PATH")
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(private_folder(staging_path, "staging"))
-        except OSError as error:
-            raise SourceError(
-                f"The staging folder {staging_path} cannot be used: {error.strerror}.",
-                hint="Make room there, or point BACKUP_STAGING_PATH to a folder that this user can write to.",
-            ) from error
-        yield folder
-
-
-def _check_space(needed: int, path: Path, staging_path: Path) -> None:
-    free = shutil.disk_usage(staging_path).free
-    if needed > free:
-        raise StorageFull(
-            f"The image of {path} takes {human_bytes(needed)}, and {staging_path} has {human_bytes(free)} left.",
-            hint=_SPACE_HINT,
-        )
 
 
 def _copy(source: sqlite3.Connection, file: Path, cancellation: Cancellation) -> None:
