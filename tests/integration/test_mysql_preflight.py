@@ -133,6 +133,48 @@ def test_what_cannot_be_kept_exactly_is_a_warning(
     assert "nobody@nowhere" in said
 
 
+def test_a_float_loses_the_digits_that_the_warning_names(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
+) -> None:
+    mysql_server.run(
+        "CREATE TABLE rounded (id int PRIMARY KEY, narrow float, wide double)",
+        "INSERT INTO rounded VALUES (1, 16777215, 16777215)",
+        database=database,
+    )
+    source = MysqlEngine(mysql_lab.connection(database), mysql_lab.options)
+    dumped = dump_of(source)
+    copy = mysql_lab.fresh_name()
+    load(source, copy, dumped)
+    question = "SELECT narrow = wide, wide = 16777215 FROM rounded"
+    assert mysql_server.run(question, database=database) == [(1, 1)]
+    assert mysql_server.run(question, database=copy) == [(0, 1)]
+    (told,) = [warning for warning in dumped.manifest.warnings if "6 digits" in warning]
+    assert "rounded" in told
+    mysql_lab.drop(copy)
+
+
+def test_the_estimate_is_near_what_the_dump_is(mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str) -> None:
+    mysql_lab.fill(database, megabytes=10)
+    mysql_server.run("ANALYZE TABLE filler", database=database)
+    engine = MysqlEngine(mysql_lab.connection(database), mysql_lab.options)
+    estimate = engine.preflight(REQUEST).estimated_plain_bytes
+    assert estimate is not None
+    assert 0.5 < estimate / len(dump_of(engine).plain) < 3
+
+
+def test_a_tool_that_is_older_than_the_server_is_a_warning(
+    mysql_lab: MysqlLab, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tool = tmp_path / "mariadb-dump"
+    tool.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] || exit 1\n'
+        'echo "mariadb-dump  Ver 10.19 Distrib 10.5.23-MariaDB, for debian-linux-gnu (x86_64)"\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "older than the server" in warnings(MysqlEngine(mysql_lab.connection(database), mysql_lab.options))
+
+
 def test_without_the_right_to_lock_tables_myisam_is_only_warned_of(
     mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
 ) -> None:

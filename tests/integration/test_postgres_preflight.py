@@ -10,18 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from db_backup.comparison import compare
 from db_backup.engines.base import DumpRequest
-from db_backup.engines.postgres import PostgresEngine
+from db_backup.engines.postgres import PostgresEngine, open_scratch
 from db_backup.errors import (
     AccessDenied,
     ConfigurationError,
     FeatureNotAvailable,
+    LoadFailed,
     PrivilegeMissing,
     ServerUnreachable,
     SourceError,
 )
 from db_backup.model import BackupType, ConnectionInfo
-from support.dumps import REQUEST, dump_of
+from db_backup.progress import Cancellation
+from support.dumps import REQUEST, dump_of, load
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
 
@@ -102,6 +105,60 @@ def test_row_level_security_is_refused_until_the_user_bypasses_it(
         as_user(database, READS_ALL).preflight(REQUEST)
     dumped = dump_of(as_user(database, READS_ALL + ";ALTER ROLE {user} BYPASSRLS"))
     assert {table.name: table.rows for table in dumped.manifest.inventory.tables}["public.seen"] == 2
+
+
+def test_a_table_whose_owner_keeps_its_own_rules_is_proved_by_restoring_it(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, database: str
+) -> None:
+    """FORCE ROW LEVEL SECURITY holds for the scratch server's ordinary user too, who owns the table there."""
+    postgres_server.run(
+        "ALTER TABLE seen ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE seen FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY few ON seen USING (a = 1)",
+        database=database,
+    )
+    source = PostgresEngine(postgres_lab.connection(database), postgres_lab.options)
+    dumped = dump_of(source)
+    with open_scratch(dumped.manifest.server, postgres_lab.options.scratch_path, Cancellation()) as scratch:
+        target = load(PostgresEngine(scratch, source.options), database, dumped)
+        assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+
+
+def test_a_function_that_finds_nothing_without_its_search_path_fails_the_restore_by_name(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab
+) -> None:
+    """pg_dump's scripts run with an empty search_path (PostgreSQL manual, "pg_dump", "Notes")."""
+    database = postgres_server.create_database(
+        "CREATE FUNCTION inner_one(a integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT a + 1'",
+        "CREATE FUNCTION outer_one(a integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql "
+        "AS 'BEGIN RETURN inner_one(a); END'",
+        "CREATE TABLE t (a integer)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE INDEX by_outer ON t (outer_one(a))",
+    )
+    source = PostgresEngine(postgres_lab.connection(database), postgres_lab.options)
+    dumped = dump_of(source)
+    with (
+        open_scratch(dumped.manifest.server, postgres_lab.options.scratch_path, Cancellation()) as scratch,
+        pytest.raises(LoadFailed, match="inner_one"),
+    ):
+        load(PostgresEngine(scratch, source.options), database, dumped)
+
+
+def test_a_pg_dump_of_an_older_minor_version_is_a_warning(
+    postgres_server: PostgresServer,
+    postgres_lab: PostgresLab,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    major = postgres_server.run("SHOW server_version_num")[0][0][:-4]
+    tool = tmp_path / "pg_dump"
+    tool.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "pg_dump (PostgreSQL) {major}.0"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    engine = PostgresEngine(postgres_lab.connection(database), postgres_lab.options)
+    assert any(f"pg_dump is {major}.0, older than the server" in text for text in engine.preflight(REQUEST).warnings)
 
 
 def test_large_objects_of_others_are_refused_by_number(

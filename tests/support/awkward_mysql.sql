@@ -65,6 +65,33 @@ CREATE SEQUENCE down START WITH -5 INCREMENT BY -3;
 DO NEXTVAL(down);
 CREATE SEQUENCE behind START WITH 1000;
 ALTER SEQUENCE behind START 2000;
+CREATE TABLE kinds (
+    id uuid PRIMARY KEY, address inet6, y year, t time(6), moment datetime(6), f float, d double, fixed float(9, 3),
+    n numeric(65, 30), big bigint unsigned, packed longtext COMPRESSED, raw binary(4), shape geometry,
+    due date DEFAULT (curdate() + INTERVAL 1 DAY), INDEX backwards (big DESC)
+);
+INSERT INTO kinds VALUES
+    ('00000000-0000-0000-0000-00000000000a', '::ffff:1.2.3.4', 1901, '-838:59:59.999999', '9999-12-31 23:59:59.999999',
+     1.17549e-38, 2.2250738585072014e-308, 1234.567, 12345678901234567890123456789012345.123456789012345678901234567891,
+     18446744073709551615, repeat('packed ', 1000), x'00ff0000',
+     ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1e300 -1))'), '2026-01-01'),
+    ('ffffffff-ffff-ffff-ffff-ffffffffffff', '::', 0, '00:00:00', '0000-00-00 00:00:00', -0.0, -1.7976931348623157e308,
+     0, -0.000000000000000000000000000001, 0, '', '', NULL, '2026-12-31');
+CREATE TABLE `100% -- "quoted" \ and $$ /* 64 characters long and no less */ {` (`%s` int, `a.b` int, `--` int);
+INSERT INTO `100% -- "quoted" \ and $$ /* 64 characters long and no less */ {` VALUES (1, 2, 3);
+CREATE TABLE rooms (room int, since date, until date, PERIOD FOR stay (since, until),
+    UNIQUE (room, stay WITHOUT OVERLAPS));
+INSERT INTO rooms VALUES (1, '2026-01-01', '2026-02-01'), (1, '2026-02-01', '2026-03-01');
+CREATE TABLE ranges (at date, n int, INDEX (n)) PARTITION BY RANGE COLUMNS (at) SUBPARTITION BY HASH (n)
+    SUBPARTITIONS 2 (PARTITION p0 VALUES LESS THAN ('2026-01-01'), PARTITION p1 VALUES LESS THAN (MAXVALUE));
+INSERT INTO ranges VALUES ('2025-05-05', 1), ('2026-05-05', 2), (NULL, 3);
+CREATE TABLE lists (a int) PARTITION BY LIST (a) (PARTITION some VALUES IN (1, NULL), PARTITION others DEFAULT);
+INSERT INTO lists VALUES (1), (NULL), (77);
+CREATE TABLE gone (a int);
+CREATE VIEW broken AS SELECT a + 1 AS b FROM gone;
+DROP TABLE gone;
+CREATE DEFINER = nobody@nowhere VIEW view_of_nobody AS SELECT 1;
+CREATE DEFINER = nobody@nowhere PROCEDURE procedure_of_nobody() SELECT 1;
 CREATE VIEW first_view AS SELECT id, 'it''s; x' AS q FROM `ta``ble (1)`;
 CREATE VIEW a_view_of_a_view AS SELECT id FROM first_view;
 CREATE VIEW `new

@@ -48,6 +48,8 @@ class EngineLab(ABC):
     engine_name: ClassVar[EngineName]
     dump_tool: ClassVar[str | None] = None  # the client tool that dumps; None: the engine needs none
     types_that_leave_tables_out: ClassVar[frozenset[BackupType]] = frozenset({BackupType.FULL, BackupType.DATA})
+    # Of the nasty database, by type: words of the warnings that name what no stock tool carries.
+    not_carried: ClassVar[Mapping[BackupType, tuple[str, ...]]] = {}
     password: str = ""  # what must never show; "" where the engine knows no passwords
 
     def __init__(self, folder: Path) -> None:
@@ -66,6 +68,10 @@ class EngineLab(ABC):
     @abstractmethod
     def create_sample(self) -> str:
         """A new database as the class describes it."""
+
+    @abstractmethod
+    def create_nasty(self) -> str:
+        """A new database with one of everything that this engine names, types and stores oddly."""
 
     @abstractmethod
     def create_empty(self) -> str:
@@ -148,6 +154,11 @@ class EngineLab(ABC):
         """A folder to put first on PATH: its dump tool runs the real one and misbehaves with what that printed."""
         assert self.dump_tool is not None
         return fake_tool(folder, self.dump_tool, self.real_dump_tool(), behaviour)
+
+
+def awkward_script(engine_name: EngineName) -> str:
+    """The statements that make the nasty database."""
+    return (Path(__file__).parent / f"awkward_{engine_name}.sql").read_text()
 
 
 def fake_tool(folder: Path, name: str, real: Path, behaviour: ToolBehaviour) -> Path:

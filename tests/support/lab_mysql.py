@@ -7,9 +7,10 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
-from db_backup.model import ConnectionInfo, EngineName
-from support.lab import EngineLab
+from db_backup.model import BackupType, ConnectionInfo, EngineName
+from support.lab import EngineLab, awkward_script
 from support.mysql_server import MariaDbServer
 from support.ports import free_port
 
@@ -52,6 +53,18 @@ DELIMITER ;
 class MysqlLab(EngineLab):
     engine_name = EngineName.MYSQL
     dump_tool = "mariadb-dump"
+    not_carried: ClassVar[Mapping[BackupType, tuple[str, ...]]] = {
+        BackupType.FULL: (
+            "The view 'broken' refers to something that is gone",
+            "(1449), here and after a restore: nobody@nowhere",
+            "FLOAT columns are dumped with 6 digits",
+            "FLOAT columns in tables without a primary key",
+            "name their sequence together with the database",
+            "Tables without transactions",
+        ),
+        BackupType.STRUCTURE: ("The view 'broken' refers to something that is gone",),
+        BackupType.DATA: ("FLOAT columns are dumped with 6 digits",),
+    }
 
     def __init__(self, folder: Path, server: MariaDbServer) -> None:
         super().__init__(folder)
@@ -67,6 +80,11 @@ class MysqlLab(EngineLab):
     def create_empty(self) -> str:
         database = self.fresh_name()
         self.server.run(f"CREATE DATABASE {database} CHARACTER SET utf8mb4")
+        return database
+
+    def create_nasty(self) -> str:
+        database = self.create_empty()
+        self.server.run_script(awkward_script(self.engine_name).replace("@DB@", database), database)
         return database
 
     def create_sample(self) -> str:

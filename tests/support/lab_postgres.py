@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from db_backup.engines.base import EngineOptions
-from db_backup.model import ConnectionInfo, EngineName
-from support.lab import EngineLab, ToolBehaviour
+from db_backup.model import BackupType, ConnectionInfo, EngineName
+from support.lab import EngineLab, ToolBehaviour, awkward_script
 from support.ports import free_port
 from support.postgres_server import PostgresServer
 from support.tars import tar_members, tar_of
@@ -56,6 +56,17 @@ INSERT INTO oddities VALUES
 class PostgresLab(EngineLab):
     engine_name = EngineName.POSTGRES
     dump_tool = "pg_dump"
+    not_carried: ClassVar[Mapping[BackupType, tuple[str, ...]]] = {
+        BackupType.FULL: (
+            "rows behind foreign tables are not in the backup: public.elsewhere",
+            "Unlogged tables",
+            "extensions must be installed where this backup is restored: hstore",
+            "Columns of type money",
+            "large objects",
+        ),
+        BackupType.STRUCTURE: ("extensions must be installed where this backup is restored: hstore",),
+        BackupType.DATA: ("Materialized views are not in the backup",),
+    }
 
     def __init__(self, folder: Path, server: PostgresServer) -> None:
         super().__init__(folder)
@@ -71,6 +82,11 @@ class PostgresLab(EngineLab):
     def create_empty(self) -> str:
         database = self.fresh_name()
         self.server.run(f"CREATE DATABASE {database} TEMPLATE template0")
+        return database
+
+    def create_nasty(self) -> str:
+        database = self.create_empty()
+        self.server.run(awkward_script(self.engine_name), database=database)
         return database
 
     def create_sample(self) -> str:

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 from db_backup.engines.base import EngineOptions
 from db_backup.manifest import Inventory
 from db_backup.model import BackupType, ConnectionInfo, EngineName
-from support.lab import EngineLab
+from support.lab import EngineLab, awkward_script
 
 _SAMPLE = """
 CREATE TABLE marks (id INTEGER PRIMARY KEY, word TEXT NOT NULL);
@@ -59,6 +60,9 @@ _ENGINES_OWN = ("notes_", "boxes_", "sqlite_stat")
 class SqliteLab(EngineLab):
     sample = _SAMPLE
     engine_name = EngineName.SQLITE
+    not_carried: ClassVar[Mapping[BackupType, tuple[str, ...]]] = {
+        BackupType.DATA: ("'forgetful'",)
+    }  # a full backup is an image
     types_that_leave_tables_out = frozenset({BackupType.DATA})  # a full backup is an image
 
     def connection(self, database: str) -> ConnectionInfo:
@@ -74,6 +78,12 @@ class SqliteLab(EngineLab):
         database = self.fresh_name()
         with closing(sqlite3.connect(database)) as connection:
             connection.executescript(self.sample)
+        return database
+
+    def create_nasty(self) -> str:
+        database = self.fresh_name()
+        with closing(sqlite3.connect(database)) as connection:
+            connection.executescript(awkward_script(self.engine_name))
         return database
 
     def create_empty(self) -> str:

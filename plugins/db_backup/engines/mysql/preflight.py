@@ -38,11 +38,11 @@ _ENGINES = """SELECT table_name, engine FROM information_schema.tables
     WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND engine IS NOT NULL"""
 _SIZES = """SELECT table_name, data_length FROM information_schema.tables
     WHERE table_schema = %s AND data_length IS NOT NULL"""
-_FLOATS = """SELECT DISTINCT c.table_name FROM information_schema.columns c
+_FLOATS = """SELECT DISTINCT c.table_name, EXISTS (SELECT 1 FROM information_schema.statistics s
+        WHERE s.table_schema = c.table_schema AND s.table_name = c.table_name AND s.index_name = 'PRIMARY')
+    FROM information_schema.columns c
     JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
-    WHERE c.table_schema = %s AND c.data_type = 'float' AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
-    AND NOT EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.table_schema = c.table_schema
-        AND s.table_name = c.table_name AND s.index_name = 'PRIMARY')"""
+    WHERE c.table_schema = %s AND c.data_type = 'float' AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')"""
 _VERSIONED = """SELECT table_name FROM information_schema.tables
     WHERE table_schema = %s AND table_type = 'SYSTEM VERSIONED'"""
 _SEQUENCE_DEFAULTS = """SELECT DISTINCT table_name FROM information_schema.columns
@@ -340,10 +340,16 @@ def _about_engines(unprotected: Mapping[str, str], may_lock: bool) -> Iterator[s
 
 
 def _about_floats(session: Session, database: str) -> Iterator[str]:
-    if floats := _names(session, _FLOATS, database):
+    floats = {str(table): bool(keyed) for table, keyed in query(session, _FLOATS, (database,))}
+    if floats:
         yield (
-            f"FLOAT columns in tables without a primary key are dumped with 6 digits, and cannot be found again by "
-            f"their value when a binlog is replayed: {_listed(floats)}."
+            "FLOAT columns are dumped with 6 digits, as the server prints them, and what a value had beyond them is "
+            f"not in the backup (DOUBLE keeps every bit): {_listed(tuple(floats))}."
+        )
+    if loose := [table for table, keyed in floats.items() if not keyed]:
+        yield (
+            "FLOAT columns in tables without a primary key cannot be found again by their value when a binlog is "
+            f"replayed: {_listed(loose)}."
         )
 
 
