@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from db_backup.catalog import Catalog
 from db_backup.engines.sqlite import SqliteEngine
 from db_backup.errors import CatalogError
 from db_backup.model import ConnectionInfo, EngineName
+from db_backup.storage import LocalStorage
 from support.project import Project
 
 pytestmark = pytest.mark.integration
@@ -250,12 +251,12 @@ def test_a_file_that_appears_during_a_failing_restore_is_left_alone(
     theirs = project.folder / "copy.sqlite"
     load = SqliteEngine.load
 
-    def meanwhile(engine: SqliteEngine, content: Iterable[bytes], *others: Any) -> Any:
+    def meanwhile(engine: SqliteEngine, streams: Sequence[Iterable[bytes]], *others: Any) -> Any:
         def arriving() -> Iterator[bytes]:
             theirs.write_bytes(b"somebody else's")
-            yield from content
+            yield from streams[0]
 
-        return load(engine, arriving(), *others)
+        return load(engine, [arriving()], *others)
 
     monkeypatch.setattr(SqliteEngine, "load", meanwhile)
     refused(project, "restore", backup["id"], "--as", str(theirs), exit_code=3, words=(backup["id"],))
@@ -319,6 +320,15 @@ def test_a_database_that_has_outgrown_the_limit_fails_before_the_dump(
     )
     assert "dumping" not in message
     assert untouched(project, before)
+
+
+def test_a_storage_without_room_for_what_the_last_backup_took_is_refused_before_the_dump(
+    project: Project, earlier: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalStorage, "free_bytes", lambda _: 10)
+    message = refused(project, "create", "shop", exit_code=1, words=("'local' has 10 bytes left", "about"))
+    assert "dumping" not in message
+    assert untouched(project, earlier)
 
 
 def test_a_catalogue_that_fails_after_the_commit_hides_no_backup(

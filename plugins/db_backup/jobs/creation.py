@@ -10,7 +10,7 @@ from datetime import UTC
 from db_backup import naming, standing
 from db_backup.config import Entry
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, Engine
-from db_backup.errors import SizeLimitExceeded, StorageConflict
+from db_backup.errors import SizeLimitExceeded, StorageConflict, StorageFull
 from db_backup.manifest import Copy, Manifest, Part, RunInfo, State
 from db_backup.model import BackupType, Compression, EngineName, utc_now
 from db_backup.progress import Cancellation, Progress
@@ -61,6 +61,7 @@ class Creation:
             self.progress.stage(f"connecting to {self.plan.entry.name}")
             dump = stack.enter_context(self.engine.open_backup(request, self.cancellation))
             refuse_what_outgrew(self.plan, dump.preflight.estimated_plain_bytes)
+            refuse_without_room(self.plan, dump.preflight.estimated_plain_bytes)
             self.progress.stage(f"dumping {self.plan.entry.name}", dump.preflight.estimated_plain_bytes)
             parts, sinks = self._store(dump, backup_id, stack)
             summary = dump.complete()
@@ -184,22 +185,50 @@ class Creation:
 def refuse_what_outgrew(plan: Plan, estimated_plain_bytes: int | None) -> None:
     """Fail before the dump when the backup would end over BACKUP_MAX_SIZE_MB.
 
-    The engine's estimate is no dump's size (it counts indexes, or nothing but data pages): what it was for the previous
-    backup, and what that came to, tells what it comes to now.
-
     :raises SizeLimitExceeded: with the estimate, the limit and the setting's name.
     """
-    limit, previous = plan.limits.max_stored_bytes, plan.previous
-    if limit is None or previous is None or not estimated_plain_bytes or not previous.estimated_plain_bytes:
-        return
-    expected = previous.size_bytes * estimated_plain_bytes / previous.estimated_plain_bytes
-    if expected > limit:
+    limit, expected = plan.limits.max_stored_bytes, _expected_bytes(plan, estimated_plain_bytes)
+    if limit is not None and expected is not None and expected > limit:
         raise SizeLimitExceeded(
-            f"The backup of '{plan.entry.name}' would take about {human_bytes(expected)}, going by {previous.id}, "
-            f"and BACKUP_MAX_SIZE_MB allows {human_bytes(limit)}.",
+            f"{_expectation(plan, expected)}, and BACKUP_MAX_SIZE_MB allows {human_bytes(limit)}.",
             hint="Raise BACKUP_MAX_SIZE_MB (0: no limit), compress more, or leave tables out.",
             database=plan.entry.name,
         )
+
+
+def refuse_without_room(plan: Plan, estimated_plain_bytes: int | None) -> None:
+    """Fail before the dump when a storage has no room for the backup.
+
+    :raises StorageFull: with the estimate, the storage and what it has left.
+    """
+    expected = _expected_bytes(plan, estimated_plain_bytes)
+    if expected is None:
+        return
+    for storage in plan.storages:
+        free = storage.free_bytes()
+        if free is not None and expected > free:
+            raise StorageFull(
+                f"{_expectation(plan, expected)}, and the storage '{storage.name}' has {human_bytes(free)} left.",
+                hint="Make room (`db-backup cleanup --dry-run` shows what may go), or compress more.",
+                database=plan.entry.name,
+            )
+
+
+def _expected_bytes(plan: Plan, estimated_plain_bytes: int | None) -> float | None:
+    """What the backup will take when it is stored; None when there is nothing to go by.
+
+    The engine's estimate is no dump's size (it counts indexes, or nothing but data pages): what it was for the previous
+    backup, and what that came to, tells what it comes to now.
+    """
+    previous = plan.previous
+    if previous is None or not estimated_plain_bytes or not previous.estimated_plain_bytes:
+        return None
+    return previous.size_bytes * estimated_plain_bytes / previous.estimated_plain_bytes
+
+
+def _expectation(plan: Plan, expected_bytes: float) -> str:
+    going_by = f", going by {plan.previous.id}" if plan.previous else ""
+    return f"The backup of '{plan.entry.name}' would take about {human_bytes(expected_bytes)}{going_by}"
 
 
 def _database_name(engine: Engine) -> str:
