@@ -119,6 +119,15 @@ def test_what_is_held_stays_small_whatever_the_row() -> None:
         assert len(splitter.rest) <= ROWS_LIMIT_BYTES + 65_536
 
 
+@pytest.mark.parametrize("separator", [b",\n", b","])
+def test_rows_do_not_wait_for_the_end_of_their_insert(separator: bytes) -> None:
+    splitter = DumpSplitter()
+    list(splitter.feed(HEAD + TABLE + b"INSERT INTO `t` VALUES\n"))
+    for _ in range(200):
+        list(splitter.feed(separator.join([b"(1,'it\\'s (2), (3)')"] * 20) + separator))
+        assert len(splitter.rest) < 100
+
+
 def test_random_rows_are_counted_in_random_blocks() -> None:
     chance = random.Random(7)
     alphabet = [
@@ -132,6 +141,7 @@ def test_random_rows_are_counted_in_random_blocks() -> None:
         b";",
         b"\\n",
         b"),\\n(",
+        b"),(",
         b");",
         b'\\"',
         b"`",

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 
 from xxhash import xxh3_64
@@ -27,6 +28,7 @@ _INSERT = re.compile(
 _ROW_BODY = rb"[^')]*(?:'[^'\\]*(?:\\.[^'\\]*)*'[^')]*)*"
 _ROW = re.compile(rb"\((%s)\)" % _ROW_BODY, re.DOTALL)
 _ROW_AND_END = re.compile(rb"\((%s)\)(,\n?(?=\()|;\n)" % _ROW_BODY, re.DOTALL)
+_BETWEEN_LINES, _BETWEEN_ROWS = b"),\n(", b"),("
 _OUTSIDE_STRING = re.compile(rb"[^')]*")
 _INSIDE_STRING = re.compile(rb"[^'\\]*(?:\\.[^'\\]*)*", re.DOTALL)
 _BLANK = re.compile(rb"\s*")
@@ -160,9 +162,21 @@ class DumpSplitter:
                 self._table = None
                 return self._take(Kind.ROWS, end + 3, table=table, rows=rows)
             end = buffer.find(b");\n", end + 1)  # that one was inside a string
+        if (piece := self._rows_so_far(table)) is not None:
+            return piece
         if len(buffer) - start <= ROWS_LIMIT_BYTES:
             return None
         return self._next_rows_one_by_one(table)
+
+    def _rows_so_far(self, table: bytes) -> Piece | None:
+        """The rows that are there while the end of their INSERT is not; None where a plain split will not do."""
+        start, separator = self._position, _BETWEEN_LINES
+        end = self._buffer.rfind(separator, start)
+        if end < 0:
+            separator = _BETWEEN_ROWS
+            end = self._buffer.rfind(separator, start)
+        rows = _split_rows(self._buffer[start : end + 1]) if end >= 0 else None
+        return None if rows is None else self._take(Kind.ROWS, end + len(separator) - 1, table=table, rows=rows)
 
     def _next_rows_one_by_one(self, table: bytes) -> Piece | None:
         start = end = self._position
@@ -221,17 +235,28 @@ class DumpSplitter:
 
 
 def _whole_rows(region: bytes) -> list[bytes] | None:
-    """The rows of ``(…),(…)`` without their parentheses; None when the text ends inside a string.
-
-    The tools write a line break inside a string as ``\\n``. So when every line break separates rows, they separate
-    nothing else, and a plain split will do: six times faster than reading the strings.
-    """
-    rows = region[1:-1].split(b"),\n(")
-    if region.count(b"\n") == len(rows) - 1 and (len(rows) > 1 or b"),(" not in region):
-        return rows
+    """The rows of ``(…),(…)`` without their parentheses; None when the text ends inside a string."""
+    if (split := _split_rows(region)) is not None:
+        return split
     rows = _ROW.findall(region)
     separators = len(region) - sum(map(len, rows)) - 2 * len(rows)
     return rows if rows and separators in {len(rows) - 1, 2 * (len(rows) - 1)} else None
+
+
+def _split_rows(region: bytes) -> list[bytes] | None:
+    """The same by a plain split, some five times faster than reading the strings; None where that would not be sure.
+
+    The tools write a line break inside a string as ``\\n``. So when every line break separates rows, they separate
+    nothing else. On one line a separator stands between rows when no string is open there: after an even number of
+    quotes that are not escaped.
+    """
+    rows = region[1:-1].split(_BETWEEN_LINES)
+    if len(rows) > 1:
+        return rows if region.count(b"\n") == len(rows) - 1 else None
+    rows = bare = region[1:-1].split(_BETWEEN_ROWS)
+    if b"\\" in region:
+        bare = region[1:-1].replace(b"\\\\", b"  ").replace(b"\\'", b"  ").split(_BETWEEN_ROWS)
+    return None if any(quotes % 2 for quotes in map(bytes.count, bare, repeat(b"'"))) else rows
 
 
 @lru_cache(maxsize=64)
