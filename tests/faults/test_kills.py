@@ -50,7 +50,7 @@ class Targets:
     def __init__(self, project: Project, lab: EngineLab) -> None:
         self.project = project
         self.lab = lab
-        self.earlier = [project.json("create", "shop")["backups"][0]["id"] for _ in range(2)]
+        self.earlier = [project.json("create", "shop")["backups"][0]["id"]]
         self.restored: list[str] = []
         self._ages = itertools.count(50)
 
@@ -88,25 +88,28 @@ def test_killed_at_any_moment_nothing_half_made_is_taken_for_whole_and_the_next_
 ) -> None:
     lab = labs[engine]
     database = lab.create_sample()
-    lab.fill(database, megabytes=1)
+    if engine is not EngineName.SQLITE:  # whose filler does not compress: fifty copies are slow to hash
+        lab.fill(database, megabytes=1)
     targets = Targets(make_project(shop=lab.connection(database)), lab)
     chance = random.Random(SEED)
-    killed = 0
     for act, times in KILLS[engine].items():
         started = time.monotonic()
         whole = forks.run(targets.project, *targets.arguments(act))
         assert whole.exit_code == 0, whole.said
         duration = time.monotonic() - started
-        for number in range(times):
+        killed = 0
+        while killed < times:
             moment = chance.uniform(0, duration)
             command = forks.start(targets.project, *targets.arguments(act))
-            killed += command.kill_after(moment) == -9
+            if command.kill_after(moment) == 0:
+                duration *= 0.95  # the first one was slower than they are now
+                continue
+            killed += 1
             try:
                 assert_recovered(targets)
             except AssertionError as error:
-                error.add_note(f"{act}, kill {number}, after {moment:.3f} of {duration:.3f} s:\n{command.said}")
+                error.add_note(f"{act}, kill {killed}, after {moment:.3f} of {duration:.3f} s:\n{command.said}")
                 raise
-    assert killed > sum(KILLS[engine].values()) / 2  # the others had ended by then
     (backup,) = targets.project.json("create", "shop")["backups"]
     assert (backup["status"], backup["proof_level"]) == ("good", "restore")
     lab.drop(database)

@@ -61,8 +61,8 @@ def assert_no_process_is_left(project: Project) -> None:
 
 def assert_no_temporary_file_is_left(project: Project) -> None:
     folder = Path(project.environment["TMPDIR"])
-    assert sorted(path.name for path in project.scratch.iterdir() if path != folder) == []
-    assert sorted(path.name for path in folder.iterdir()) == []
+    left = [path.name for place in (project.scratch, folder) for path in place.iterdir() if path != folder]
+    assert not left, left
 
 
 def assert_no_claim_is_left(project: Project) -> None:
@@ -85,8 +85,8 @@ def assert_all_is_well(project: Project, *, entry: str, earlier: Collection[str]
     assert_every_published_backup_is_whole(project)
     assert_no_process_is_left(project)
     (backup,) = project.json("create", entry, "--no-verify", "--no-cleanup")["backups"]
-    listed = {item["id"] for item in project.json("list")["backups"]}
-    assert {*earlier, backup["id"]} <= listed
+    with Workspace.open(project.environment) as workspace:
+        assert {*earlier, backup["id"]} <= set(workspace.catalog.ids())
     for backup_id in (*earlier, backup["id"]):
         (proof,) = project.json("verify", backup_id, "--level", "checksum")["proofs"]
         assert proof["result"] == "passed", proof

@@ -77,6 +77,7 @@ class Project:
         out, err = io.StringIO(), io.StringIO()
         with (
             mock.patch.dict(os.environ, {**self.environment, **environment}, clear=True),
+            mock.patch.object(tempfile, "tempdir", None),  # TMPDIR is read again
             contextlib.chdir(self.folder),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
