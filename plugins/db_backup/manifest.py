@@ -7,6 +7,7 @@ version is refused. Times are UTC, sizes are bytes, durations are seconds.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self, TypeVar
 
@@ -162,6 +163,12 @@ class Part(_Document):
     cipher: Cipher | None = None
 
 
+def by_stream(parts: Sequence[Part]) -> dict[str, tuple[Part, ...]]:
+    """The parts of each stream, both in their order."""
+    names = dict.fromkeys(part.stream for part in parts)
+    return {name: tuple(part for part in parts if part.stream == name) for name in names}
+
+
 class Chain(_Document):
     """Where an incremental stands; a full that can anchor one has only ``to``. Positions are the engine's own text."""
 
@@ -238,8 +245,7 @@ class Manifest(_Document):
     @property
     def streams(self) -> dict[str, tuple[Part, ...]]:
         """The dump's streams by name, in the order of loading, each with the parts whose plain bytes make it up."""
-        names = dict.fromkeys(part.stream for part in self.parts)
-        return {name: tuple(part for part in self.parts if part.stream == name) for name in names}
+        return by_stream(self.parts)
 
     @property
     def duration_seconds(self) -> float:

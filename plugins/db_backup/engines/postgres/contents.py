@@ -60,6 +60,20 @@ class DumpContents:
         self.copies[table] += 1
         return self.tables.setdefault(table, TableCounter())
 
+    def merge(self, later: DumpContents) -> None:
+        """Add another piece of the same dump, which is loaded after this one.
+
+        The sequences of tables that a piece names are in it as well; what is loaded last holds.
+        """
+        for table, counter in later.tables.items():
+            self.tables.setdefault(table, TableCounter()).merge(counter)
+        self.copies += later.copies
+        self.defined |= later.defined
+        self.parents |= later.parents
+        self.large_objects.merge(later.large_objects)
+        values = {_sequence_of(item): item for item in (*self.sequence_values, *later.sequence_values)}
+        self.sequence_values = list(values.values())
+
     def inventory(self) -> tuple[TableInventory, ...]:
         """Every table with data in the dump by name, partitions added up in their root.
 
@@ -164,6 +178,10 @@ def sequence_value(statement: bytes) -> DatabaseObject:
     called = "called" if match[3] == b"true" else "not called"
     text = f"{unquoted(name[1])}.{unquoted(name[2])}: {match[2].decode()}, {called}"
     return DatabaseObject(kind="sequence value", name=text)
+
+
+def _sequence_of(value: DatabaseObject) -> str:
+    return value.name.rpartition(": ")[0]
 
 
 def attachments(definition: bytes, found: Callable[[TableName, TableName], None]) -> None:

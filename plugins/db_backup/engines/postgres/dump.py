@@ -1,4 +1,4 @@
-"""A running pg_dump on an exported snapshot, and the proof that what it wrote is whole."""
+"""A running pg_dump, or several, on one exported snapshot; and the proof that what they wrote is whole."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from db_backup.engines.postgres.directory import written_directory
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
 from db_backup.engines.postgres.left_out import LeftOut, leave_out
+from db_backup.engines.postgres.pieces import Piece, pattern
 from db_backup.engines.postgres.preflight import some
 from db_backup.engines.postgres.room import ran_out_of_room
 from db_backup.engines.postgres.script import ScriptReader
@@ -107,17 +108,16 @@ class PostgresStream:
     What is wrong with it is kept until the tool's exit status is known.
     """
 
-    name = "main"
-
-    def __init__(self, tool: ChildProcess, dump_format: DumpFormat, tar: PipedStream | None) -> None:
+    def __init__(self, name: str, tool: ChildProcess, dump_format: DumpFormat, tar: PipedStream | None) -> None:
+        self.name = name
         self.suffix = dump_format.suffix
-        self._tool = tool
+        self.tool = tool
         self._tar = tar
         self._reader = reader_of(dump_format)
         self._damage: StreamDamaged | None = None
 
     def fileno(self) -> int:
-        return (self._tar or self._tool.stdout).fileno()
+        return (self._tar or self.tool.stdout).fileno()
 
     def observe(self, block: memoryview) -> None:
         if self._tar is not None:
@@ -154,8 +154,7 @@ class PostgresDump(Dump):
         preflight: Preflight,
         dump_format: DumpFormat,
         snapshot: Snapshot,
-        tool: ChildProcess,
-        stream: PostgresStream,
+        streams: Sequence[PostgresStream],
         options: EngineOptions,
         entry: str,
         cancellation: Cancellation,
@@ -165,10 +164,8 @@ class PostgresDump(Dump):
         self._format = dump_format
         self._type = dump_format.type
         self._options = options
-        self._stream = stream
-        self.streams = (stream,)
+        self.streams: Sequence[PostgresStream] = streams
         self._snapshot = snapshot
-        self._tool = tool
         self._entry = entry
         self._cancellation = cancellation
 
@@ -178,14 +175,17 @@ class PostgresDump(Dump):
         return self._snapshot.catalogue
 
     def complete(self) -> DumpSummary:
-        status = self._tool.wait()
+        ended = [(stream.tool, stream.tool.wait()) for stream in self.streams]
         self._cancellation.check()  # a stop kills pg_dump
-        if status:
-            raise self._failed(status, tools.complaint(self._tool))
-        try:
-            contents = self._stream.contents()
-        except StreamDamaged as damage:
-            raise self._incomplete(f"the dump {damage}") from damage
+        for tool, status in ended:
+            if status:
+                raise self._failed(status, tools.complaint(tool))
+        contents = DumpContents()
+        for stream in self.streams:
+            try:
+                contents.merge(stream.contents())
+            except StreamDamaged as damage:
+                raise self._incomplete(f"the dump {damage}") from damage
         self._compare_with_catalogue(contents)
         return DumpSummary(
             consistency=Consistency(
@@ -193,9 +193,13 @@ class PostgresDump(Dump):
             ),
             recovery_point=self._snapshot.taken_at,
             inventory=self._inventory(contents),
-            warnings=(*self._snapshot.left_out.exclusion.warnings, *tools.remarks(self._tool)),
+            warnings=(*self._snapshot.left_out.exclusion.warnings, *self._remarks()),
             excluded_tables=self._snapshot.left_out.exclusion.tables,
         )
+
+    def _remarks(self) -> Iterable[str]:
+        """What the tools warned of, each remark once."""
+        return dict.fromkeys(remark for stream in self.streams for remark in tools.remarks(stream.tool))
 
     def _inventory(self, contents: DumpContents) -> Inventory:
         catalogue = self._snapshot.catalogue
@@ -279,10 +283,11 @@ def open_dump(
     entry: str,
     cancellation: Cancellation,
     jobs: int = 1,
+    pieces: Sequence[Piece] = (Piece(),),
 ) -> Iterator[PostgresDump]:
-    """Start pg_dump on the snapshot; it is gone when the block ends.
+    """Start a pg_dump on the snapshot for every piece; they are gone when the block ends.
 
-    :param jobs: how many tables are read at the same time, where the format knows more than one.
+    :param jobs: how many tables one pg_dump reads at the same time, where the format knows more than one.
     """
     with ExitStack() as stack:
         environment = stack.enter_context(tool_environment(connection))
@@ -291,19 +296,21 @@ def open_dump(
         if dump_format.container is Container.DIRECTORY:
             folder = stack.enter_context(staging_folder(options.staging_path)) / "dump"
             output = [f"--file={folder}", f"--jobs={jobs}"]
-        process = stack.enter_context(
-            ChildProcess(
-                [str(tool.path), *_arguments(dump_format, snapshot, options), *output],
-                cancellation=cancellation,
-                environment=environment,
+        streams = []
+        for piece in pieces:
+            process = stack.enter_context(
+                ChildProcess(
+                    [str(tool.path), *_arguments(dump_format, snapshot, options), *piece.selection, *output],
+                    cancellation=cancellation,
+                    environment=environment,
+                )
             )
-        )
-        tar: PipedStream | None = None
-        if folder is not None:
-            tar = stack.enter_context(piped(written_directory(process, folder)))
-            stack.callback(process.kill)  # which the thread that feeds the pipe waits for
-        stream = PostgresStream(process, dump_format, tar)
-        yield PostgresDump(preflight, dump_format, snapshot, process, stream, options, entry, cancellation)
+            tar: PipedStream | None = None
+            if folder is not None:
+                tar = stack.enter_context(piped(written_directory(process, folder)))
+                stack.callback(process.kill)  # which the thread that feeds the pipe waits for
+            streams.append(PostgresStream(piece.name, process, dump_format, tar))
+        yield PostgresDump(preflight, dump_format, snapshot, streams, options, entry, cancellation)
 
 
 def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptions) -> list[str]:
@@ -313,7 +320,7 @@ def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptio
         f"--snapshot={snapshot.name}",
         f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
         *_TYPE_FLAGS[dump_format.type],
-        *(f"--exclude-table-data={_pattern(name)}" for name in sorted(snapshot.left_out.tables)),
+        *(f"--exclude-table-data={pattern(name)}" for name in sorted(snapshot.left_out.tables)),
         *_FORMAT_FLAGS[dump_format.container],
     ]
     if snapshot.encoding != "SQL_ASCII":
@@ -325,11 +332,6 @@ def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptio
         *(["--no-owner"] if options.postgres_no_owner else []),
         *(["--no-privileges"] if options.postgres_no_privileges else []),
     ]
-
-
-def _pattern(name: TableName) -> str:
-    """A pattern of pg_dump's that matches this table alone: nothing within double quotes is special."""
-    return ".".join('"' + piece.replace('"', '""') + '"' for piece in name)
 
 
 def _failure_hint(complaint: str) -> str:

@@ -10,15 +10,16 @@ from typing import ClassVar
 import psycopg
 from psycopg import sql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight, only_stream
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres import reread, restore, tools
-from db_backup.engines.postgres.dump import PostgresDump, begin_snapshot, export_snapshot, open_dump
+from db_backup.engines.postgres.dump import PostgresDump, Snapshot, begin_snapshot, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import read_catalogue
 from db_backup.engines.postgres.left_out import leave_out
+from db_backup.engines.postgres.pieces import Piece, divide, is_divisible
 from db_backup.engines.postgres.reading import read_archive
-from db_backup.engines.postgres.room import refuse_without_room
+from db_backup.engines.postgres.room import refuse_without_room, table_sizes
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
 from db_backup.engines.postgres.stock import stock_commands
 from db_backup.errors import FeatureNotAvailable, TargetNotEmpty, UsageError
@@ -48,7 +49,7 @@ class PostgresEngine(Engine):
         with connected(self.connection, entry=request.entry) as link:
             preflight, _ = self._examine(link, request.entry, dump_format)
             left_out = leave_out(link, read_catalogue(link), request)
-            refuse_without_room(link, left_out, dump_format, self.options, request.entry)
+            refuse_without_room(link, left_out, dump_format, self.options, request.entry, jobs=request.jobs)
             return preflight
 
     def open_backup(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
@@ -81,7 +82,7 @@ class PostgresEngine(Engine):
     def load(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
     ) -> tuple[str, ...]:
-        return restore.load(self.connection, self.options, only_stream(streams, manifest), manifest, cancellation)
+        return restore.load(self.connection, self.options, streams, manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return reread.take_inventory(self.connection, self.options, manifest, cancellation)
@@ -89,7 +90,7 @@ class PostgresEngine(Engine):
     def read_archive(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
     ) -> Inventory:
-        return read_archive(only_stream(streams, manifest), manifest, cancellation)
+        return read_archive(streams, manifest, cancellation)
 
     def _format(self, request: DumpRequest) -> DumpFormat:
         if request.type not in self.supported_types:
@@ -125,7 +126,8 @@ class PostgresEngine(Engine):
             begin_snapshot(link)
             preflight, tool = self._examine(link, request.entry, dump_format)
             snapshot = export_snapshot(link, request)
-            refuse_without_room(link, snapshot.left_out, dump_format, self.options, request.entry)
+            refuse_without_room(link, snapshot.left_out, dump_format, self.options, request.entry, jobs=request.jobs)
+            pieces = self._pieces(link, snapshot, dump_format, request.jobs)
             with open_dump(
                 self.connection,
                 preflight,
@@ -136,8 +138,20 @@ class PostgresEngine(Engine):
                 entry=request.entry,
                 cancellation=cancellation,
                 jobs=request.jobs,
+                pieces=pieces,
             ) as dump:
                 yield dump
+
+    def _pieces(self, link: Connection, snapshot: Snapshot, dump_format: DumpFormat, jobs: int) -> tuple[Piece, ...]:
+        if not is_divisible(dump_format, jobs):
+            return (Piece(),)
+        sizes = table_sizes(link)
+        wanted = {table.name: sizes.get(table.name, 0) for table in snapshot.catalogue.tables}
+        return divide(
+            dump_format,
+            {name: size for name, size in wanted.items() if name not in snapshot.left_out.tables},
+            jobs,
+        )
 
     @contextmanager
     def _maintenance(self, *, beside: str | None = None) -> Iterator[Connection]:

@@ -9,14 +9,18 @@ again that were off before.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from psycopg import sql
 
 from db_backup.engines.postgres.contents import LARGE_OBJECTS
 from db_backup.engines.postgres.inventory import PREAMBLE, filled_tables, read_catalogue
 from db_backup.engines.postgres.preflight import some
-from db_backup.engines.postgres.session import Connection, rows, value
-from db_backup.errors import LoadFailed, TargetNotEmpty
+from db_backup.engines.postgres.session import Connection, connected, rows, value
+from db_backup.errors import BackupError, LoadFailed, TargetNotEmpty
 from db_backup.manifest import Manifest
-from db_backup.model import ConnectionInfo
+from db_backup.model import BackupType, ConnectionInfo
 
 NO_TRIGGERS = "-c session_replication_role=replica"
 _TRIGGERS = (
@@ -25,6 +29,9 @@ _TRIGGERS = (
     JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN schemas n ON n.oid = c.relnamespace
     WHERE NOT g.tgisinternal AND c.relkind IN ('r', 'p') AND g.tgenabled = ANY (%(states)s) ORDER BY 1"""
 )
+_SEQUENCE = sql.SQL("SELECT last_value, is_called FROM {}")
+_LOCK_WAIT_SECONDS = 60
+_SequenceValue = tuple[tuple[str, str], int, bool]
 _FIRES_ALWAYS = ["A", "R"]  # pg_trigger.tgenabled: whatever the role; in the role replica alone
 _FIRES = ["A", "O"]
 
@@ -72,6 +79,62 @@ def without_triggers(link: Connection, connection: ConnectionInfo, manifest: Man
         return connection
     options = f"{connection.extra.get('options') or ''} {NO_TRIGGERS}".strip()
     return dataclasses.replace(connection, extra={**connection.extra, "options": options})
+
+
+@contextmanager
+def emptied_after_failure(connection: ConnectionInfo, manifest: Manifest, *, of_several: bool) -> Iterator[None]:
+    """Rows that a failed load leaves are taken away again, and sequences, which know no transaction, are set back.
+
+    :param connection: as ``without_triggers`` gave it.
+    :param of_several: streams, of which each commits by itself; one alone leaves no rows.
+    :raises LoadFailed: that fails too.
+    """
+    if manifest.type is not BackupType.DATA:
+        yield
+        return
+    with connected(connection, entry=manifest.entry) as link:
+        sequences = _read_sequences(link)
+    try:
+        yield
+    except BaseException as error:
+        try:
+            with connected(connection, entry=manifest.entry) as link:
+                _go_back(link, sequences, empty=of_several)
+        except BackupError as problem:
+            raise _failed(
+                f"{error} What had been loaded into {connection.address} by then is still there: {problem.message}",
+                "Empty the tables before another attempt.",
+                manifest,
+            ) from error
+        raise
+
+
+def _read_sequences(link: Connection) -> list[_SequenceValue]:
+    names = rows(link, "SELECT schemaname, sequencename FROM pg_catalog.pg_sequences")
+    return [
+        ((schema, name), *link.execute(_SEQUENCE.format(sql.Identifier(schema, name))).fetchall()[0])
+        for schema, name in names
+    ]
+
+
+def _go_back(link: Connection, sequences: Iterable[_SequenceValue], *, empty: bool) -> None:
+    with link.transaction():
+        link.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_SECONDS}s'")
+        if empty:
+            catalogue = read_catalogue(link)
+            names = [sql.Identifier(*name) for name in (*(table.name for table in catalogue.tables), *catalogue.roots)]
+            if names:
+                link.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
+            rows(link, "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata")
+        for (schema, name), value, called in sequences:
+            qualified = sql.Identifier(schema, name).as_string(link)
+            rows(
+                link,
+                "SELECT pg_catalog.setval(%(name)s::pg_catalog.regclass, %(value)s, %(called)s)",
+                name=qualified,
+                value=value,
+                called=called,
+            )
 
 
 def unrefreshed_views(link: Connection) -> tuple[str, ...]:

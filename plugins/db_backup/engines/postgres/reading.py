@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from db_backup.engines.base import Block
 from db_backup.engines.postgres import tools
@@ -20,11 +20,18 @@ from db_backup.stream.process import ChildProcess
 _HINT = "Restore from another backup or another copy, and verify the others."
 
 
-def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+def read_archive(streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation) -> Inventory:
     """Our own reader goes over the bytes and, where it can without a server, the tool that would restore them.
 
     :raises ArtefactTruncated, ArtefactCorrupt, ToolMissing, ToolVersionMismatch:
     """
+    contents = DumpContents()
+    for content in streams:
+        contents.merge(_read(content, manifest, cancellation))
+    return Inventory(tables=_tables(contents, manifest))
+
+
+def _read(content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> DumpContents:
     watched = _Watched(content, manifest)
     complaint = ""
     dump_format = DumpFormat.parse(manifest.format)
@@ -36,7 +43,7 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
     else:
         for _ in watched:
             cancellation.check()
-    inventory = Inventory(tables=_tables(watched.contents(), manifest))
+    contents = watched.contents()
     if complaint:
         raise ArtefactCorrupt(
             f"pg_restore cannot read {manifest.id}: {complaint}.",
@@ -44,7 +51,7 @@ def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Can
             database=manifest.entry,
             backup_id=manifest.id,
         )
-    return inventory
+    return contents
 
 
 def _tables(contents: DumpContents, manifest: Manifest) -> tuple[TableInventory, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from psycopg import sql
@@ -12,7 +12,12 @@ from psycopg import sql
 from db_backup.engines.base import Block, EngineOptions
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.contents import LARGE_OBJECTS, StreamDamaged
-from db_backup.engines.postgres.filling import refuse_other_tables, unrefreshed_views, without_triggers
+from db_backup.engines.postgres.filling import (
+    emptied_after_failure,
+    refuse_other_tables,
+    unrefreshed_views,
+    without_triggers,
+)
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, USER_RELATIONS
 from db_backup.engines.postgres.preflight import is_untrusted, some
@@ -55,11 +60,11 @@ LOST_SERVER = re.compile(
 def load(
     connection: ConnectionInfo,
     options: EngineOptions,
-    content: Iterable[Block],
+    streams: Sequence[Iterable[Block]],
     manifest: Manifest,
     cancellation: Cancellation,
 ) -> tuple[str, ...]:
-    """Load plain bytes into the connection's database, in one transaction where the server has room for it.
+    """Load plain bytes into the connection's database, each stream in one transaction where the server has room for it.
 
     Returns what the tool warned of.
 
@@ -82,6 +87,24 @@ def load(
         if manifest.type is BackupType.DATA:
             connection = without_triggers(link, connection, manifest)
     arguments = _load_command(connection, options, manifest, major)
+    remarks: list[str] = []
+    with emptied_after_failure(connection, manifest, of_several=len(streams) > 1):
+        for content in streams:
+            remarks += _load_stream(arguments, connection, content, manifest, cancellation)
+    if manifest.type is BackupType.DATA:
+        with connected(connection, entry=manifest.entry) as link:
+            remarks += unrefreshed_views(link)
+    return tuple(dict.fromkeys(remarks))
+
+
+def _load_stream(
+    arguments: Sequence[str],
+    connection: ConnectionInfo,
+    content: Iterable[Block],
+    manifest: Manifest,
+    cancellation: Cancellation,
+) -> list[str]:
+    """What the tool warned of."""
     is_tar = DumpFormat.parse(manifest.format).is_tar
     if is_tar:
         content = for_pg_restore(content)
@@ -94,12 +117,8 @@ def load(
         status = tool.wait()
         cancellation.check()
         if status or not (read_everything or is_tar):  # it may leave the blocks that end a tar unread
-            raise _load_error(tool, status, connection, manifest, scratch)
-        remarks = tuple(line for line in tools.remarks(tool) if not line.endswith(_LARGE_OBJECTS_REMARK))
-    if manifest.type is not BackupType.DATA:
-        return remarks
-    with connected(connection, entry=manifest.entry) as link:
-        return (*remarks, *unrefreshed_views(link))
+            raise _load_error(tool, status, connection, manifest)
+        return [line for line in tools.remarks(tool) if not line.endswith(_LARGE_OBJECTS_REMARK)]
 
 
 @contextmanager
@@ -228,8 +247,9 @@ def _hand_over(link: Connection, connection: ConnectionInfo) -> ConnectionInfo:
 
 
 def _load_error(
-    tool: ChildProcess, status: int, connection: ConnectionInfo, manifest: Manifest, scratch: bool
+    tool: ChildProcess, status: int, connection: ConnectionInfo, manifest: Manifest
 ) -> LoadFailed | ScratchUnavailable:
+    scratch = is_scratch(connection)
     complaint = tools.complaint(tool) or "it stopped reading before the end of the dump"
     if scratch and LOST_SERVER.search(complaint):
         return scratch_lost(complaint, manifest.entry)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from db_backup.engines.base import EngineOptions
+from db_backup.engines.postgres.contents import TableName
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import PREAMBLE
 from db_backup.engines.postgres.left_out import LeftOut
@@ -23,29 +24,41 @@ _TEMPORARY = Path("/tmp")  # noqa: S108 - P_tmpdir of the C library, not a choic
 _TAR_HINT = f"Make room in {_TEMPORARY}, or set PGSQL_BACKUP_FORMAT=directory and BACKUP_STAGING_PATH."
 _TABLE_SIZES = (
     PREAMBLE
-    + """SELECT n.nspname, c.relname, (c.relpages::bigint + coalesce(t.relpages, 0))
-        * pg_catalog.current_setting('block_size')::bigint
-    FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid WHERE c.relkind = 'r'"""
+    + """SELECT n.nspname, c.relname, pg_catalog.pg_table_size(c.oid)
+    FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace WHERE c.relkind = 'r'"""
 )
 
 
+def table_sizes(connection: Connection) -> dict[TableName, int]:
+    """Bytes on disk of every table with rows of its own, without its indexes."""
+    # A table that was dropped since the snapshot has no size any more.
+    return {(schema, table): int(size or 0) for schema, table, size in rows(connection, _TABLE_SIZES)}
+
+
 def refuse_without_room(
-    connection: Connection, left_out: LeftOut, dump_format: DumpFormat, options: EngineOptions, entry: str
+    connection: Connection,
+    left_out: LeftOut,
+    dump_format: DumpFormat,
+    options: EngineOptions,
+    entry: str,
+    *,
+    jobs: int,
 ) -> None:
-    """:raises StorageFull: what pg_dump will write takes more than is free, as far as can be estimated.
+    """:param jobs: how many tables may be written at the same time.
+    :raises StorageFull: what pg_dump will write takes more than is free, as far as can be estimated.
     :raises ConfigurationError: BACKUP_STAGING_PATH cannot be used.
     """
     if not dump_format.is_tar or dump_format.type is BackupType.STRUCTURE:
         return
-    sizes = {(schema, table): int(size) for schema, table, size in rows(connection, _TABLE_SIZES)}
+    sizes = table_sizes(connection)
     unwanted = sum(sizes.pop(name, 0) for name in left_out.tables)
     if dump_format.container is Container.DIRECTORY:
         needed = estimated_bytes(connection) - unwanted
         check_staging_room(options.staging_path, needed, f"The dump of '{entry}'", database=entry)
     else:
-        needed = max(sizes.values(), default=0)
-        check_room(_TEMPORARY, needed, f"The largest table of '{entry}'", hint=_TAR_HINT, database=entry)
+        needed = sum(sorted(sizes.values())[-jobs:])
+        largest = "The largest table" if jobs == 1 else f"The {jobs} largest tables together"
+        check_room(_TEMPORARY, needed, f"{largest} of '{entry}'", hint=_TAR_HINT, database=entry)
 
 
 def ran_out_of_room(dump_format: DumpFormat, complaint: str, options: EngineOptions, entry: str) -> StorageFull | None:

@@ -10,7 +10,7 @@ from db_backup.engines.postgres.filling import NO_TRIGGERS
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.restore import PSQL_FLAGS, STREAM_FLAGS, restore_flags
 from db_backup.engines.stock import unpack_command
-from db_backup.manifest import Part, StockCommand
+from db_backup.manifest import Part, StockCommand, by_stream
 from db_backup.model import BackupType
 
 _UNPACKED = "restored.directory"
@@ -34,19 +34,25 @@ def _content_commands(
     if dump_format.type is BackupType.DATA:
         setting = f"PGOPTIONS='{NO_TRIGGERS}' "
         description = "As a superuser, load the rows into a database that has the tables and no rows"
-    unpack = unpack_command(parts)
     if not dump_format.is_archive:
         load = shlex.join(["psql", *PSQL_FLAGS, "--dbname=restored"])
-        return (StockCommand(description=description, command=f"{unpack} | {setting}{load}"),)
+        return (StockCommand(description=description, command=f"{unpack_command(parts)} | {setting}{load}"),)
     flags = restore_flags(options, dump_format)
     if dump_format.container is Container.DIRECTORY:
         load = shlex.join(["pg_restore", "--format=directory", *flags, "--dbname=restored", _UNPACKED])
         return (
             StockCommand(
                 description="Take the backup's directory out of its tar",
-                command=f"mkdir {_UNPACKED} && {unpack} | tar --extract --directory={_UNPACKED}",
+                command=f"mkdir {_UNPACKED} && {unpack_command(parts)} | tar --extract --directory={_UNPACKED}",
             ),
             StockCommand(description=description, command=f"{setting}{load} && rm -r {_UNPACKED}"),
         )
     load = shlex.join(["pg_restore", *STREAM_FLAGS[dump_format.container], *flags, "--dbname=restored"])
-    return (StockCommand(description=description, command=f"{unpack} | {setting}{load}"),)
+    streams = by_stream(parts)
+    return tuple(
+        StockCommand(
+            description=description if len(streams) == 1 else f"{description}: {name}",
+            command=f"{unpack_command(own)} | {setting}{load}",
+        )
+        for name, own in streams.items()
+    )

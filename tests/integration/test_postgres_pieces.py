@@ -1,0 +1,102 @@
+"""PostgreSQL dumps in pieces: how tables are shared out, in every format, and what a failed load leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from db_backup.comparison import compare
+from db_backup.engines.postgres.formats import Container, DumpFormat
+from db_backup.engines.postgres.pieces import Piece, divide, is_divisible, pattern
+from db_backup.errors import ArtefactCorrupt
+from db_backup.model import BackupType
+from db_backup.progress import Cancellation
+from support.dumps import before_loading, blocks, dump_of, load
+from support.lab_postgres import PostgresLab
+
+FULL, DATA = DumpFormat(Container.CUSTOM), DumpFormat(Container.CUSTOM, BackupType.DATA)
+SIZES = {("public", "large"): 100, ("public", "middle"): 60, ("public", "small"): 50, ("public", "empty"): 0}
+
+
+def tables(piece: Piece) -> set[str]:
+    return {flag.partition("=")[2] for flag in piece.selection if flag.startswith("--table=")}
+
+
+@pytest.mark.unit
+def test_the_largest_table_goes_to_the_share_that_has_least() -> None:
+    before, first, second, after = divide(FULL, SIZES, 2)
+    assert [piece.name for piece in (before, first, second, after)] == ["pre-data", "data-1", "data-2", "post-data"]
+    assert tables(second) == {pattern(("public", name)) for name in ("middle", "small")}
+    assert tables(first) == set()
+    left = {flag.partition("=")[2] for flag in first.selection if flag.startswith("--exclude-table-data=")}
+    assert left == tables(second)
+
+
+@pytest.mark.unit
+def test_rows_alone_need_no_definitions() -> None:
+    assert [piece.name for piece in divide(DATA, SIZES, 3)] == ["data-1", "data-2", "data-3"]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("sizes", [{}, {("public", "only"): 5}])
+def test_what_cannot_be_shared_out_is_one_piece(sizes: dict[tuple[str, str], int]) -> None:
+    assert divide(FULL, sizes, 3) == (Piece(),)
+
+
+@pytest.mark.unit
+def test_of_very_many_tables_only_the_largest_are_named_to_the_tools() -> None:
+    sizes = {("public", f"t{number:05}"): number for number in range(10_000)}
+    pieces = divide(FULL, sizes, 4)
+    named = set().union(*map(tables, pieces))
+    assert 100 < len(named) <= 256
+    assert pattern(("public", "t00001")) not in named
+
+
+@pytest.mark.unit
+def test_a_directory_and_a_structure_are_one_piece() -> None:
+    assert not is_divisible(DumpFormat(Container.DIRECTORY), 3)
+    assert not is_divisible(DumpFormat(Container.CUSTOM, BackupType.STRUCTURE), 3)
+    assert not is_divisible(FULL, 1)
+    assert is_divisible(FULL, 2)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("backup_type", [BackupType.FULL, BackupType.DATA], ids=str)
+@pytest.mark.parametrize("container", [Container.PLAIN, Container.TAR], ids=str)
+def test_pieces_in_every_format_restore_together(
+    postgres_lab: PostgresLab, container: Container, backup_type: BackupType
+) -> None:
+    database, name = postgres_lab.create_sample(), postgres_lab.fresh_name()
+    options = dataclasses.replace(postgres_lab.options, postgres_format=container.value)
+    source = postgres_lab.engine(database, options)
+    dumped = dump_of(source, backup_type=backup_type, jobs=3)
+    assert len(dumped.streams) == (5 if backup_type is BackupType.FULL else 3)
+    target = load(source, name, *before_loading(source, backup_type), dumped)
+    assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+    postgres_lab.drop(name)
+    postgres_lab.drop(database)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_failed_load_of_rows_sets_sequences_back(postgres_lab: PostgresLab, jobs: int) -> None:
+    database, name = postgres_lab.create_sample(), postgres_lab.fresh_name()
+    postgres_lab.execute(database, "CREATE SEQUENCE tickets", "SELECT setval('tickets', 77)")
+    source = postgres_lab.engine(database)
+    dumped = dump_of(source, backup_type=BackupType.DATA, jobs=jobs)
+    assert any("tickets: 77, called" in item.name for item in dumped.manifest.inventory.objects)
+    target = load(source, name, *before_loading(source, BackupType.DATA))
+    before = dump_of(target, backup_type=BackupType.DATA).manifest.inventory
+
+    def damaged(plain: bytes) -> Iterator[bytes]:
+        yield from blocks(plain)
+        raise ArtefactCorrupt("The hash is another one.")
+
+    *whole, last = dumped.streams
+    with pytest.raises(ArtefactCorrupt):
+        target.load([*map(blocks, whole), damaged(last)], dumped.manifest, Cancellation())
+    assert dump_of(target, backup_type=BackupType.DATA).manifest.inventory == before
+    postgres_lab.drop(name)
+    postgres_lab.drop(database)
