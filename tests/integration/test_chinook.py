@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from db_backup.model import ConnectionInfo, EngineName
+from support.dumps import rebuild_by_stock_tools
 from support.lab import EngineLab
 from support.lab_mysql import MysqlLab
 from support.lab_postgres import PostgresLab
@@ -58,24 +57,6 @@ def test_chinook_is_backed_up_proved_restored_and_rebuilt_by_stock_tools(
         target = str(tmp_path / "copy.sqlite") if lab.engine_name is EngineName.SQLITE else lab.fresh_name()
         assert project.json("restore", backup["id"], "--as", target)["differences"] == []
         assert lab.counts(target) == truth
-        restored = rebuilt_by_stock_tools(project, backup["id"], lab, tmp_path)
+        restored = rebuild_by_stock_tools(project, backup["id"], lab)
         assert lab.counts(restored) == truth
         lab.drop(restored)  # the name is the stock commands' own: other tests rebuild under it too
-
-
-def rebuilt_by_stock_tools(project: Project, backup_id: str, lab: EngineLab, tmp_path: Path) -> str:
-    folder = project.storage / "database"
-    home = tmp_path / f"home-{lab.engine_name}"
-    home.mkdir()
-    restored = lab.restored_database(folder)
-    for step in project.manifest(backup_id)["stock_restore"]:
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", step["command"]],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], **lab.stock_environment(home)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{step['command']}\n{done.stderr}"
-    return restored

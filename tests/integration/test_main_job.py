@@ -6,13 +6,13 @@ import gzip
 import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from db_backup.model import ConnectionInfo, EngineName
+from support.dumps import rebuild_by_stock_tools
 from support.lab import EngineLab, ToolBehaviour
 from support.project import Project
 
@@ -70,21 +70,7 @@ def test_the_stock_command_of_the_manifest_rebuilds_each_database(tmp_path: Path
     project, samples = sample_project(tmp_path / "project", labs)
     for backup in project.json("create")["backups"]:
         lab = labs[EngineName(backup["engine"])]
-        folder = project.storage / "database"
-        home = tmp_path / f"home-{lab.engine_name}"
-        home.mkdir()
-        environment = {"PATH": os.environ["PATH"], **lab.stock_environment(home)}
-        restored = lab.restored_database(folder)
-        for step in project.manifest(backup["id"])["stock_restore"]:
-            done = subprocess.run(
-                ["bash", "-o", "pipefail", "-c", step["command"]],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{step['command']}\n{done.stderr}"
+        restored = rebuild_by_stock_tools(project, backup["id"], lab)
         assert lab.counts(restored) == lab.counts(samples[lab.engine_name])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from db_backup.comparison import compare
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
+from support.dumps import rebuild_by_stock_tools
 from support.lab import EngineLab
 from support.project import Project
 
@@ -91,27 +91,12 @@ def test_create_takes_the_default_type_when_none_is_asked_for(project: Project) 
         assert (backup["type"], backup["status"]) == (expected, "good")
 
 
-def test_the_manifests_own_commands_bring_structure_and_rows_back(
-    project: Project, lab: EngineLab, tmp_path: Path
-) -> None:
+def test_the_manifests_own_commands_bring_structure_and_rows_back(project: Project, lab: EngineLab) -> None:
     ids = [str(create(project, backup_type)["id"]) for backup_type in (BackupType.STRUCTURE, BackupType.DATA)]
-    folder = project.storage / "database"
-    restored = lab.restored_database(folder)
+    restored = lab.restored_database(project.storage / "database")
     lab.drop(restored)
-    home = tmp_path / "home"
-    home.mkdir()
     for backup_id in ids:
-        for step in project.manifest(backup_id)["stock_restore"]:
-            done = subprocess.run(
-                ["/bin/bash", "-e", "-o", "pipefail", "-c", step["command"]],
-                cwd=folder,
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **lab.stock_environment(home)},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, f"{step['command']}\n{done.stderr}"
+        rebuild_by_stock_tools(project, backup_id, lab)
     manifest = Manifest.from_json(project.manifest_path(ids[1]).read_bytes(), source="the test")
     found = lab.engine(restored).take_inventory(manifest, Cancellation())
     assert compare(manifest.inventory, found) == ()

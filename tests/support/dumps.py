@@ -21,6 +21,7 @@ from db_backup.model import BackupType, Compression, ConnectionInfo
 from db_backup.progress import Cancellation
 from support.factories import make_manifest
 from support.lab import EngineLab
+from support.project import Project
 
 REQUEST = DumpRequest(entry="shop")
 _BLOCK_BYTES = 100_003  # no power of two: rows and pages do not end where blocks end
@@ -188,6 +189,14 @@ def with_a_hole(plain: bytes) -> bytes:
     """A tenth of it, in the middle, is zeros."""
     start, length = len(plain) // 2, len(plain) // 10
     return plain[:start] + bytes(length) + plain[start + length :]
+
+
+def rebuild_by_stock_tools(project: Project, backup_id: str, lab: EngineLab) -> str:
+    """Run the commands that the manifest itself holds, where the parts lie; the database that they fill."""
+    folder = project.storage / "database"
+    for step in project.manifest(backup_id)["stock_restore"]:
+        run_in_a_plain_shell(step["command"], folder, lab)
+    return lab.restored_database(folder)
 
 
 def run_in_a_plain_shell(command: str, folder: Path, lab: EngineLab) -> None:

@@ -61,20 +61,21 @@ class Holdings:
         """The entry's backups: those of the catalogue, those that it does not know yet, and what is left of others."""
         found: dict[str, Backup] = {}
         unreadable = ""
-        for summary in self._indexed(entry):
-            found[summary.id] = _backup(summary, self._presence(summary))
+        indexed = {summary.id: summary for summary in self._indexed(entry)}
         # The sidecars decide, not the catalogue: it may be older than the newest proof, and what is kept or deleted
         # leans on every other backup of the entry.
-        for backup_id in sorted(found.keys() | self._stored_ids(entry)):
+        for backup_id in sorted(indexed.keys() | self._stored_ids(entry)):
+            backup = None
             try:
-                stored = self._stored_backup(backup_id)
+                backup = self._stored_backup(backup_id)
             except (ManifestError, ObjectMissing) as error:
                 unreadable = (
                     f"the sidecars of {backup_id} cannot be read, so nobody can say what it needs: {error.message}"
                 )
-            else:
-                if stored is not None:
-                    found[backup_id] = stored
+            if backup is None and backup_id in indexed:
+                backup = _backup(indexed[backup_id], self._presence(indexed[backup_id]))
+            if backup is not None:
+                found[backup_id] = backup
         return EntryHoldings(found, unreadable.removesuffix("."))
 
     def _indexed(self, entry: str) -> Iterator[BackupSummary]:
