@@ -20,7 +20,7 @@ ProjectOf = Callable[..., Project]
 RunOf = Callable[..., Run]
 
 
-def give_types(project: Project, **types: list[str]) -> None:
+def give_types(project: Project, **types: list[str] | None) -> None:
     """What the schedules take of each entry."""
     entries = {name: {"conn_id": f"{name}_db", "types": taken} for name, taken in types.items()}
     project.config.write_text(yaml.safe_dump({"version": 1, "databases": entries}))
@@ -28,7 +28,7 @@ def give_types(project: Project, **types: list[str]) -> None:
 
 def test_a_run_takes_the_structure_of_those_that_ask_for_it(tmp_path: Path, project: ProjectOf, run: RunOf) -> None:
     made = project(shop=sqlite_database(tmp_path, "shop"), crm=sqlite_database(tmp_path, "crm"))
-    give_types(made, shop=["full", "structure"], crm=["full"])
+    give_types(made, shop=None, crm=["full"])  # an entry that says nothing takes both
 
     ended = run("backup_weekly", scheduled=True)
 
@@ -44,6 +44,7 @@ def test_a_run_that_nobody_asked_structure_of_makes_nothing_and_is_no_failure(
     tmp_path: Path, project: ProjectOf, run: RunOf
 ) -> None:
     made = project(shop=sqlite_database(tmp_path, "shop"))
+    give_types(made, shop=["full"])
 
     ended = run("backup_weekly", scheduled=True)
 

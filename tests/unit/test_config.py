@@ -59,7 +59,7 @@ def test_an_entry_needs_only_a_conn_id_and_takes_the_rest_from_the_settings(read
         conn_id="shop_db",
         engine=None,
         tier=Tier.STANDARD,
-        types=(BackupType.FULL,),
+        types=(BackupType.FULL, BackupType.STRUCTURE),
         compression=Compression.GZIP,
         level=9,
         encrypt=False,
@@ -155,7 +155,8 @@ def test_without_a_file_the_demo_database_is_configured(tmp_path: Path) -> None:
     config = load_config(load_settings({}, root=tmp_path))
     assert list(config.entries) == ["car_marketplace"]
     demo = config.entry("car_marketplace")
-    assert (demo.conn_id, demo.engine, demo.types) == ("car_marketplace_db", EngineName.SQLITE, (BackupType.FULL,))
+    assert (demo.conn_id, demo.engine) == ("car_marketplace_db", EngineName.SQLITE)
+    assert demo.types == (BackupType.FULL, BackupType.STRUCTURE)
     assert config.path is None
     assert list(config.storages) == ["local"]
     with pytest.raises(UnknownDatabase, match="demo configuration"):

@@ -22,6 +22,8 @@ from db_backup.settings import Settings
 
 LOCAL_STORAGE = "local"
 _Value = TypeVar("_Value")
+# Those that have a schedule which every engine can keep (SPEC §1).
+_USUAL_TYPES = (BackupType.FULL, BackupType.STRUCTURE)
 
 
 def choose_compression(
@@ -54,7 +56,7 @@ def resolve_entry(name: str, keys: EntryKeys, defaults: DefaultKeys, settings: S
         conn_id=keys.conn_id,
         engine=keys.engine,
         tier=keys.tier or Tier.STANDARD,
-        types=tuple(dict.fromkeys(keys.types or (settings.backup_default_type,))),
+        types=tuple(dict.fromkeys(keys.types or _USUAL_TYPES)),
         compression=compression,
         level=level,
         encrypt=_first(keys.encrypt, defaults.encrypt, settings.backup_encrypt),
