@@ -75,7 +75,7 @@ class Forks:
             tempfile.TemporaryDirectory(prefix="forks-") as folder,
             subprocess.Popen(
                 [sys.executable, "-m", "support.forks"],
-                env={**os.environ, "PYTHONPATH": str(_TESTS)},
+                env={**os.environ, "PYTHONPATH": f"{_TESTS.parent / 'plugins'}:{_TESTS}"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
