@@ -322,6 +322,25 @@ def test_a_database_that_has_outgrown_the_limit_fails_before_the_dump(
     assert untouched(project, before)
 
 
+def test_a_limit_that_the_uncompressed_backup_before_would_exceed_does_not_stop_a_compressed_one(
+    project: Project, source: Path, earlier: dict[str, bytes]
+) -> None:
+    with sqlite3.connect(source) as database:
+        database.execute("create table zeros (data blob)")
+        database.executemany("insert into zeros values (zeroblob(?))", [(1 << 20,)] * 3)
+    project.json("create", "shop", "--compression", "none")
+    refused(
+        project,
+        "create",
+        "shop",
+        *("--compression", "none"),
+        exit_code=1,
+        words=("BACKUP_MAX_SIZE_MB", "about"),
+        BACKUP_MAX_SIZE_MB="2",
+    )
+    assert project.json("create", "shop", BACKUP_MAX_SIZE_MB="2")["failed"] == []
+
+
 def test_a_storage_without_room_for_what_the_last_backup_took_is_refused_before_the_dump(
     project: Project, earlier: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import grp
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,8 @@ import pytest
 import yaml
 
 from db_backup.config import Entry
-from db_backup.engines.base import Dump, DumpRequest
-from db_backup.engines.sqlite import SqliteEngine
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupType, ConnectionInfo, EngineName
-from db_backup.progress import Cancellation
 from support.lab_mysql import MysqlLab
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
@@ -160,20 +157,15 @@ def test_temporary_files_lie_where_the_setting_says(project: Project, variable: 
 # Limits
 
 
-def test_parallel_jobs_are_the_streams_that_an_engine_is_asked_for(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+def test_parallel_jobs_are_the_streams_that_carry_rows(
+    project_with: Callable[[ConnectionInfo], Project], postgres_lab: PostgresLab
 ) -> None:
-    asked: list[int] = []
-    open_backup = SqliteEngine.open_backup
-
-    def watched(engine: SqliteEngine, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
-        asked.append(request.jobs)
-        return open_backup(engine, request, cancellation)
-
-    monkeypatch.setattr(SqliteEngine, "open_backup", watched)
-    backup_of(project, "--no-verify")
-    backup_of(project, "--no-verify", BACKUP_PARALLEL_JOBS="3")
-    assert asked == [1, 3]
+    project = project_with(postgres_lab.connection(postgres_lab.create_sample()))
+    one = manifest_of(project)
+    several = manifest_of(project, BACKUP_PARALLEL_JOBS="3")
+    assert [part["stream"] for part in one["parts"]] == ["main"]
+    assert [part["stream"] for part in several["parts"]] == ["pre-data", "data-1", "data-2", "data-3", "post-data"]
+    assert several["inventory"] == one["inventory"]
 
 
 # Engines

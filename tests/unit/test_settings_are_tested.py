@@ -48,7 +48,7 @@ TESTED_BY = {
         "integration/test_bad_input.py::test_over_the_size_limit_names_the_figure_the_limit_and_the_setting"
     ),
     "BACKUP_TIMEOUT_SECONDS": "integration/test_main_job.py::test_a_dump_that_hangs_is_stopped_at_the_time_limit",
-    "BACKUP_PARALLEL_JOBS": f"{_BEHAVIOUR}::test_parallel_jobs_are_the_streams_that_an_engine_is_asked_for",
+    "BACKUP_PARALLEL_JOBS": f"{_BEHAVIOUR}::test_parallel_jobs_are_the_streams_that_carry_rows",
     "BACKUP_CATALOG_CONN_ID": (
         "integration/test_catalog_postgres.py::test_the_command_line_uses_the_catalogue_of_the_connection_and_names_it"
     ),

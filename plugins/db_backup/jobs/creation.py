@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC
+from fnmatch import fnmatchcase
 
 from db_backup import naming, standing
 from db_backup.config import Entry
@@ -218,12 +219,21 @@ def _expected_bytes(plan: Plan, estimated_plain_bytes: int | None) -> float | No
     """What the backup will take when it is stored; None when there is nothing to go by.
 
     The engine's estimate is no dump's size (it counts indexes, or nothing but data pages): what it was for the previous
-    backup, and what that came to, tells what it comes to now.
+    backup, and what that came to, tells what it comes to now. One that was compressed otherwise, or before a table was
+    left out, tells nothing: it would refuse what a person has just made smaller.
     """
     previous = plan.previous
     if previous is None or not estimated_plain_bytes or not previous.estimated_plain_bytes:
         return None
+    if {(part.compression, part.level) for part in previous.parts} != {(plan.compression, plan.level)}:
+        return None
+    if not all(_left_out(pattern, previous.excluded_tables) for pattern in plan.entry.exclude_tables):
+        return None
     return previous.size_bytes * estimated_plain_bytes / previous.estimated_plain_bytes
+
+
+def _left_out(pattern: str, tables: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[2], pattern) for name in tables)
 
 
 def _expectation(plan: Plan, expected_bytes: float) -> str:
