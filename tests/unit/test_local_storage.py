@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -27,7 +27,7 @@ from db_backup.errors import (
 )
 from db_backup.naming import manifest_key
 from db_backup.storage import LocalStorage
-from db_backup.storage.folder import this_host
+from db_backup.storage.folder import this_host, try_lock
 from support.storage_process import BACKUP_ID, PART, STATE
 
 MANIFEST = manifest_key(BACKUP_ID)
@@ -407,6 +407,31 @@ def test_what_has_no_manifest_goes_with_the_reservation_of_its_dead_writer(
     assert sorted(swept) == sorted([name] if has_manifest else [name, *published])
     left = {f"database/{other}.sql.gz", *(published if has_manifest else [])}
     assert _everything_below(root) == {".storage-id", *left}
+
+
+def test_a_sweep_that_comes_second_leaves_who_took_the_id_in_between_alone(
+    storage: LocalStorage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have found the reservation of a dead process; while one looks at it, the other has removed it."""
+    reservation = root / "metadata" / f".reserved-{BACKUP_ID}"
+    with ExitStack() as alive:
+
+        def taken_anew(descriptor: int) -> bool | None:
+            monkeypatch.undo()
+            LocalStorage("disk", root).sweep(older_than=timedelta(days=1))
+            alive.enter_context(LocalStorage("disk", root).reserve(BACKUP_ID))
+            storage.create(PART, b"whole")
+            return try_lock(descriptor)
+
+        with storage.reserve(BACKUP_ID):
+            pass
+        reservation.write_text(this_host())
+        monkeypatch.setattr("db_backup.storage.folder.try_lock", taken_anew)
+
+        assert storage.sweep(older_than=timedelta(days=1)) == ()
+
+        assert reservation.exists()
+        assert b"".join(storage.read(PART)) == b"whole"
 
 
 def test_a_sweep_touches_no_other_hidden_file(storage: LocalStorage, root: Path) -> None:

@@ -144,8 +144,8 @@ class Folder:
         try:
             with self.open_file(name, os.O_RDWR) as descriptor:
                 told = try_lock(descriptor)
-                if told is False:
-                    return False
+                if told is False or not os.path.samestat(os.fstat(descriptor), self.stat(name)):
+                    return False  # it is being written; or another sweep was faster, and the name is somebody else's
                 host = _writer_host(name, descriptor)
                 age = now.timestamp() - os.fstat(descriptor).st_mtime
                 if not (told and host == this_host()) and age < older_than.total_seconds():
