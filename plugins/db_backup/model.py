@@ -9,6 +9,10 @@ from enum import StrEnum
 
 #: What the name of an entry may be: it is part of ids, file names and paths.
 ENTRY_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+#: The longest retention: a century. Much beyond it there are no dates to count with.
+MOST_DAYS = 36_500
+#: The most streams of one dump.
+MOST_JOBS = 64
 
 
 class EngineName(StrEnum):

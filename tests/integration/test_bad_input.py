@@ -87,6 +87,7 @@ def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes])
         (["--encrypt"], ("--encrypt",)),
         (["--jobs", "0"], ("--jobs", "0")),
         (["--jobs", "65"], ("--jobs", "65")),
+        (["--retention", "99999999"], ("--retention", "36500")),
     ],
 )
 def test_what_cannot_be_is_refused_and_named(

@@ -14,11 +14,12 @@ import click
 
 from db_backup.errors import FeatureNotAvailable
 from db_backup.manifest import RunInfo
+from db_backup.model import MOST_DAYS
 from db_backup.progress import Cancellation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DAYS = click.IntRange(1, 36_500)
+DAYS = click.IntRange(1, MOST_DAYS)
 """A number of days that a date can be counted back by."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, progress on stderr.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
-from db_backup.model import BackupType, Compression, EngineName, Tier, VerificationLevel
+from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression, EngineName, Tier, VerificationLevel
 from db_backup.settings.problems import WrongValue
 
 # Airflow's own rule for connection ids (airflow.models.connection.RE_SANITIZE_CONN_ID).
@@ -36,7 +36,7 @@ def _databases(value: object) -> object:
 
 
 ConnectionId = Annotated[str, BeforeValidator(_connection_id)]
-Days = Annotated[StrictInt, Field(ge=1)]
+Days = Annotated[StrictInt, Field(ge=1, le=MOST_DAYS)]
 Minutes = Annotated[StrictInt, Field(ge=1)]
 
 #: Values of these keys never appear in a message: people put passwords there by mistake.
@@ -101,7 +101,7 @@ class DefaultKeys(_Keys):
     compression: Compression | None = None
     level: StrictInt | None = None
     encrypt: StrictBool | None = None
-    jobs: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
+    jobs: Annotated[StrictInt, Field(ge=1, le=MOST_JOBS)] | None = None
     verify: VerificationLevel | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from db_backup.errors import UsageError
-from db_backup.model import BackupType, Compression
+from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression
 from db_backup.operators.base import Job, WorkspaceOperator, choice, given, names, whole_number
 from db_backup.units import human_bytes
 
@@ -96,10 +96,10 @@ class BackupOperator(WorkspaceOperator):
             type=choice(BackupType, self.type, "type") or BackupType.FULL,
             compression=choice(Compression, self.compression, "compression"),
             level=whole_number(self.level, "level"),
-            jobs=whole_number(self.jobs, "jobs"),
-            retention_days=whole_number(self.retention_days, "retention_days"),
+            jobs=whole_number(self.jobs, "jobs", most=MOST_JOBS),
+            retention_days=whole_number(self.retention_days, "retention_days", most=MOST_DAYS),
             storages=names(self.storage),
-            wait_seconds=whole_number(self.wait_seconds, "wait_seconds") or 0,
+            wait_seconds=whole_number(self.wait_seconds, "wait_seconds", least=0) or 0,
         )
         made = create_backup(job.workspace, request, run=job.run, progress=job.progress, cancellation=job.cancellation)
         for warning in made.warnings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -188,17 +188,19 @@ def choice(kind: type[E], value: object, argument: str) -> E | None:
         ) from error
 
 
-def whole_number(value: object, argument: str) -> int | None:
+def whole_number(value: object, argument: str, *, least: int = 1, most: int | None = None) -> int | None:
     """A templated argument as a number; None where it was not given.
 
-    :raises UsageError: it is not a whole number.
+    :raises UsageError: it is not a whole number, or beyond the bounds.
     """
     if not given(value):
         return None
-    try:
-        return int(str(value))
-    except ValueError as error:
-        raise UsageError(f"The argument {argument} is '{value}'.", hint="Give a whole number.") from error
+    span = f"of {least} or more" if most is None else f"from {least} to {most}"
+    with suppress(ValueError):
+        number = int(str(value))
+        if least <= number and (most is None or number <= most):
+            return number
+    raise UsageError(f"The argument {argument} is '{value}'.", hint=f"Give a whole number {span}.")
 
 
 def yes_or_no(value: object, argument: str, *, default: bool) -> bool:

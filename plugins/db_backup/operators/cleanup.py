@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from db_backup.errors import BackupError, UsageError
-from db_backup.model import BackupType
+from db_backup.model import MOST_DAYS, BackupType
 from db_backup.operators.base import Job, WorkspaceOperator, choice, names, whole_number, yes_or_no
 
 
@@ -61,14 +61,11 @@ class CleanupOperator(WorkspaceOperator):
                 hint="Its log says why.",
             )
         types = tuple(choice(BackupType, name, "type") for name in names(self.type) or ())
-        days = whole_number(self.retention_days, "retention_days")
-        if days is not None and days < 1:
-            raise UsageError(f"The argument retention_days is {days}.", hint="Give at least 1.")
         request = CleanupRequest(
             entries=names(self.database),
             types=tuple(item for item in types if item) or tuple(BackupType),
-            days=days,
-            wait_seconds=whole_number(self.wait_seconds, "wait_seconds") or 0,
+            days=whole_number(self.retention_days, "retention_days", most=MOST_DAYS),
+            wait_seconds=whole_number(self.wait_seconds, "wait_seconds", least=0) or 0,
         )
         dry_run = yes_or_no(self.plan_only, "plan_only", default=False)
         if dry_run:

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from db_backup.config import choose_compression, load_config
 from db_backup.errors import BackupError, ConfigurationError, UsageError
-from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, BackupType, Compression
+from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, MOST_DAYS, BackupType, Compression
 from db_backup.settings import load_settings
 from db_backup.settings.availability import AVAILABLE_STORAGES, AVAILABLE_TYPES
 from db_backup.settings.problems import did_you_mean, nearest
@@ -71,6 +71,7 @@ def on_demand_params() -> dict[str, Param]:
             None,
             type=["integer", "null"],
             minimum=1,
+            maximum=MOST_DAYS,
             section=_HOW,
             description="Days to keep these backups; in the cleanup that follows, all of these entries and this type. "
             + _AS_CONFIGURED,

@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db_backup.model import BackupType, Compression, VerificationLevel, level_for
+from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression, VerificationLevel, level_for
 from db_backup.settings.availability import AVAILABLE_VALUES, NOT_YET_VARIABLES
 from db_backup.settings.places import TEMP_FOLDER
 from db_backup.settings.problems import WrongValue
@@ -103,9 +103,15 @@ class Settings(BaseSettings):
         "General", "include/backup.yaml", "The file that lists what is backed up. Without it, the demo database is."
     )
 
-    backup_retention_days: int = _retention(30, "How long full and data backups are kept.", unit="days", ge=1)
-    backup_retention_incremental_days: int = _retention(7, "How long incremental backups are kept.", unit="days", ge=1)
-    backup_retention_structure_days: int = _retention(90, "How long structure backups are kept.", unit="days", ge=1)
+    backup_retention_days: int = _retention(
+        30, "How long full and data backups are kept.", unit="days", ge=1, le=MOST_DAYS
+    )
+    backup_retention_incremental_days: int = _retention(
+        7, "How long incremental backups are kept.", unit="days", ge=1, le=MOST_DAYS
+    )
+    backup_retention_structure_days: int = _retention(
+        90, "How long structure backups are kept.", unit="days", ge=1, le=MOST_DAYS
+    )
 
     backup_daily_enabled: bool = _schedules(True, "The daily full backup is scheduled.")
     backup_daily_time: TimeOfDay = _schedules(time(3), "When the daily backup starts, in BACKUP_TIMEZONE.")
@@ -156,7 +162,9 @@ class Settings(BaseSettings):
         1024, "A backup whose stored size grows past this stops and fails; 0: no limit.", unit="MB", ge=0
     )
     backup_timeout_seconds: int = _limits(3600, "A backup that takes longer stops and fails.", unit="seconds", ge=1)
-    backup_parallel_jobs: int = _limits(1, "Streams to dump at the same time, at most; each is a part.", ge=1, le=64)
+    backup_parallel_jobs: int = _limits(
+        1, "Streams to dump at the same time, at most; each is a part.", ge=1, le=MOST_JOBS
+    )
 
     backup_catalog_conn_id: str = _setting("Paths", "", "Airflow connection of a PostgreSQL that holds the catalogue.")
     backup_catalog_path: Path = _path(

@@ -7,7 +7,7 @@ import click
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
-from db_backup.cli.runtime import cli_run, json_option, stoppable
+from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
 from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, clean_up, plan_cleanup
 from db_backup.jobs.workspace import Workspace
 
@@ -16,9 +16,7 @@ _LOCK_WAIT_SECONDS = 10.0
 
 @click.command("cleanup")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted and what kept, and why; delete nothing.")
-@click.option(
-    "--retention", "days", type=click.IntRange(min=1), help="Days to keep backups, this time, instead of their own."
-)
+@click.option("--retention", "days", type=DAYS, help="Days to keep backups, this time, instead of their own.")
 @click.option("--database", help="Only this entry's.", shell_complete=complete_entries)
 @json_option
 def command(dry_run: bool, days: int | None, database: str | None, as_json: bool) -> int:

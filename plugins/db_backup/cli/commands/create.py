@@ -13,14 +13,14 @@ from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
-from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
+from db_backup.cli.runtime import DAYS, cli_run, json_option, not_yet, stoppable
 from db_backup.errors import BackupError, Interrupted
 from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, DeletedBackup, clean_up, leap_to
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.prove import Made, create_and_prove
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof
-from db_backup.model import BackupType, Compression, ProofResult
+from db_backup.model import MOST_JOBS, BackupType, Compression, ProofResult
 from db_backup.progress import Cancellation, Progress
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
@@ -78,14 +78,14 @@ class _Results:
 @click.option(
     "--retention",
     "retention_days",
-    type=click.IntRange(min=1),
+    type=DAYS,
     help="Days to keep this backup, and, in the cleanup that follows, all of that entry and type.",
 )
 @click.option("--no-verify", is_flag=True, help="Do not prove the backup now; it stays unverified.")
 @click.option("--storage", multiple=True, help="Where to store it (repeatable). Default: the entry's storages.")
 @click.option(
     "--jobs",
-    type=click.IntRange(1, 64),
+    type=click.IntRange(1, MOST_JOBS),
     help="Streams to dump at the same time, at most; each becomes a part. Default: the entry's configuration.",
 )
 @click.option("--no-cleanup", is_flag=True, help="Delete no old backups of that entry and type afterwards.")
