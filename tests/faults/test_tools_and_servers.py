@@ -132,6 +132,22 @@ def test_a_server_that_freezes_in_the_middle_of_the_dump_is_given_up_at_the_time
         dump.assert_all_is_well()
 
 
+def test_a_question_that_waits_for_a_lock_is_given_up_at_the_time_limit(
+    postgres_lab: PostgresLab, make_project: Callable[..., Project]
+) -> None:
+    """Before there is a dump tool to kill."""
+    database = postgres_lab.create_sample()
+    project = make_project(shop=postgres_lab.connection(database))
+    with postgres_lab.server.connect(database) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE pg_catalog.pg_trigger")
+        done = project.run("create", "shop", "--no-verify", "--json", BACKUP_TIMEOUT_SECONDS="2")
+    assert done.returncode == 1
+    assert "BACKUP_TIMEOUT_SECONDS" in failure_of(json.loads(done.stdout), entry="shop")["error"]
+    assert project.json("create", "shop", "--no-verify")["failed"] == []
+    postgres_lab.drop(database)
+
+
 @pytest.mark.parametrize("engine", WITH_A_TOOL)
 def test_a_table_dropped_during_the_dump_is_held_back_until_its_end(
     labs: dict[EngineName, EngineLab],

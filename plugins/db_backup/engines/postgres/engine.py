@@ -122,7 +122,7 @@ class PostgresEngine(Engine):
     ) -> Iterator[PostgresDump]:
         """Questions, catalogue and dump, all of one moment."""
         cancellation.check()
-        with connected(self.connection, entry=request.entry) as link:
+        with connected(self.connection, entry=request.entry, cancellation=cancellation) as link:
             begin_snapshot(link)
             preflight, tool = self._examine(link, request.entry, dump_format)
             snapshot = export_snapshot(link, request)

@@ -35,7 +35,7 @@ def take_inventory(
     """
     cancellation.check()
     dump_format = DumpFormat.parse(manifest.format).as_stream
-    with connected(connection, entry=manifest.entry) as link:
+    with connected(connection, entry=manifest.entry, cancellation=cancellation) as link:
         begin_snapshot(link)
         server = describe_server(link, connection, entry=manifest.entry)
         refuse_unreadable(link, dump_format.type, _outcome(connection, manifest), manifest.entry)

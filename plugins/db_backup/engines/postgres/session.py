@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import Any, cast
 
 import psycopg
@@ -20,6 +23,7 @@ from db_backup.errors import (
     SourceError,
 )
 from db_backup.model import ConnectionInfo
+from db_backup.progress import Cancellation
 from db_backup.stream.process import option_file
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -115,15 +119,30 @@ def connect(connection: ConnectionInfo, *, entry: str | None = None, autocommit:
 
 
 @contextmanager
-def connected(connection: ConnectionInfo, *, entry: str | None = None) -> Iterator[Connection]:
+def connected(
+    connection: ConnectionInfo, *, entry: str | None = None, cancellation: Cancellation | None = None
+) -> Iterator[Connection]:
     """An autocommitting connection while the block runs; psycopg's errors in the block become ours.
 
     :param entry: names the database in errors.
+    :param cancellation: hangs up: a question that waits for a lock, or for a server that has stopped, may have no end.
+    :raises Interrupted: it did.
     :raises ServerUnreachable, AccessDenied, PrivilegeMissing, ConfigurationError, SourceError:
     :raises ScratchUnavailable: instead of ServerUnreachable, where it is a scratch server.
     """
-    with closing(connect(connection, entry=entry)) as link, _translated(connection, entry):
+    watched = cancellation or Cancellation()
+    with (
+        _translated(connection, entry, watched),
+        closing(connect(connection, entry=entry)) as link,
+        watched.on_cancel(partial(_hang_up, link)),
+    ):
         yield link
+
+
+def _hang_up(link: Connection) -> None:
+    """From any thread: whoever waits for the server's answer gets an error instead."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(link.fileno())) as line:  # it may be closed
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def rows(connection: Connection, query: str, **values: object) -> list[tuple[Any, ...]]:
@@ -212,7 +231,7 @@ def _connect_error(connection: ConnectionInfo, error: psycopg.Error, entry: str 
 
 
 @contextmanager
-def _translated(connection: ConnectionInfo, entry: str | None) -> Iterator[None]:
+def _translated(connection: ConnectionInfo, entry: str | None, cancellation: Cancellation) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
@@ -222,6 +241,7 @@ def _translated(connection: ConnectionInfo, entry: str | None) -> Iterator[None]
             database=entry,
         ) from error
     except psycopg.OperationalError as error:
+        cancellation.check()
         if is_scratch(connection):
             raise scratch_lost(one_line(error), entry) from error
         raise ServerUnreachable(
