@@ -10,12 +10,12 @@ from pathlib import Path
 from db_backup import naming
 from db_backup.catalog import Attempt, AttemptOutcome
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest, record_newest
 from db_backup.jobs.workspace import Workspace
 from db_backup.storage import Storage
 from db_backup.stream.private_folder import sweep
 
-_STALE_AFTER = timedelta(days=1)
+_STALE_AFTER = timedelta(days=1)  # beyond what a backup may take
 
 
 def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
@@ -26,8 +26,9 @@ def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
     workspace.catalog.sweep()
     for attempt in workspace.catalog.abandoned_attempts():
         _conclude(workspace, storages, attempt)
+    stale_after = _STALE_AFTER + timedelta(seconds=workspace.settings.backup_timeout_seconds)
     for storage in storages:
-        storage.sweep(older_than=_STALE_AFTER)
+        storage.sweep(older_than=stale_after)
     options = workspace.engine_options
     for folder in {options.scratch_path, options.staging_path, Path(tempfile.gettempdir())}:
         sweep(folder)
@@ -36,7 +37,10 @@ def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
 def _conclude(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> None:
     """It has succeeded if it came as far as its manifest; then the catalogue learns of the backup."""
     for found in _unindexed(workspace, storages, attempt):
-        workspace.catalog.record(found.manifest, found.state)
+        try:
+            record_newest(workspace, found)
+        except UnknownBackup:
+            continue  # deleted meanwhile
         workspace.catalog.finish_attempt(
             attempt.id,
             AttemptOutcome.SUCCEEDED,
@@ -48,7 +52,7 @@ def _conclude(workspace: Workspace, storages: Sequence[Storage], attempt: Attemp
 
 
 def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> Iterator[Located]:
-    """Backups that the attempt may have published, and that the catalogue does not know."""
+    """Backups that the attempt has published, and that the catalogue does not know."""
     since = attempt.started_at.replace(microsecond=0)  # ids count in whole seconds
     for storage in storages:
         for backup_id in backup_ids(storage):
@@ -59,7 +63,7 @@ def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attem
                 manifest = read_manifest(storage, backup_id)
             except (UnknownBackup, ObjectMissing, ManifestError):
                 continue  # no backup of ours, or deleted meanwhile, or for `catalog check` to tell of
-            if not _knows(workspace, backup_id):
+            if manifest.run == attempt.run and not _knows(workspace, backup_id):
                 yield Located(storage, manifest, known_state(storage, manifest))
 
 
