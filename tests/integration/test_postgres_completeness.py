@@ -15,7 +15,7 @@ import pytest
 
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.postgres import PostgresEngine
-from db_backup.engines.postgres import dump as dump_module
+from db_backup.engines.postgres import snapshot as snapshot_module
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, DumpFailed, DumpIncomplete, Interrupted
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType
@@ -141,14 +141,57 @@ def test_a_table_that_pg_dump_leaves_out_is_missed_by_name(
         dump_of(engine, backup_type=backup_type)
 
 
-def test_a_pg_dump_that_cannot_lock_a_table_in_time_fails_with_what_to_do(
+def test_a_dump_that_cannot_lock_a_table_in_time_fails_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, postgres_server: PostgresServer, engine: PostgresEngine, database: str
 ) -> None:
-    monkeypatch.setattr(dump_module, "LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr(snapshot_module, "LOCK_WAIT_SECONDS", 1)
     with postgres_server.connect(database, autocommit=False) as blocker:
         blocker.execute("LOCK TABLE one IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(DumpFailed, match=r"status 1: .*lock.*run it again afterwards"):
+        with pytest.raises(DumpFailed, match="held its lock for 1 s") as failure:
             dump_of(engine)
+    assert "Run it again" in str(failure.value.hint)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("TRUNCATE one", "INSERT INTO one SELECT g, '' FROM generate_series(1, 5000) g"),
+        ("ALTER TABLE one ALTER a TYPE bigint",),
+        ("DROP TABLE one", "CREATE TABLE one AS SELECT g AS a FROM generate_series(1, 5000) g"),
+    ],
+    ids=["refilled", "rewritten", "made anew"],
+)
+def test_a_table_that_is_rewritten_when_the_dump_begins_keeps_its_rows(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, statements: tuple[str, ...], jobs: int
+) -> None:
+    database = postgres_server.create_database(
+        "CREATE TABLE one (a integer, b text)",
+        "INSERT INTO one SELECT g, '' FROM generate_series(1, 5000) g",
+        "CREATE TABLE two (a integer)",
+    )
+    with postgres_server.connect(database, autocommit=False) as migration:
+        for statement in statements:
+            migration.execute(statement)
+        committing = threading.Timer(1, migration.commit)
+        committing.start()
+        dumped = dump_of(postgres_lab.engine(database), jobs=jobs)
+        committing.join()
+    assert {table.name: table.rows for table in dumped.manifest.inventory.tables} == {
+        "public.one": 5000,
+        "public.two": 0,
+    }
+
+
+def test_a_dump_that_waits_for_a_lock_can_be_stopped(
+    postgres_server: PostgresServer, engine: PostgresEngine, database: str
+) -> None:
+    cancellation = Cancellation()
+    with postgres_server.connect(database, autocommit=False) as blocker:
+        blocker.execute("LOCK TABLE one IN ACCESS EXCLUSIVE MODE")
+        threading.Timer(0.5, cancellation.cancel, ["enough"]).start()
+        with pytest.raises(Interrupted, match="enough"):
+            dump_of(engine, cancellation)
 
 
 def test_a_flipped_byte_in_the_structure_is_corruption(engine: PostgresEngine) -> None:

@@ -33,7 +33,8 @@ from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess
 
-LOCK_WAIT_SECONDS = 300
+# The snapshot's session holds every table: only who queues for one behind it can keep pg_dump waiting, and in vain.
+LOCK_WAIT_SECONDS = 30
 _TYPE_FLAGS = {
     BackupType.FULL: (),
     BackupType.STRUCTURE: ("--schema-only",),
@@ -69,14 +70,6 @@ class Snapshot:
     encoding: str
     catalogue: Catalogue
     left_out: LeftOut
-
-
-def begin_snapshot(connection: Connection) -> None:
-    """Everything that this connection reads from here to its end is of one moment."""
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    # The dump may take hours, and this transaction is idle meanwhile.
-    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-    connection.execute("SET LOCAL statement_timeout = 0")
 
 
 def export_snapshot(connection: Connection, request: DumpRequest) -> Snapshot:
@@ -336,7 +329,7 @@ def _arguments(dump_format: DumpFormat, snapshot: Snapshot, options: EngineOptio
 
 def _failure_hint(complaint: str) -> str:
     if "statement timeout" in complaint and "LOCK TABLE" in complaint:
-        return f"A change of a table's structure held its lock for {LOCK_WAIT_SECONDS} s; run it again afterwards."
+        return "A change of a table's structure came just when the dump began; run it again afterwards."
     if "No space left" in complaint:
         return "The database server has no room for temporary files."
     return "Nothing was kept; mend what pg_dump names, and run it again."

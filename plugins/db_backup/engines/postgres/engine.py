@@ -13,7 +13,7 @@ from psycopg import sql
 from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres import reread, restore, tools
-from db_backup.engines.postgres.dump import PostgresDump, Snapshot, begin_snapshot, export_snapshot, open_dump
+from db_backup.engines.postgres.dump import PostgresDump, Snapshot, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import read_catalogue
 from db_backup.engines.postgres.left_out import leave_out
@@ -21,6 +21,7 @@ from db_backup.engines.postgres.pieces import Piece, divide, is_divisible
 from db_backup.engines.postgres.reading import read_archive
 from db_backup.engines.postgres.room import refuse_without_room, table_sizes
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
+from db_backup.engines.postgres.snapshot import begin_snapshot
 from db_backup.engines.postgres.stock import stock_commands
 from db_backup.errors import FeatureNotAvailable, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
@@ -123,7 +124,7 @@ class PostgresEngine(Engine):
         """Questions, catalogue and dump, all of one moment."""
         cancellation.check()
         with connected(self.connection, entry=request.entry, cancellation=cancellation) as link:
-            begin_snapshot(link)
+            begin_snapshot(link, request.entry, cancellation)
             preflight, tool = self._examine(link, request.entry, dump_format)
             snapshot = export_snapshot(link, request)
             refuse_without_room(link, snapshot.left_out, dump_format, self.options, request.entry, jobs=request.jobs)

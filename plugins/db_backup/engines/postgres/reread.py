@@ -9,12 +9,13 @@ import os
 
 from db_backup.engines.base import DumpRequest, DumpSummary, EngineOptions, Preflight
 from db_backup.engines.postgres import tools
-from db_backup.engines.postgres.dump import PostgresDump, begin_snapshot, export_snapshot, open_dump
+from db_backup.engines.postgres.dump import PostgresDump, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import count_structure
 from db_backup.engines.postgres.preflight import describe_server, refuse_unreadable
 from db_backup.engines.postgres.restore import LOST_SERVER
 from db_backup.engines.postgres.session import connected, is_scratch, scratch_lost
+from db_backup.engines.postgres.snapshot import begin_snapshot
 from db_backup.errors import DumpFailed, DumpIncomplete, LoadFailed
 from db_backup.manifest import Inventory, Manifest
 from db_backup.model import BackupType, ConnectionInfo
@@ -36,7 +37,7 @@ def take_inventory(
     cancellation.check()
     dump_format = DumpFormat.parse(manifest.format).as_stream
     with connected(connection, entry=manifest.entry, cancellation=cancellation) as link:
-        begin_snapshot(link)
+        begin_snapshot(link, manifest.entry, cancellation)
         server = describe_server(link, connection, entry=manifest.entry)
         refuse_unreadable(link, dump_format.type, _outcome(connection, manifest), manifest.entry)
         if manifest.type is BackupType.STRUCTURE:
