@@ -98,6 +98,7 @@ class MariaDbServer:
                 f"--datadir={folder / 'data'}",
                 f"--socket={folder / 's'}",
                 f"--pid-file={folder / 'pid'}",
+                f"--tmpdir={folder}",  # a server that starts deletes the temporary tables of others in its own
                 f"--port={port}",
                 "--bind-address=127.0.0.1",
                 f"--init-file={setup}",
@@ -239,6 +240,7 @@ def _install(folder: Path, user: pwd.struct_passwd | None) -> None:
             tool,
             "--no-defaults",
             f"--datadir={folder / 'data'}",
+            f"--tmpdir={folder}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ],

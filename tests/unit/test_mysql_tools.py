@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -218,11 +219,16 @@ def test_definitions_rows_and_triggers_are_asked_for_apart() -> None:
     structure = dump_arguments(MARIADB_DUMP, Path("o"), DumpPlan("shop", rows=False), OPTIONS)
     assert {"--no-data", "--routines", "--events", "--triggers"} <= set(structure)
     assert "--no-create-info" not in structure
-    rows = dump_arguments(MARIADB_DUMP, Path("o"), DumpPlan("shop", definitions=False, triggers=False), OPTIONS)
+    nothing = DumpPlan("shop", definitions=False, rows=False, triggers=False, events=False)
+    rows = dump_arguments(MARIADB_DUMP, Path("o"), dataclasses.replace(nothing, rows=True), OPTIONS)
     assert {"--no-create-info", "--skip-routines", "--skip-events", "--skip-triggers"} <= set(rows)
     assert "--no-data" not in rows
-    triggers = dump_arguments(MARIADB_DUMP, Path("o"), DumpPlan("shop", definitions=False, rows=False), OPTIONS)
+    triggers = dump_arguments(MARIADB_DUMP, Path("o"), dataclasses.replace(nothing, triggers=True), OPTIONS)
     assert {"--no-create-info", "--no-data", "--skip-routines", "--skip-events", "--triggers"} <= set(triggers)
+    some = dump_arguments(
+        MARIADB_DUMP, Path("o"), dataclasses.replace(nothing, rows=True, tables=("--a", "b")), OPTIONS
+    )
+    assert some[-4:] == ["--", "shop", "--a", "b"]
 
 
 def test_each_flavour_leaves_rows_out_in_its_own_words() -> None:

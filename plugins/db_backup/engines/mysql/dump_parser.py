@@ -30,7 +30,7 @@ _CODE = re.compile(
 _AUTO_INCREMENT = re.compile(rb"'[^'\\]*(?:\\.[^'\\]*)*'|`(?:[^`]|``)*`|\bAUTO_INCREMENT=(\d+)", re.DOTALL)
 _SEQUENCE_START = re.compile(rb" start with (-?\d+) .* increment by (-?\d+) ")
 _SETVAL = re.compile(rb"DO SETVAL\((%s), (-?\d+), 0\)" % IDENTIFIER)
-# What a dump without definitions says of every table, empty ones too.
+# What a dump with rows says of every table, empty ones too.
 _ANNOUNCEMENT = re.compile(rb"/\*!40000 ALTER TABLE (%s) DISABLE KEYS \*/" % IDENTIFIER)
 _COUNTER = re.compile(
     rb"ALTER (?:TABLE (%s) AUTO_INCREMENT=(\d+)|SEQUENCE (%s) RESTART (-?\d+));" % ((IDENTIFIER,) * 2)
@@ -65,6 +65,7 @@ class DumpParser:
         self._splitter = DumpSplitter()
         self._counters: dict[bytes, TableCounter] = {}
         self._created: set[bytes] = set()
+        self._announced: set[bytes] = set()
         self._auto_increments: dict[bytes, int] = {}
         self._sequences: dict[bytes, _Sequence] = {}
         self._seen_objects: set[tuple[str, str]] = set()
@@ -137,6 +138,11 @@ class DumpParser:
         return {unquoted(name) for name in self._created}
 
     @property
+    def tables_with_rows(self) -> set[str]:
+        """Those whose rows it brings, however few."""
+        return {unquoted(name) for name in self._announced}
+
+    @property
     def sequences(self) -> set[str]:
         """Those of which the dump says where they stand."""
         return {unquoted(name) for name in self._sequences}
@@ -171,7 +177,7 @@ class DumpParser:
         elif self._among_counters:
             self._see_counter(text)
         elif (announced := _ANNOUNCEMENT.match(text)) is not None:
-            self._counter(announced[1])
+            self._see_announcement(announced[1])
         elif (setval := _SETVAL.match(text)) is not None:
             if setval[1] in self._sequences:
                 self._sequences[setval[1]].set(int(setval[2]))
@@ -187,6 +193,12 @@ class DumpParser:
         self._counter(name)
         if (value := auto_increment_of(text)) > 1:
             self._auto_increments[name] = value
+
+    def _see_announcement(self, name: bytes) -> None:
+        if name in self._announced:
+            raise MalformedDump(f"it brings the rows of '{unquoted(name)}' twice")
+        self._announced.add(name)
+        self._counter(name)
 
     def _see_counter(self, text: bytes) -> None:
         match = _COUNTER.match(text)

@@ -10,16 +10,18 @@ from typing import ClassVar
 
 import pymysql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight, only_stream
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight
 from db_backup.engines.mysql import loading
 from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
-from db_backup.engines.mysql.dump import open_dump, open_stream, read_moment
+from db_backup.engines.mysql.contents import contents_of
+from db_backup.engines.mysql.dump import open_dump, read_moment
 from db_backup.engines.mysql.filling import load_rows
 from db_backup.engines.mysql.formats import type_of
 from db_backup.engines.mysql.inventory import inventory_of
 from db_backup.engines.mysql.preflight import describe_server, examine_copy, run_preflight
 from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.engines.mysql.stock import stock_commands
+from db_backup.engines.mysql.streams import open_stream
 from db_backup.engines.mysql.tables import count_rows
 from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
@@ -100,10 +102,9 @@ class MysqlEngine(Engine):
     def load(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
     ) -> tuple[str, ...]:
-        content = only_stream(streams, manifest)
         if manifest.type is BackupType.DATA:
-            return load_rows(self.connection, self.options, content, manifest, cancellation)
-        return loading.load(self.connection, content, manifest, cancellation)
+            return load_rows(self.connection, self.options, streams, manifest, cancellation)
+        return loading.load(self.connection, streams, manifest, cancellation)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         """By the same tool, arguments and reader as the dump's; rows that nobody expects are counted in SQL."""
@@ -114,20 +115,20 @@ class MysqlEngine(Engine):
         cancellation.check()
         findings = examine_copy(self.connection, manifest.type)
         moment = read_moment(self.connection, findings, self.options)
-        with open_stream(self.connection, self.options, findings, cancellation) as (tool, stream):
+        with open_stream(self.connection, self.options, findings.dump_tool, findings.plan, cancellation) as stream:
             buffer = bytearray(_BLOCK_BYTES)
             while count := os.readv(stream.fileno(), [buffer]):
                 stream.observe(memoryview(buffer)[:count])
-            status = tool.wait()
+            status = stream.tool.wait()
             cancellation.check()
-            problem = f"status {status}: {tool.last_words}" if status else stream.finish()
+            problem = f"status {status}: {stream.tool.last_words}" if status else stream.finish()
         if problem:
             raise LoadFailed(
                 f"The restored database '{self.connection.database}' cannot be read back: {problem}.",
                 hint="See what the dump tool names; the restored database is not as the backup was.",
                 backup_id=manifest.id,
             )
-        inventory = inventory_of(moment.catalogue, stream.parser, manifest.type)
+        inventory = inventory_of(moment.catalogue, contents_of([stream.parser]), manifest.type)
         return self._with_counted_rows(inventory) if manifest.type is BackupType.STRUCTURE else inventory
 
     def _with_counted_rows(self, inventory: Inventory) -> Inventory:
@@ -146,7 +147,7 @@ class MysqlEngine(Engine):
     def read_archive(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
     ) -> Inventory:
-        return loading.read_archive(only_stream(streams, manifest), manifest, cancellation)
+        return loading.read_archive(streams, manifest, cancellation)
 
     def _require_supported(self, request: DumpRequest) -> None:
         if request.type not in self.supported_types:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pymysql
@@ -19,13 +19,13 @@ from db_backup.engines.base import Block, EngineOptions
 from db_backup.engines.mysql.client import load_script
 from db_backup.engines.mysql.connecting import Session, connect, explain, identifier, query
 from db_backup.engines.mysql.counters import Counter, read_counters, set_counters
-from db_backup.engines.mysql.dump import running_tool
 from db_backup.engines.mysql.dump_parser import DumpParser, code_head, with_name
 from db_backup.engines.mysql.dump_splitter import Kind
-from db_backup.engines.mysql.loading import feed
+from db_backup.engines.mysql.loading import feed_all
 from db_backup.engines.mysql.preflight import Findings, examine_copy
 from db_backup.engines.mysql.privileges import read_privileges
 from db_backup.engines.mysql.scratch_faults import scratch_faults
+from db_backup.engines.mysql.streams import running_tool
 from db_backup.engines.mysql.tables import Table, empty_tables, filled_tables, read_tables
 from db_backup.errors import BackupError, LoadFailed, TargetNotEmpty
 from db_backup.manifest import Manifest
@@ -51,7 +51,7 @@ class _Target:
 def load_rows(
     connection: ConnectionInfo,
     options: EngineOptions,
-    content: Iterable[Block],
+    streams: Sequence[Iterable[Block]],
     manifest: Manifest,
     cancellation: Cancellation,
 ) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def load_rows(
             target = _examine(session, connection, manifest, findings)
         with _without_triggers(connection, options, findings, target, manifest, cancellation):
             try:
-                return tuple(feed(connection, findings.server.flavour, content, manifest, cancellation).warnings)
+                return feed_all(connection, findings.server.flavour, streams, manifest, cancellation).warnings
             except BaseException as error:
                 _go_back(connection, target, manifest, error)
                 raise
@@ -159,9 +159,9 @@ def _dump_triggers(
 
     :raises LoadFailed: it is not to be had.
     """
-    plan = dataclasses.replace(findings.plan, definitions=False, rows=False, triggers=True)
+    plan = dataclasses.replace(findings.plan, definitions=False, rows=False, triggers=True, events=False)
     wanted = dataclasses.replace(options, mysql_triggers=True)
-    with running_tool(connection, wanted, dataclasses.replace(findings, plan=plan), cancellation) as tool:
+    with running_tool(connection, wanted, findings.dump_tool, plan, cancellation) as tool:
         script = tool.stdout.read()
         status = tool.wait()
         cancellation.check()

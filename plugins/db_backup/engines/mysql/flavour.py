@@ -123,19 +123,24 @@ def find_client_tool(flavour: Flavour, names: Sequence[str]) -> Tool:
 class DumpPlan:
     """What one dump is asked for, in no flavour's words.
 
-    :param definitions: of tables, views, sequences, routines and events.
+    :param definitions: of tables, views, sequences and routines.
+    :param tables: these alone; all of the database when there are none.
     :param counters: whether a section of ours follows the tool's output (see ``counters``).
+    :param tells_steps: whether the tool says on standard error what it is about to do.
     """
 
     database: str
     definitions: bool = True
     rows: bool = True
     triggers: bool = True
+    events: bool = True
+    tables: tuple[str, ...] = ()
     counters: bool = False
     ignored_views: tuple[str, ...] = ()
     tables_without_rows: tuple[str, ...] = ()
     with_position: bool = False
     with_history: bool = False
+    tells_steps: bool = False
 
 
 def dump_arguments(tool: Tool, option_file: Path, plan: DumpPlan, options: EngineOptions) -> list[str]:
@@ -149,10 +154,11 @@ def dump_arguments(tool: Tool, option_file: Path, plan: DumpPlan, options: Engin
         f"--defaults-file={option_file}",
         "--single-transaction" if single else "--lock-tables",
         "--quick",
+        *(["--verbose"] if plan.tells_steps else []),
         *([] if plan.definitions else ["--no-create-info"]),
         *([] if plan.rows else ["--no-data"]),
         _switch("routines", plan.definitions and options.mysql_routines),
-        _switch("events", plan.definitions and options.mysql_events),
+        _switch("events", plan.events and options.mysql_events),
         _switch("triggers", plan.triggers and options.mysql_triggers),
         "--hex-blob",
         "--skip-add-locks",  # locks around the data make DEFAULT nextval(sequence) fail on restore (1100)
@@ -162,7 +168,7 @@ def dump_arguments(tool: Tool, option_file: Path, plan: DumpPlan, options: Engin
     ]
     arguments += _mariadb_arguments(plan) if tool.flavour is Flavour.MARIADB else _mysql_arguments(tool, plan)
     arguments += [f"--ignore-table={plan.database}.{view}" for view in plan.ignored_views]
-    return [*arguments, "--", plan.database]
+    return [*arguments, "--", plan.database, *plan.tables]
 
 
 def _switch(name: str, wanted: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.mysql.connecting import Session, identifier, query
-from db_backup.engines.mysql.dump_parser import DumpParser
+from db_backup.engines.mysql.contents import Contents
 from db_backup.engines.mysql.flavour import Flavour
 from db_backup.engines.mysql.tables import read_tables
 from db_backup.engines.row_hashing import TableCounter
@@ -93,7 +93,7 @@ def invalid_views(session: Session, database: str, views: Collection[str]) -> di
 
 
 def inventory_of(
-    catalogue: Catalogue, parser: DumpParser, backup_type: BackupType, left_out: Collection[str] = ()
+    catalogue: Catalogue, contents: Contents, backup_type: BackupType, left_out: Collection[str] = ()
 ) -> Inventory:
     """Objects as the catalogue lists them; rows and counters as the dump prints them, for a load of it gives those.
 
@@ -102,40 +102,38 @@ def inventory_of(
     :param left_out: the tables whose rows the dump leaves out.
     """
     defined = () if backup_type is BackupType.DATA else catalogue.objects
-    objects = sorted((*defined, *parser.counters), key=lambda item: (item.kind, item.name))
-    return Inventory(tables=tables_of(parser, backup_type, left_out), objects=tuple(objects))
+    objects = sorted((*defined, *contents.counters), key=lambda item: (item.kind, item.name))
+    return Inventory(tables=tables_of(contents, backup_type, left_out), objects=tuple(objects))
 
 
-def tables_of(parser: DumpParser, backup_type: BackupType, left_out: Collection[str]) -> tuple[TableInventory, ...]:
+def tables_of(contents: Contents, backup_type: BackupType, left_out: Collection[str]) -> tuple[TableInventory, ...]:
     """The tables of a dump; a data backup says nothing of those whose rows it leaves out."""
     if backup_type is BackupType.STRUCTURE:
-        return tuple(table.model_copy(update={"checksum": None}) for table in parser.tables)
-    silent = set(left_out) - {table.name for table in parser.tables}
+        return tuple(table.model_copy(update={"checksum": None}) for table in contents.tables)
+    silent = set(left_out) - {table.name for table in contents.tables}
     empty = [TableCounter().inventory(name) for name in silent]
-    return tuple(sorted((*parser.tables, *empty), key=lambda table: table.name))
+    return tuple(sorted((*contents.tables, *empty), key=lambda table: table.name))
 
 
 def missing_from_dump(
-    catalogue: Catalogue, parser: DumpParser, backup_type: BackupType, left_out: Collection[str] = ()
+    catalogue: Catalogue, contents: Contents, backup_type: BackupType, left_out: Collection[str] = ()
 ) -> list[str]:
-    """What the catalogue lists and the stream never created or filled, in words; empty when the dump is complete."""
+    """What the catalogue lists and no stream created or filled, in words; empty when the dump is complete."""
+    silent = () if backup_type is BackupType.STRUCTURE else catalogue.tables_with_rows - contents.tables_with_rows
+    rows = [f"the rows of '{name}'" for name in sorted(set(silent) - set(left_out))]
     if backup_type is BackupType.DATA:
-        silent = catalogue.tables_with_rows - {table.name for table in parser.tables} - set(left_out)
-        unset = set(catalogue.names("sequence")) - parser.sequences
-        return [
-            *(f"the rows of '{name}'" for name in sorted(silent)),
-            *(f"sequence '{name}'" for name in sorted(unset)),
-        ]
-    missing = [f"table '{name}'" for name in catalogue.names("table") if name not in parser.created_tables]
-    return [*missing, *_missing_objects(catalogue, parser)]
+        unset = set(catalogue.names("sequence")) - contents.sequences
+        return [*rows, *(f"sequence '{name}'" for name in sorted(unset))]
+    tables = [f"table '{name}'" for name in catalogue.names("table") if name not in contents.created_tables]
+    return [*tables, *_missing_objects(catalogue, contents), *rows]
 
 
-def _missing_objects(catalogue: Catalogue, parser: DumpParser) -> Iterator[str]:
+def _missing_objects(catalogue: Catalogue, contents: Contents) -> Iterator[str]:
     # Kinds are counted rather than named: the text of a trigger is the user's own, and so is its spelling of the name.
     listed = Counter(item.kind for item in catalogue.objects if item.kind in _KINDS_IN_STREAM)
-    dumped = Counter(kind for kind, _ in parser.objects)
+    dumped = Counter(kind for kind, _ in contents.objects)
     for kind, count in sorted(listed.items()):
         if dumped[kind] < count:
-            seen = {name for seen_kind, name in parser.objects if seen_kind == kind}
+            seen = {name for seen_kind, name in contents.objects if seen_kind == kind}
             absent = [f"'{name}'" for name in catalogue.names(kind) if name not in seen]
             yield f"{count - dumped[kind]} of {count} {kind}s ({', '.join(absent[:5])})"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
@@ -13,6 +14,7 @@ import pymysql
 from db_backup.engines.base import Block
 from db_backup.engines.mysql.client import complaints, running_client
 from db_backup.engines.mysql.connecting import Session, connect, identifier, query
+from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.definers import Definers
 from db_backup.engines.mysql.definers import wanted as definers_wanted
 from db_backup.engines.mysql.dump_parser import DumpParser
@@ -36,45 +38,64 @@ _RESERVE_BYTES = 32 << 20  # more than the client and the pipe to it hold
 
 
 def load(
-    connection: ConnectionInfo, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation
+    connection: ConnectionInfo, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
 ) -> tuple[str, ...]:
-    """Feed a dump to the stock client. The binlog stays on: replicas and later increments must see a restore.
+    """Feed a dump to stock clients. The binlog stays on: replicas and later increments must see a restore.
 
     :raises TargetNotEmpty: the database holds something; it was not touched.
     :raises LoadFailed: the client failed, or the dump ended before its end marker.
     :raises ScratchUnavailable: a scratch server is full or gone, or lacks another database that the dump needs.
     """
     with scratch_faults(connection, manifest):
-        return _load(connection, content, manifest, cancellation)
+        return _load(connection, streams, manifest, cancellation)
 
 
 def _load(
-    connection: ConnectionInfo, content: Iterable[Block], manifest: Manifest, cancellation: Cancellation
+    connection: ConnectionInfo, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
 ) -> tuple[str, ...]:
     cancellation.check()
     flavour, events_run = _prepare(connection, manifest)
-    feeder = feed(connection, flavour, content, manifest, cancellation)
-    events = sum(kind == "event" for kind, _ in feeder.parser.objects)
-    if events and events_run:
-        feeder.warnings.append(f"{events} events are now active in '{connection.database}', beside the original's.")
-    return tuple(feeder.warnings)
+    fed = feed_all(connection, flavour, streams, manifest, cancellation)
+    if fed.events and events_run:
+        active = f"{fed.events} events are now active in '{connection.database}', beside the original's."
+        return (*fed.warnings, active)
+    return fed.warnings
 
 
-def feed(
+@dataclass(frozen=True)
+class Fed:
+    """What a client was given. ``events``: how many it made."""
+
+    warnings: tuple[str, ...]
+    events: int
+
+
+def feed_all(
     connection: ConnectionInfo,
     flavour: Flavour,
-    content: Iterable[Block],
+    streams: Sequence[Iterable[Block]],
     manifest: Manifest,
     cancellation: Cancellation,
-) -> Feeder:
-    """Have the client load a dump as its bytes come.
+) -> Fed:
+    """Have clients load the streams of a dump, one after the other, as their bytes come.
 
-    :raises LoadFailed: the client failed, or the dump ended before its end marker.
+    :raises LoadFailed: a client failed, or a stream ended before its end marker.
     """
-    with running_client(connection, flavour, cancellation) as (client, process):
-        feeder = Feeder(connection, manifest, cancellation, keep_sandbox_line=client.knows_sandbox)
-        feeder.feed(process, iter(content))
-    return feeder
+    warnings: list[str] = []
+    events = 0
+    for content, parser in zip(streams, parsers_for(streams, manifest), strict=True):
+        with running_client(connection, flavour, cancellation) as (client, process):
+            feeder = Feeder(connection, manifest, parser, cancellation, keep_sandbox_line=client.knows_sandbox)
+            feeder.feed(process, iter(content))
+        warnings += feeder.warnings
+        events += sum(kind == "event" for kind, _ in parser.objects)
+    return Fed(tuple(warnings), events)
+
+
+def parsers_for(streams: Sequence[Iterable[Block]], manifest: Manifest) -> list[DumpParser]:
+    """One for each; the last stream of a data backup ends in the counters."""
+    last = len(streams) - 1
+    return [DumpParser(counters=manifest.type is BackupType.DATA and number == last) for number in range(len(streams))]
 
 
 def _prepare(connection: ConnectionInfo, manifest: Manifest) -> tuple[Flavour, bool]:
@@ -113,14 +134,20 @@ class Feeder:
     """Shows the dump to the parser and feeds it to the client, renamed where it must be."""
 
     def __init__(
-        self, connection: ConnectionInfo, manifest: Manifest, cancellation: Cancellation, *, keep_sandbox_line: bool
+        self,
+        connection: ConnectionInfo,
+        manifest: Manifest,
+        parser: DumpParser,
+        cancellation: Cancellation,
+        *,
+        keep_sandbox_line: bool,
     ) -> None:
         self._connection = connection
         self._manifest = manifest
         self._cancellation = cancellation
         self._keep_sandbox_line = keep_sandbox_line
         self._renaming: Renaming | None = None
-        self.parser = DumpParser(counters=manifest.type is BackupType.DATA)
+        self.parser = parser
         self.warnings: list[str] = []
 
     def feed(self, process: ChildProcess, content: Iterator[Block]) -> None:
@@ -242,30 +269,43 @@ def _hint(words: str, backup_type: BackupType) -> str:
     return "The database is not usable as it is; drop it."
 
 
-def read_archive(content: Iterable[Block], manifest: Manifest, cancellation: Cancellation) -> Inventory:
-    """What a dump holds, read to its end marker.
+def read_archive(streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation) -> Inventory:
+    """What a dump holds, every stream of it read to its end marker.
 
     :raises ArtefactCorrupt, ArtefactTruncated:
     """
-    parser = DumpParser(counters=manifest.type is BackupType.DATA)
+    parsers = parsers_for(streams, manifest)
+    for content, parser in zip(streams, parsers, strict=True):
+        _read_stream(content, parser, manifest, cancellation)
+    try:
+        contents = contents_of(parsers)
+    except MalformedDump as error:
+        raise _unreadable(manifest, "", error) from error
+    return Inventory(tables=tables_of(contents, manifest.type, manifest.excluded_tables))
+
+
+def _read_stream(content: Iterable[Block], parser: DumpParser, manifest: Manifest, cancellation: Cancellation) -> None:
     try:
         for block in content:
             cancellation.check()
             parser.feed(block)
         parser.finish()
     except MalformedDump as error:
-        raise ArtefactCorrupt(
-            f"The dump of {manifest.id} cannot be read{_place(parser)}: {error}.",
-            hint="Restore from another copy or another backup.",
-            backup_id=manifest.id,
-        ) from error
+        raise _unreadable(manifest, _place(parser), error) from error
     if not parser.complete:
         raise ArtefactTruncated(
             f"The dump of {manifest.id} ends before its end marker{_place(parser)}.",
             hint="Restore from another copy or another backup.",
             backup_id=manifest.id,
         )
-    return Inventory(tables=tables_of(parser, manifest.type, manifest.excluded_tables))
+
+
+def _unreadable(manifest: Manifest, place: str, error: MalformedDump) -> ArtefactCorrupt:
+    return ArtefactCorrupt(
+        f"The dump of {manifest.id} cannot be read{place}: {error}.",
+        hint="Restore from another copy or another backup.",
+        backup_id=manifest.id,
+    )
 
 
 def _place(parser: DumpParser) -> str:

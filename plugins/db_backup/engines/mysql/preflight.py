@@ -27,6 +27,7 @@ from db_backup.engines.mysql.inventory import invalid_views
 from db_backup.engines.mysql.left_out import leave_out
 from db_backup.engines.mysql.privileges import Privileges, read_privileges
 from db_backup.engines.mysql.replica import Replica, read_replica
+from db_backup.engines.mysql.tables import read_sizes
 from db_backup.errors import ConfigurationError, PrivilegeMissing
 from db_backup.manifest import ServerInfo
 from db_backup.model import BackupType, ConnectionInfo, EngineName
@@ -36,8 +37,6 @@ _FIRST_HISTORY: Version = (10, 11, 0)
 
 _ENGINES = """SELECT table_name, engine FROM information_schema.tables
     WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND engine IS NOT NULL"""
-_SIZES = """SELECT table_name, data_length FROM information_schema.tables
-    WHERE table_schema = %s AND data_length IS NOT NULL"""
 _FLOATS = """SELECT DISTINCT c.table_name, EXISTS (SELECT 1 FROM information_schema.statistics s
         WHERE s.table_schema = c.table_schema AND s.table_name = c.table_name AND s.index_name = 'PRIMARY')
     FROM information_schema.columns c
@@ -140,6 +139,7 @@ def _plan(survey: _Survey, database: str, backup_type: BackupType) -> DumpPlan:
         definitions=backup_type is not BackupType.DATA,
         rows=backup_type is not BackupType.STRUCTURE,
         triggers=backup_type is not BackupType.DATA,
+        events=backup_type is not BackupType.DATA,
         counters=backup_type is BackupType.DATA,
         ignored_views=tuple(survey.invalid_views),
         with_history=survey.with_history,
@@ -185,6 +185,9 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
     server = describe_server(session, connection)
     privileges = read_privileges(session, database, server.flavour)
     _require(privileges, server, connection, options, request.type)
+    parallel = request.jobs > 1 and request.type is not BackupType.STRUCTURE
+    if parallel:
+        _require_common_moment(privileges, connection, options)
     survey = _survey(session, connection)
     plan = _plan(survey, database, request.type)
     exclusion = leave_out(session, database, server.flavour, request)
@@ -210,7 +213,10 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
             plan,
             tables_without_rows=exclusion.tables,
             # Only a full backup with a position is what others follow.
-            with_position=request.type is BackupType.FULL and _may_record_position(privileges, server, options),
+            with_position=request.type is BackupType.FULL
+            and _may_record_position(privileges, server, options)
+            # MySQL's tool would flush tables for it, which a read lock of ours holds back.
+            and not (parallel and server.flavour is Flavour.MYSQL),
         ),
         may_block,
         tuple(unprotected),
@@ -220,8 +226,7 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
 
 
 def _estimate(session: Session, database: str, exclusion: Exclusion) -> int:
-    sizes = query(session, _SIZES, (database,))
-    return sum(int(size) for table, size in sizes if str(table) not in exclusion.tables)
+    return sum(size for table, size in read_sizes(session, database).items() if table not in exclusion.tables)
 
 
 def _about_definitions(
@@ -267,6 +272,22 @@ def _require(
             f"The user '{connection.login}' cannot see all stored routines of the database '{connection.database}': "
             "the dump would leave them out in silence.",
             hint=f"{_routine_grant(server, scope)} TO {_account(connection)};",
+        )
+
+
+def _require_common_moment(privileges: Privileges, connection: ConnectionInfo, options: EngineOptions) -> None:
+    """What several streams of one moment take."""
+    if not options.mysql_single_transaction:
+        raise ConfigurationError(
+            f"'{connection.database}' cannot be dumped in several streams while MYSQL_BACKUP_SINGLE_TRANSACTION is "
+            "false: each tool would lock its tables at a moment of its own.",
+            hint="Use 1 job (--jobs 1, BACKUP_PARALLEL_JOBS=1), or leave MYSQL_BACKUP_SINGLE_TRANSACTION true.",
+        )
+    if not privileges.on_all("RELOAD"):
+        raise PrivilegeMissing(
+            f"The user '{connection.login}' lacks RELOAD, which it takes to begin the streams of "
+            f"'{connection.database}' at one moment.",
+            hint=f"GRANT RELOAD ON *.* TO {_account(connection)}; or use 1 job.",
         )
 
 

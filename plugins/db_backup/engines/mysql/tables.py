@@ -14,6 +14,9 @@ _ROWS_OF_OTHERS = {"mrg_myisam", "mrg_isam", "connect", "oqgraph", "spider", "vp
 _TABLES = """SELECT table_name, table_type, engine FROM information_schema.tables
     WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY table_name"""
 
+_SIZES = """SELECT table_name, data_length FROM information_schema.tables
+    WHERE table_schema = %s AND data_length IS NOT NULL"""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -34,6 +37,11 @@ def read_tables(session: Session, database: str) -> list[Table]:
         Table(str(name), kind == _VERSIONED, str(engine).lower() not in _ROWS_OF_OTHERS)
         for name, kind, engine in query(session, _TABLES, (database,))
     ]
+
+
+def read_sizes(session: Session, database: str) -> dict[str, int]:
+    """What the server believes that each table takes, in bytes, without its indexes."""
+    return {str(name): int(size) for name, size in query(session, _SIZES, (database,))}
 
 
 def count_rows(session: Session, database: str) -> dict[str, int]:
