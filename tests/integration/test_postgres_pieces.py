@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from db_backup.comparison import compare
+from db_backup.engines.base import Engine
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.pieces import Piece, divide, is_divisible, pattern
 from db_backup.errors import ArtefactCorrupt
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
-from support.dumps import before_loading, blocks, dump_of, load
+from support.dumps import Dumped, before_loading, blocks, dump_of, load
 from support.lab_postgres import PostgresLab
 
 FULL, DATA = DumpFormat(Container.CUSTOM), DumpFormat(Container.CUSTOM, BackupType.DATA)
@@ -90,13 +91,70 @@ def test_a_failed_load_of_rows_sets_sequences_back(postgres_lab: PostgresLab, jo
     target = load(source, name, *before_loading(source, BackupType.DATA))
     before = dump_of(target, backup_type=BackupType.DATA).manifest.inventory
 
+    load_damaged(target, dumped)
+    assert dump_of(target, backup_type=BackupType.DATA).manifest.inventory == before
+    postgres_lab.drop(name)
+    postgres_lab.drop(database)
+
+
+def load_damaged(target: Engine, dumped: Dumped, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """All the streams, the last of which proves damaged at its end."""
+
     def damaged(plain: bytes) -> Iterator[bytes]:
+        meanwhile()
         yield from blocks(plain)
         raise ArtefactCorrupt("The hash is another one.")
 
     *whole, last = dumped.streams
     with pytest.raises(ArtefactCorrupt):
         target.load([*map(blocks, whole), damaged(last)], dumped.manifest, Cancellation())
-    assert dump_of(target, backup_type=BackupType.DATA).manifest.inventory == before
-    postgres_lab.drop(name)
-    postgres_lab.drop(database)
+
+
+@pytest.fixture
+def with_a_foreign_partition(postgres_lab: PostgresLab) -> tuple[str, str]:
+    """A database, and another one where the rows behind a foreign partition of its are."""
+    behind, database = postgres_lab.create_empty(), postgres_lab.create_empty()
+    postgres_lab.execute(behind, "CREATE TABLE far (a integer)", "INSERT INTO far VALUES (5), (5)")
+    there = postgres_lab.connection(behind)
+    password = there.password.replace("'", "''")
+    postgres_lab.execute(
+        database,
+        "CREATE EXTENSION postgres_fdw",
+        "CREATE SERVER beyond FOREIGN DATA WRAPPER postgres_fdw "
+        f"OPTIONS (host '{there.host}', port '{there.port}', dbname '{behind}')",
+        f"CREATE USER MAPPING FOR CURRENT_USER SERVER beyond OPTIONS (user '{there.login}', password '{password}')",
+        "CREATE TABLE split (a integer) PARTITION BY LIST (a)",
+        "CREATE TABLE near PARTITION OF split FOR VALUES IN (1)",
+        "CREATE FOREIGN TABLE far PARTITION OF split FOR VALUES IN (5) SERVER beyond",
+        "INSERT INTO near VALUES (1)",
+        "CREATE TABLE whole (a integer PRIMARY KEY)",
+        "INSERT INTO whole VALUES (1)",
+        "CREATE TABLE parts (a integer REFERENCES whole) PARTITION BY LIST (a)",
+        "CREATE TABLE part PARTITION OF parts DEFAULT",
+        "CREATE TABLE nobodys (a integer)",
+    )
+    return database, behind
+
+
+@pytest.mark.integration
+def test_a_failed_load_of_rows_takes_away_its_own_rows_alone(
+    postgres_lab: PostgresLab, with_a_foreign_partition: tuple[str, str]
+) -> None:
+    database, behind = with_a_foreign_partition
+    source, name = postgres_lab.engine(database), postgres_lab.fresh_name()
+    dumped = dump_of(source, backup_type=BackupType.DATA, jobs=3)
+    target = load(source, name, *before_loading(source, BackupType.DATA))
+    load_damaged(target, dumped, lambda: postgres_lab.execute(name, "INSERT INTO nobodys VALUES (7)"))
+    assert postgres_lab.counts(behind) == {"public.far": 2}
+    rows = {"public.split": 2, "public.whole": 0, "public.parts": 0, "public.nobodys": 1}
+    assert postgres_lab.counts(name) == rows
+
+
+@pytest.mark.integration
+def test_rows_behind_a_foreign_partition_are_none_of_a_structure(
+    postgres_lab: PostgresLab, with_a_foreign_partition: tuple[str, str]
+) -> None:
+    source = postgres_lab.engine(with_a_foreign_partition[0])
+    dumped = dump_of(source, backup_type=BackupType.STRUCTURE)
+    target = load(source, postgres_lab.fresh_name(), dumped)
+    assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()

@@ -9,12 +9,12 @@ again that were off before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from psycopg import sql
 
-from db_backup.engines.postgres.contents import LARGE_OBJECTS
+from db_backup.engines.postgres.contents import LARGE_OBJECTS, TableName
 from db_backup.engines.postgres.inventory import PREAMBLE, filled_tables, read_catalogue
 from db_backup.engines.postgres.preflight import some
 from db_backup.engines.postgres.session import Connection, connected, rows, value
@@ -99,7 +99,7 @@ def emptied_after_failure(connection: ConnectionInfo, manifest: Manifest, *, of_
     except BaseException as error:
         try:
             with connected(connection, entry=manifest.entry) as link:
-                _go_back(link, sequences, empty=of_several)
+                _go_back(link, sequences, manifest if of_several else None)
         except BackupError as problem:
             raise _failed(
                 f"{error} What had been loaded into {connection.address} by then is still there: {problem.message}",
@@ -117,15 +117,12 @@ def _read_sequences(link: Connection) -> list[_SequenceValue]:
     ]
 
 
-def _go_back(link: Connection, sequences: Iterable[_SequenceValue], *, empty: bool) -> None:
+def _go_back(link: Connection, sequences: Iterable[_SequenceValue], loaded: Manifest | None) -> None:
+    """:param loaded: whose rows may be there; None: nobody's."""
     with link.transaction():
         link.execute(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_SECONDS}s'")
-        if empty:
-            catalogue = read_catalogue(link)
-            names = [sql.Identifier(*name) for name in (*(table.name for table in catalogue.tables), *catalogue.roots)]
-            if names:
-                link.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
-            rows(link, "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata")
+        if loaded is not None:
+            _empty(link, {table.name for table in loaded.inventory.tables if table.rows})
         for (schema, name), value, called in sequences:
             qualified = sql.Identifier(schema, name).as_string(link)
             rows(
@@ -135,6 +132,37 @@ def _go_back(link: Connection, sequences: Iterable[_SequenceValue], *, empty: bo
                 value=value,
                 called=called,
             )
+
+
+def _empty(link: Connection, loaded: Collection[str]) -> None:
+    """Take the rows of the tables of these names away; what others have written into other tables stays.
+
+    TRUNCATE wants every table that refers to one of them in the same statement, also those without rows. A partitioned
+    table or a parent would take foreign tables along, whose rows are another server's: it is named only where it has
+    none, and a parent without its children.
+    """
+    if LARGE_OBJECTS in loaded:
+        rows(link, "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata")
+    catalogue = read_catalogue(link)
+    if not catalogue.tables:
+        return
+    everyone = _only(table.name for table in catalogue.tables)
+    link.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(everyone))
+    filled = set(filled_tables(link, catalogue))
+    names = [
+        table.name
+        for table in catalogue.tables
+        if ".".join(table.name) not in filled or ".".join(catalogue.root(table.name)) in loaded
+    ]
+    others = set(catalogue.parents).difference(names, catalogue.partitioned)
+    kept = {name for other in others for name in catalogue.branch(other)}
+    partitioned = [sql.Identifier(*name) for name in catalogue.partitioned if name not in kept]
+    if names:
+        link.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join([_only(names), *partitioned])))
+
+
+def _only(names: Iterable[TableName]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL("ONLY ") + sql.Identifier(*name) for name in names)
 
 
 def unrefreshed_views(link: Connection) -> tuple[str, ...]:

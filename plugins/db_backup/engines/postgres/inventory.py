@@ -275,12 +275,12 @@ def read_catalogue(connection: Connection) -> Catalogue:
 def count_structure(connection: Connection) -> Inventory:
     """The inventory of a database that a structure backup was restored to: rows that should not be there show."""
     catalogue = read_catalogue(connection)
-    tables = []
-    for name in catalogue.roots:
-        only = "" if name in catalogue.partitioned else "ONLY "  # what inherits is counted by itself
-        query = sql.SQL("SELECT pg_catalog.count(*) FROM " + only + "{}").format(sql.Identifier(*name))
+    counts = dict.fromkeys(catalogue.roots, 0)
+    for table in catalogue.tables:  # through a partitioned table, the rows behind foreign tables would be counted, too
+        query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(sql.Identifier(*table.name))
         ((count,),) = connection.execute(query).fetchall()
-        tables.append(TableInventory(name=".".join(name), rows=count))
+        counts[catalogue.root(table.name)] += count
+    tables = [TableInventory(name=".".join(name), rows=count) for name, count in counts.items()]
     return Inventory(tables=tuple(sorted(tables, key=lambda table: table.name)), objects=catalogue.definitions)
 
 
