@@ -64,6 +64,14 @@ def is_backup_id(text: str) -> bool:
     return _BACKUP_ID.fullmatch(text) is not None
 
 
+def entry_of(text: str) -> str | None:
+    """The entry of a backup id; None for what is no backup id."""
+    try:
+        return parse_backup_id(text).entry
+    except UnknownBackup:
+        return None
+
+
 def part_names(backup_id: str, dump_suffixes: Sequence[str], compression: Compression) -> tuple[str, ...]:
     """The bare file names of a backup's parts, one for each stream: id, the bare dump's suffix, the codec's.
 

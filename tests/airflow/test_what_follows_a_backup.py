@@ -65,6 +65,19 @@ def test_cleanup_leaves_an_entry_alone_whose_backup_failed_and_the_run_is_still_
     assert (run.task("outcome").state, run.state) == ("failed", "failed")
 
 
+def test_cleanup_leaves_an_entry_alone_whose_connection_is_missing(
+    tmp_path: Path, project: ProjectOf, daily: Daily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(shop=sqlite_database(tmp_path, "shop"))
+    past(*A_MONTH)
+    monkeypatch.delenv("AIRFLOW_CONN_SHOP_DB")
+
+    run = daily()
+
+    assert run.state == "failed"
+    assert deleted(run) == []
+
+
 def test_cleanup_leaves_an_entry_alone_whose_backup_did_not_pass_its_proof(
     tmp_path: Path, project: ProjectOf, daily: Daily, monkeypatch: pytest.MonkeyPatch
 ) -> None:

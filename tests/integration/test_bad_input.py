@@ -15,6 +15,7 @@ import pytest
 from db_backup.catalog import Catalog
 from db_backup.engines.sqlite import SqliteEngine
 from db_backup.errors import CatalogError
+from db_backup.jobs.workspace import Workspace
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.storage import LocalStorage
 from support.project import Project
@@ -304,6 +305,24 @@ def test_a_wrong_request_is_no_failed_attempt(project: Project, earlier: dict[st
     for wrong in (["--level", "12"], ["--type", "incremental"], ["--storage", "s4"]):
         assert project.run("create", "shop", *wrong).returncode == 2
     assert project.json("list", "--stats")["attempts"] == before
+
+
+def test_a_backup_whose_connection_is_missing_is_a_failed_attempt(project: Project) -> None:
+    del project.environment["AIRFLOW_CONN_SHOP_DB"]
+
+    refused(project, "create", "shop", exit_code=2, words=("shop_db",))
+
+    assert project.json("list", "--stats")["attempts"]["failed"] == 1
+
+
+def test_a_backup_that_is_being_published_is_no_litter(project: Project, earlier: dict[str, bytes]) -> None:
+    part = project.storage / "database" / "backup_shop_full_2026-01-31_03-00-00.sqlite.gz"
+    part.write_bytes(b"its manifest comes last")
+    with Workspace.open(project.environment) as workspace:
+        with workspace.catalog.entry_lock("crm", "full backup"):
+            assert project.json("catalog", "check", exit_code=1)["problems"][0]["backup_id"] in part.name
+        with workspace.catalog.entry_lock("shop", "full backup"):
+            assert project.json("catalog", "check")["problems"] == []
 
 
 def test_a_database_that_has_outgrown_the_limit_fails_before_the_dump(

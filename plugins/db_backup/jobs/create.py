@@ -11,6 +11,7 @@ from db_backup.catalog import AttemptOutcome
 from db_backup.config import Entry
 from db_backup.engines.base import Engine
 from db_backup.errors import (
+    BackupError,
     CatalogError,
     EntryLocked,
     FeatureNotAvailable,
@@ -64,7 +65,7 @@ def create_backup(
     """
     with audited(workspace, "create", run, entry=request.entry) as act:
         entry = workspace.config.entry(request.entry)
-        engine = workspace.source(entry)
+        engine = _source(workspace, entry, request.type, run, act)
         compression, level = _possible(workspace, entry, engine, request)
         with (
             _attempt(workspace, entry, request.type, run, act),
@@ -79,6 +80,18 @@ def create_backup(
             act.backup_id = manifest.id
             _index(workspace, manifest, state)
     return summarise(manifest, state)
+
+
+def _source(workspace: Workspace, entry: Entry, backup_type: BackupType, run: RunInfo, act: Act) -> Engine:
+    """What to dump through. That there is no way to it is no fault of the request, and so a failed attempt.
+
+    :raises ConnectionNotFound, ConfigurationError:
+    """
+    try:
+        return workspace.source(entry)
+    except BackupError:
+        with _attempt(workspace, entry, backup_type, run, act):
+            raise
 
 
 def _possible(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from db_backup import naming
 from db_backup.catalog import BackupQuery
-from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup
+from db_backup.errors import ManifestError, ObjectMissing
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import copies_of, read_state
 from db_backup.jobs.workspace import Workspace
@@ -54,7 +54,7 @@ class Holdings:
         ids = {*self._workspace.catalog.ids()}.union(
             *(listing.manifests for listing in self._listings), *(listing.states for listing in self._listings)
         )
-        named = (entry for entry in map(_entry_of, ids) if entry is not None)
+        named = (entry for entry in map(naming.entry_of, ids) if entry is not None)
         return tuple(sorted({*self._workspace.config.entries, *named}))
 
     def read(self, entry: str) -> EntryHoldings:
@@ -89,7 +89,7 @@ class Holdings:
 
     def _stored_ids(self, entry: str) -> set[str]:
         ids = set[str]().union(*(listing.manifests | listing.states for listing in self._listings))
-        return {backup_id for backup_id in ids if _entry_of(backup_id) == entry}
+        return {backup_id for backup_id in ids if naming.entry_of(backup_id) == entry}
 
     def _stored_backup(self, backup_id: str) -> Backup | None:
         """By its sidecars: the catalogue may not know it yet, and is marked for a deletion before the storage is."""
@@ -175,11 +175,3 @@ def _remains(backup_id: str, marked_at: datetime) -> Backup:
         expires_at=marked_at,
         presence=Presence.ABSENT,
     )
-
-
-def _entry_of(backup_id: str) -> str | None:
-    """None for a file that is no backup's."""
-    try:
-        return naming.parse_backup_id(backup_id).entry
-    except UnknownBackup:
-        return None

@@ -53,6 +53,8 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
     found = set()
     for storage in workspace.storages.values():
         files = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
+        # In this order: whoever holds no lock by now has published what there is of his backup among the files.
+        at_work = {lock.entry for lock in workspace.catalog.locks()}
         published = set(backup_ids(storage))
         found |= published
         for manifest, state in _readable(storage, problems):
@@ -63,7 +65,8 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
                 size = files.get(naming.part_key(part.path))
                 if size != part.stored_bytes:
                     problems.append(_wrong_part(storage, manifest, part.path, size, part.stored_bytes))
-        problems.extend(_unclaimed(storage, key) for key in sorted(files) if _id_of(key) not in published)
+        unclaimed = (key for key in sorted(files) if _id_of(key) not in published)
+        problems.extend(_unclaimed(storage, key) for key in unclaimed if naming.entry_of(_id_of(key)) not in at_work)
     indexed = set(workspace.catalog.ids())
     problems.extend(
         CatalogProblem(
