@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from db_backup.comparison import compare
-from db_backup.engines.mysql import MysqlEngine
+from db_backup.engines.mysql import MysqlEngine, connecting
 from db_backup.errors import (
     AccessDenied,
     PrivilegeMissing,
@@ -245,3 +246,22 @@ def test_a_tool_of_the_other_flavour_is_refused_whatever_its_name(
     with pytest.raises(ToolVersionMismatch) as caught:
         MysqlEngine(mysql_lab.connection(database), mysql_lab.options).preflight(REQUEST)
     assert "mariadb-client" in caught.value.hint
+
+
+def test_a_server_that_does_not_answer_is_given_up(
+    mysql_lab: MysqlLab, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a session waits for a lock; one that has stopped altogether looks no different from outside."""
+    monkeypatch.setattr(connecting, "ANSWER_TIMEOUT_SECONDS", 1)
+    connection = mysql_lab.connection(database)
+    holder, waiter = connecting.connect(connection), connecting.connect(connection)
+    try:
+        connecting.query(holder, "LOCK TABLES marks WRITE")
+        with pytest.raises(pymysql.err.OperationalError) as caught:
+            connecting.query(waiter, "SELECT * FROM marks")
+    finally:
+        holder.close()
+        waiter.close()
+    error = connecting.explain(caught.value, connection, doing="examine")
+    assert isinstance(error, ServerUnreachable)
+    assert "timed out" in error.message

@@ -28,6 +28,8 @@ Session: TypeAlias = "pymysql.connections.Connection[Cursor]"
 
 DEFAULT_PORT = 3306
 CONNECT_TIMEOUT_SECONDS = 10
+# No question of ours takes longer, and a server that has stopped would be waited for without an end.
+ANSWER_TIMEOUT_SECONDS = 600
 _TLS_FILES = ("ca", "capath", "cert", "key", "cipher")
 _MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 _UNREACHABLE = {2002, 2003, 2005, 2006, 2013, 2026, 1040, 1129, 1130}
@@ -118,6 +120,7 @@ def connect(connection: ConnectionInfo, *, database: str | None = None) -> Sessi
             database=name or None,
             charset="utf8mb4",
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=ANSWER_TIMEOUT_SECONDS,
             autocommit=True,
             **_pymysql_tls(tls, socket),
         )
