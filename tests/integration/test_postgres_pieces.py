@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
 from db_backup.comparison import compare
 from db_backup.engines.base import Engine
+from db_backup.engines.postgres import PostgresEngine
 from db_backup.engines.postgres.formats import Container, DumpFormat
-from db_backup.engines.postgres.pieces import Piece, divide, is_divisible, pattern
+from db_backup.engines.postgres.pieces import Piece, divide, in_order, is_divisible, pattern
 from db_backup.errors import ArtefactCorrupt
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
 from support.dumps import Dumped, before_loading, blocks, dump_of, load
 from support.lab_postgres import PostgresLab
+from support.postgres_server import PostgresServer
 
 FULL, DATA = DumpFormat(Container.CUSTOM), DumpFormat(Container.CUSTOM, BackupType.DATA)
 SIZES = {("public", "large"): 100, ("public", "middle"): 60, ("public", "small"): 50, ("public", "empty"): 0}
@@ -61,6 +64,77 @@ def test_a_directory_and_a_structure_are_one_piece() -> None:
     assert not is_divisible(DumpFormat(Container.CUSTOM, BackupType.STRUCTURE), 3)
     assert not is_divisible(FULL, 1)
     assert is_divisible(FULL, 2)
+
+
+def table(name: str) -> tuple[str, str]:
+    return ("public", name)
+
+
+@pytest.mark.unit
+def test_tables_that_foreign_keys_join_are_loaded_after_those_that_they_refer_to() -> None:
+    names = ("orders", "customers", "left", "right", "loner", "tree_1", "tree_2", "events_1", "events_2")
+    holders = {table(name): [table(name)] for name in names if "_" not in name}
+    holders |= {table(root): [table(f"{root}_1"), table(f"{root}_2")] for root in ("tree", "events")}
+    keys = [
+        ("orders", "customers"),
+        ("customers", "left"),
+        ("left", "right"),
+        ("right", "left"),
+        ("tree", "tree"),
+        ("events", "orders"),
+    ]
+    order = in_order(holders, [(table(name), table(referred)) for name, referred in keys])
+    groups = [sorted(name for _, name in group) for group in order]
+    assert ["tree_1", "tree_2"] in groups
+    assert [group for group in groups if "tree_1" not in group] == [
+        ["left", "right"],
+        ["customers"],
+        ["orders"],
+        ["events_1"],
+        ["events_2"],
+    ]
+
+    sizes = {table(name): 100 for name in names}
+    later = [tables(piece) for piece in divide(DATA, sizes, 4, order)[1:]]
+    share = {name: number for number, named in enumerate(later, 1) for name in named}
+    in_turn = [share.get(pattern(table(group[0])), 0) for group in groups if "tree_1" not in group]
+    assert in_turn == sorted(in_turn)
+    assert all(later)
+
+
+@pytest.mark.unit
+def test_of_very_many_tables_that_foreign_keys_join_the_last_are_named() -> None:
+    chain = [table(f"t{number:05}") for number in range(1000)]
+    order = in_order({name: [name] for name in chain}, list(pairwise(reversed(chain))))
+    pieces = divide(DATA, dict.fromkeys(chain, 1), 3, order)
+    named = set().union(*map(tables, pieces))
+    assert named == {pattern(name) for name in chain[-256:]}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_user_who_cannot_set_foreign_keys_aside_loads_rows_in_their_order(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, jobs: int
+) -> None:
+    user, password = postgres_server.create_user("CREATEDB")
+    database, name = postgres_lab.create_empty(), postgres_lab.fresh_name()
+    postgres_lab.execute(
+        database,
+        "CREATE TABLE customers (id integer PRIMARY KEY)",
+        "CREATE TABLE orders (id integer PRIMARY KEY, customer integer REFERENCES customers, text text)",
+        "CREATE TABLE lines (order_id integer REFERENCES orders)",
+        "INSERT INTO customers SELECT generate_series(1, 10)",
+        "INSERT INTO orders SELECT i, i % 10 + 1, repeat('x', 500) FROM generate_series(1, 1000) AS n (i)",
+        "INSERT INTO lines SELECT generate_series(1, 1000)",
+    )
+    source = postgres_lab.engine(database)
+    dumped = dump_of(source, backup_type=BackupType.DATA, jobs=jobs)
+    assert len(dumped.streams) == jobs
+    modest = PostgresEngine(postgres_server.connection(database, user=user, password=password), postgres_lab.options)
+    target = load(modest, name, *before_loading(source, BackupType.DATA), dumped)
+    assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
+    postgres_lab.drop(name)
+    postgres_lab.drop(database)
 
 
 @pytest.mark.integration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import ClassVar
 
@@ -13,11 +13,12 @@ from psycopg import sql
 from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres import reread, restore, tools
+from db_backup.engines.postgres.contents import TableName
 from db_backup.engines.postgres.dump import PostgresDump, Snapshot, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
-from db_backup.engines.postgres.inventory import read_catalogue
-from db_backup.engines.postgres.left_out import leave_out
-from db_backup.engines.postgres.pieces import Piece, divide, is_divisible
+from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
+from db_backup.engines.postgres.left_out import foreign_keys, leave_out
+from db_backup.engines.postgres.pieces import Piece, divide, in_order, is_divisible
 from db_backup.engines.postgres.reading import read_archive
 from db_backup.engines.postgres.room import refuse_without_room, table_sizes
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
@@ -152,6 +153,7 @@ class PostgresEngine(Engine):
             dump_format,
             {name: size for name, size in wanted.items() if name not in snapshot.left_out.tables},
             jobs,
+            _load_order(link, snapshot.catalogue) if dump_format.type is BackupType.DATA else (),
         )
 
     @contextmanager
@@ -169,6 +171,15 @@ class PostgresEngine(Engine):
             except MissingDatabase:
                 link = stack.enter_context(connected(elsewhere))
             yield link
+
+
+def _load_order(link: Connection, catalogue: Catalogue) -> Sequence[Collection[TableName]]:
+    """Of rows alone: foreign keys are there when they are loaded, and only some users may set these aside."""
+    holders: dict[TableName, list[TableName]] = {}
+    for table in catalogue.tables:
+        holders.setdefault(catalogue.root(table.name), []).append(table.name)
+    keys = foreign_keys(link)
+    return in_order(holders, [(catalogue.root(table), catalogue.root(referred)) for table, referred in keys])
 
 
 def _check_name(database: str) -> None:

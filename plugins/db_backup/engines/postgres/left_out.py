@@ -34,14 +34,14 @@ def leave_out(connection: Connection, catalogue: Catalogue, request: DumpRequest
     exclusion = Exclusion(outermost, chosen.warnings)
     references = [
         (".".join(table), text)
-        for table, referred in _foreign_keys(connection)
+        for table, referred in foreign_keys(connection)
         for text in {".".join(referred), *(text for text in outermost if referred in catalogue.branch(names[text]))}
     ]
     refuse_dangling(exclusion, references, request.entry)
     return LeftOut(exclusion, tables)
 
 
-def _foreign_keys(connection: Connection) -> list[tuple[TableName, TableName]]:
+def foreign_keys(connection: Connection) -> list[tuple[TableName, TableName]]:
     """Of every foreign key, its table and the table that it refers to; those of partitions come from their parents."""
     found = rows(
         connection,
