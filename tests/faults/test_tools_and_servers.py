@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -146,6 +147,31 @@ def test_a_question_that_waits_for_a_lock_is_given_up_at_the_time_limit(
     assert "BACKUP_TIMEOUT_SECONDS" in failure_of(json.loads(done.stdout), entry="shop")["error"]
     assert project.json("create", "shop", "--no-verify")["failed"] == []
     postgres_lab.drop(database)
+
+
+def test_one_dump_tool_of_several_that_fails_is_enough(
+    postgres_lab: PostgresLab, tmp_path: Path, make_project: Callable[..., Project]
+) -> None:
+    """The others have hours of work before them."""
+    tool = tmp_path / "pg_dump"
+    tool.write_text(
+        "#!/bin/bash\n"
+        'case "$*" in *--version*) ;; *--section=data*) sleep 1000000;; '
+        "*--section=post-data*) echo 'fake: out of memory' >&2; exit 1;; esac\n"
+        f'exec {shlex.quote(str(postgres_lab.real_dump_tool()))} "$@"\n'
+    )
+    tool.chmod(0o755)
+    project = make_project(shop=postgres_lab.connection(postgres_lab.create_sample()))
+
+    document = project.json(
+        *("create", "shop", "--jobs", "2"),
+        exit_code=1,
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        BACKUP_TIMEOUT_SECONDS="20",
+    )
+
+    assert "out of memory" in failure_of(document, entry="shop")["error"]
+    assert_all_is_well(project, entry="shop", earlier=[])
 
 
 @pytest.mark.parametrize("engine", WITH_A_TOOL)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from db_backup.errors import Interrupted, SizeLimitExceeded, StorageFull
+from db_backup.errors import DumpFailed, Interrupted, SizeLimitExceeded, StorageFull
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Progress, Silent
 from db_backup.stream.parallel import Route, pump_all
@@ -89,6 +89,18 @@ def test_one_stream_that_fails_stops_the_others_and_its_error_is_told() -> None:
     ):
         run([Route(Source(silent), (MemorySink(),)), Route(Source(failing), (MemorySink(full),))])
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("pump", "write"))]
+
+
+def test_a_stream_whose_tool_ended_badly_stops_the_others() -> None:
+    def failed() -> None:
+        raise DumpFailed("The tool was killed.")
+
+    with (
+        piped(b"x", then_silent=True) as silent,
+        piped(b"y") as ending,
+        pytest.raises(DumpFailed, match="was killed"),
+    ):
+        run([Route(Source(silent), (MemorySink(),)), Route(Source(ending), (MemorySink(),), failed)])
 
 
 def test_a_stop_from_outside_ends_all_streams_with_its_reason() -> None:

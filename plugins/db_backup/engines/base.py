@@ -115,6 +115,13 @@ class Dump(ABC):
     format: str  # Manifest.format: what the bytes are, of which type: "pg_dump custom", "pg_dump custom, data"
     streams: Sequence[DumpStream]
 
+    def stream_ended(self, number: int) -> None:
+        """Called when this one of ``streams`` was read to its end, in the thread that read it; others may go on.
+
+        :raises DumpFailed: its tool failed, so that the others need not be read.
+        """
+        return
+
     @abstractmethod
     def complete(self) -> DumpSummary:
         """Called after every stream was read to its end: reap the tools and prove the dump whole.

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC
 from fnmatch import fnmatchcase
+from functools import partial
 
 from db_backup import naming, standing
 from db_backup.config import Entry
@@ -92,7 +93,8 @@ class Creation:
         """Every stream through the pipeline into every storage, under temporary names."""
         names = naming.part_names(backup_id, [stream.suffix for stream in dump.streams], self.plan.compression)
         routes = [
-            Route(stream, self._open_sinks(name, stack)) for stream, name in zip(dump.streams, names, strict=True)
+            Route(stream, self._open_sinks(name, stack), partial(dump.stream_ended, number))
+            for number, (stream, name) in enumerate(zip(dump.streams, names, strict=True))
         ]
         digests = pump_all(
             routes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -16,10 +16,14 @@ from db_backup.stream.pipeline import Limits, PlainSource, StoredBytes, StreamDi
 
 @dataclass(frozen=True)
 class Route:
-    """Where one stream goes."""
+    """Where one stream goes.
+
+    :param ended: called when it was carried to its end; what it raises stops the other streams.
+    """
 
     source: PlainSource
     sinks: Sequence[Sink]
+    ended: Callable[[], None] = lambda: None
 
 
 def pump_all(
@@ -34,14 +38,15 @@ def pump_all(
 ) -> tuple[StreamDigest, ...]:
     """``pump`` for every route at once; ``limits`` hold for all of them together.
 
-    When an error is raised here, every thread has ended. It is the first that was met, with what ``pump`` raises.
+    When an error is raised here, every thread has ended. It is the first that was met, of those that
+    ``pump`` and ``ended`` raise.
     """
     stored = StoredBytes()
     together = Cancellation()
     watched = _Serialised(progress)
 
     def carry(route: Route) -> StreamDigest:
-        return pump(
+        digest = pump(
             route.source,
             compression=compression,
             level=level,
@@ -53,6 +58,8 @@ def pump_all(
             threads=max(1, usable_cores() // len(routes)),
             stored=stored,
         )
+        route.ended()
+        return digest
 
     with cancellation.on_cancel(lambda: together.cancel(cancellation.reason)):
         if len(routes) == 1:

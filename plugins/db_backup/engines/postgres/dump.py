@@ -167,12 +167,16 @@ class PostgresDump(Dump):
         """What the database holds in the snapshot."""
         return self._snapshot.catalogue
 
-    def complete(self) -> DumpSummary:
-        ended = [(stream.tool, stream.tool.wait()) for stream in self.streams]
+    def stream_ended(self, number: int) -> None:
+        tool = self.streams[number].tool
+        status = tool.wait()
         self._cancellation.check()  # a stop kills pg_dump
-        for tool, status in ended:
-            if status:
-                raise self._failed(status, tools.complaint(tool))
+        if status:
+            raise self._failed(status, tools.complaint(tool))
+
+    def complete(self) -> DumpSummary:
+        for number in range(len(self.streams)):
+            self.stream_ended(number)
         contents = DumpContents()
         for stream in self.streams:
             try:
