@@ -431,3 +431,27 @@ def test_an_unreachable_server_is_told_in_whole_sentences(postgres_lab: Postgres
     with pytest.raises(ServerUnreachable, match=r"Connection refused\. Check that") as caught:
         PostgresEngine(postgres_lab.unreachable("postgres"), postgres_lab.options).check()
     assert "?" not in str(caught.value)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_that_users_put_into_an_extension_s_table_are_loaded_with_the_others(
+    postgres_lab: PostgresLab, jobs: int
+) -> None:
+    """As PostGIS' spatial_ref_sys; what CREATE EXTENSION would do for it is done by hand."""
+    install = (
+        "CREATE EXTENSION hstore",
+        "CREATE TABLE settings (name text)",
+        "ALTER EXTENSION hstore ADD TABLE settings",
+        "UPDATE pg_extension SET extconfig = ARRAY['settings'::regclass::oid], extcondition = ARRAY[''] "
+        "WHERE extname = 'hstore'",
+        "CREATE TABLE own (a integer)",
+        "CREATE TABLE other (a integer)",
+    )
+    database, name = postgres_lab.create_empty(), postgres_lab.fresh_name()
+    postgres_lab.execute(database, *install, "INSERT INTO settings VALUES ('ours')", "INSERT INTO own VALUES (1)")
+    source = postgres_lab.engine(database)
+    dumped = dump_of(source, backup_type=BackupType.DATA, jobs=jobs)
+    target = source.create_database(name)
+    postgres_lab.execute(name, *install)
+    target.load(dumped.read(), dumped.manifest, Cancellation())
+    assert postgres_lab.counts(name) == {"public.settings": 1, "public.own": 1, "public.other": 0}

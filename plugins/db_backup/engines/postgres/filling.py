@@ -29,6 +29,13 @@ _TRIGGERS = (
     JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid JOIN schemas n ON n.oid = c.relnamespace
     WHERE NOT g.tgisinternal AND c.relkind IN ('r', 'p') AND g.tgenabled = ANY (%(states)s) ORDER BY 1"""
 )
+# pg_dump copies rows that users have put into some of these, such as PostGIS' spatial_ref_sys.
+_TABLES_OF_EXTENSIONS = (
+    PREAMBLE
+    + """SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace
+    JOIN members m ON m.objid = c.oid AND m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    WHERE c.relkind = 'r'"""
+)
 _SEQUENCE = sql.SQL("SELECT last_value, is_called FROM {}")
 _LOCK_WAIT_SECONDS = 60
 _SequenceValue = tuple[tuple[str, str], int, bool]
@@ -41,7 +48,8 @@ def refuse_other_tables(link: Connection, connection: ConnectionInfo, manifest: 
     :raises TargetNotEmpty: there are rows already.
     """
     catalogue = read_catalogue(link)
-    there = {".".join(name) for name in catalogue.roots} | {LARGE_OBJECTS}
+    members = {".".join(name) for name in rows(link, _TABLES_OF_EXTENSIONS)}
+    there = {".".join(name) for name in catalogue.roots} | {LARGE_OBJECTS} | members
     if missing := sorted({table.name for table in manifest.inventory.tables} - there):
         raise _failed(
             f"The database at {connection.address} has no {some(missing)}, and {manifest.id} has rows for it",
