@@ -14,7 +14,8 @@ DOC = """
 
 **select_backups** chooses all backups that were never verified as far as their type requires and, of each entry, the
 one whose newest proof is the oldest (and older than a week), so that every backup has its turn; its log says why each
-was chosen, and names those that cannot be relied on. **verify** proves each; one that fails turns the run red.
+was chosen, and names those that cannot be relied on. **verify** proves each; one that fails turns the run red, and one
+that was deleted meanwhile is skipped.
 
 - When: `BACKUP_VERIFICATION_TIME` in `BACKUP_TIMEZONE`; `BACKUP_VERIFICATION_DAILY_CHECK=false` or
   `BACKUP_VERIFICATION_ENABLED=false` leaves only runs that a person starts.

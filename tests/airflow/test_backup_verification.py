@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from db_backup.jobs import due
+from db_backup.jobs.due import DueReport, backups_due
+from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import State
 from support.dag_runs import Run
 from support.project import Project
@@ -98,6 +101,25 @@ def test_one_that_rotted_on_the_disk_turns_the_run_red_and_is_named_from_then_on
     caplog.clear()
     assert run("backup_verification", scheduled=True).state == "success"
     assert f"Not to be relied on: {rotten}, failed_verification" in caplog.text
+
+
+def test_one_that_was_deleted_since_it_was_chosen_is_no_failure(
+    made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, still_there = create(made, "--no-verify"), create(made, "--no-verify")
+
+    def deleted_then(workspace: Workspace) -> DueReport:
+        report = backups_due(workspace)
+        made.json("delete", gone, "--force")
+        return report
+
+    monkeypatch.setattr(due, "backups_due", deleted_then)
+
+    ended = run("backup_verification", scheduled=True)
+
+    assert (ended.state, proven(ended)) == ("success", {still_there: "passed"})
+    assert ended.task("verify", 1).state == "skipped"
+    assert "deleted" in ended.xcoms["verify", 1, "outcome"]["reason"]
 
 
 @pytest.mark.parametrize("variable", ["BACKUP_VERIFICATION_ENABLED", "BACKUP_VERIFICATION_DAILY_CHECK"])

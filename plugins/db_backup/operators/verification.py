@@ -35,6 +35,7 @@ def verify_each(due: XComArg) -> Any:
     return VerifyOperator.partial(
         task_id="verify",
         pool=SCRATCH_POOL,
+        skip_deleted=True,
         outlets=[VERIFIED_BACKUPS],  # of a task that is mapped by itself Airflow knows only what it is told here
         map_index_template="{{ task.backup_id }}",
     ).expand_kwargs(due)

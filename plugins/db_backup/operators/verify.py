@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
-from db_backup.errors import RestoreMismatch, UsageError
+from db_backup.errors import Refused, RestoreMismatch, UnknownBackup, UsageError
 from db_backup.model import ProofResult, VerificationLevel, utc_now
 from db_backup.operators.base import Job, WorkspaceOperator, choice, given, yes_or_no
 
@@ -39,6 +39,7 @@ class VerifyOperator(WorkspaceOperator):
     :param level: checksum, archive or restore; not given: what the backup's type requires.
     :param database: the backup's entry, for names of mapped tasks.
     :param enabled: ``false``: the task is skipped, and the backup stays as it is.
+    :param skip_deleted: that the backup was deleted since it was chosen skips the task, and does not fail it.
     """
 
     template_fields: Sequence[str] = ("backup_id", "level", "database", "enabled")
@@ -50,6 +51,7 @@ class VerifyOperator(WorkspaceOperator):
         level: str | None = None,
         database: str | None = None,
         enabled: bool | str = True,
+        skip_deleted: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("outlets", [VERIFIED_BACKUPS])
@@ -58,11 +60,9 @@ class VerifyOperator(WorkspaceOperator):
         self.level = level
         self.database = database
         self.enabled = enabled
+        self.skip_deleted = skip_deleted
 
     def work(self, job: Job) -> dict[str, Any]:
-        from db_backup.jobs.sidecars import locate
-        from db_backup.jobs.verify import verify_backup
-
         if not yes_or_no(self.enabled, "enabled", default=True):
             raise AirflowSkipException(f"This run was asked for without verification: {self.backup_id} stays as it is.")
         if job.scheduled and not job.workspace.settings.backup_verification_enabled:
@@ -72,15 +72,12 @@ class VerifyOperator(WorkspaceOperator):
             )
         if not given(self.backup_id):
             raise UsageError("VerifyOperator was given no backup id.", hint="See `db-backup list`.")
-        proof = verify_backup(
-            job.workspace,
-            str(self.backup_id),
-            choice(VerificationLevel, self.level, "level"),
-            run=job.run,
-            progress=job.progress,
-            cancellation=job.cancellation,
-        )
-        manifest = locate(job.workspace, str(self.backup_id)).manifest
+        try:
+            manifest, proof = self._prove(job)
+        except (UnknownBackup, Refused) as gone:  # deleted, or being deleted
+            if not self.skip_deleted:
+                raise
+            raise AirflowSkipException(f"It was deleted since it was chosen: {gone.message}") from gone
         if proof.result is ProofResult.FAILED:
             raise RestoreMismatch(
                 f"{manifest.id} did not pass verification at level {proof.level}: {proof.reason}",
@@ -104,6 +101,21 @@ class VerifyOperator(WorkspaceOperator):
             "duration_seconds": proof.duration_seconds,
             "differences": [],
         }
+
+    def _prove(self, job: Job) -> tuple[Manifest, Proof]:
+        """:raises UnknownBackup, Refused: it was deleted, or is being deleted."""
+        from db_backup.jobs.sidecars import locate
+        from db_backup.jobs.verify import verify_backup
+
+        proof = verify_backup(
+            job.workspace,
+            str(self.backup_id),
+            choice(VerificationLevel, self.level, "level"),
+            run=job.run,
+            progress=job.progress,
+            cancellation=job.cancellation,
+        )
+        return locate(job.workspace, str(self.backup_id)).manifest, proof
 
     def _announce(self, job: Job, manifest: Manifest, proof: Proof) -> None:
         job.context["outlet_events"][VERIFIED_BACKUPS].add(
