@@ -15,9 +15,10 @@ import pytest
 from db_backup.catalog import Catalog
 from db_backup.engines.sqlite import SqliteEngine
 from db_backup.errors import CatalogError
+from db_backup.jobs.reindex import check_catalog
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import ConnectionInfo, EngineName
-from db_backup.storage import LocalStorage
+from db_backup.storage import LocalStorage, StoredObject
 from support.project import Project
 
 pytestmark = pytest.mark.integration
@@ -323,6 +324,21 @@ def test_a_backup_that_is_being_published_is_no_litter(project: Project, earlier
             assert project.json("catalog", "check", exit_code=1)["problems"][0]["backup_id"] in part.name
         with workspace.catalog.entry_lock("shop", "full backup"):
             assert project.json("catalog", "check")["problems"] == []
+
+
+def test_a_backup_that_is_published_while_the_catalogue_is_checked_has_all_its_parts(
+    project: Project, earlier: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = LocalStorage.list
+
+    def published_then(storage: LocalStorage, prefix: str) -> Iterator[StoredObject]:
+        yield from listed(storage, prefix)
+        monkeypatch.undo()
+        project.json("create", "shop", "--no-verify")
+
+    monkeypatch.setattr(LocalStorage, "list", published_then)
+    with Workspace.open(project.environment) as workspace:
+        assert check_catalog(workspace).problems == ()
 
 
 def test_a_database_that_has_outgrown_the_limit_fails_before_the_dump(

@@ -62,7 +62,8 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
                 problems.append(_half_deleted(storage, manifest))
                 continue
             for part in manifest.parts:
-                size = files.get(naming.part_key(part.path))
+                key = naming.part_key(part.path)
+                size = files[key] if key in files else _size_now(storage, key)  # published since they were listed
                 if size != part.stored_bytes:
                     problems.append(_wrong_part(storage, manifest, part.path, size, part.stored_bytes))
         unclaimed = (key for key in sorted(files) if _id_of(key) not in published)
@@ -78,6 +79,13 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
         for backup_id in sorted(indexed ^ found)
     )
     return CatalogReport(catalog=workspace.catalog.name, backups=len(found), problems=tuple(problems))
+
+
+def _size_now(storage: Storage, key: str) -> int | None:
+    try:
+        return storage.stat(key).size_bytes
+    except ObjectMissing:
+        return None
 
 
 def _pairs(workspace: Workspace, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:
