@@ -388,6 +388,27 @@ def with_room_inside(path: Path, journal_mode: str = "delete") -> Path:
     return path
 
 
+def test_compacting_does_not_hide_that_an_index_has_lost_rows_of_its_table(
+    folder: Path, options: EngineOptions
+) -> None:
+    """It would make the index anew, and nobody would learn that the disk forgets."""
+    path = with_room_inside(folder / "shop.sqlite")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE INDEX aside ON t (id, id)")
+        definition = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'aside'").fetchone()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'aside'")
+        connection.execute("PRAGMA writable_schema = RESET")
+        connection.execute("DELETE FROM t WHERE id = 10")  # its entry in the index stays
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", definition)
+    dumped = dump_of(compacting(path, options))
+    assert dumped.plain == dump_of(engine_on(path, options)).plain
+    assert any("not compacted: SQLite finds damage" in warning for warning in dumped.manifest.warnings)
+    with pytest.raises(ArtefactCorrupt, match="aside"):
+        compacting(path, options).read_archive(dumped.read(), dumped.manifest, Cancellation())
+
+
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_a_compacted_image_is_smaller_and_holds_the_same(
     folder: Path, options: EngineOptions, tmp_path: Path, journal_mode: str

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from db_backup.engines.sqlite.contents import interruptible, quoted
+from db_backup.engines.sqlite.contents import find_damage, interruptible, quoted, read_schema
 from db_backup.engines.sqlite.source import open_unchanging, primary_code
 from db_backup.progress import Cancellation
 
@@ -39,6 +39,8 @@ def compact_image(file: Path, cancellation: Cancellation) -> Compacting:
     with closing(open_unchanging(file)) as image:
         try:
             with interruptible(image, cancellation):
+                if problems := find_damage(image, read_schema(image), thorough=True).problems:
+                    return Compacting(f"SQLite finds damage, which this would hide ({problems[0]})")
                 image.execute("PRAGMA synchronous = OFF")  # which the copy is written with
                 image.execute("VACUUM INTO ?", (str(smaller),))
         except sqlite3.OperationalError as error:
