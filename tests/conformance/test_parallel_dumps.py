@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from db_backup.comparison import compare, compare_tables
 from db_backup.engines.base import DumpRequest
-from db_backup.errors import ArtefactCorrupt, ArtefactError, LoadFailed
+from db_backup.errors import ArtefactCorrupt, ArtefactError, DumpFailed, LoadFailed
 from db_backup.model import BackupType, Compression, EngineName
 from db_backup.progress import Cancellation
 from support import processes
@@ -23,6 +24,7 @@ from support.dumps import (
     files_in,
     finish,
     load,
+    read_to_end,
     run_in_a_plain_shell,
     without_connection,
     writing,
@@ -158,6 +160,27 @@ def test_leaving_early_kills_every_tool_and_leaves_no_file(
     assert running  # of a stream with few rows the tool may have ended already
     assert processes.still_alive(running) == set()
     assert files_in(tmp_path) == []
+
+
+def test_a_tool_that_fails_is_told_when_its_own_stream_ends(
+    lab: EngineLab, database: str, type_with_rows: BackupType
+) -> None:
+    """So that the others, which may take hours, can be stopped."""
+    lab.fill(database, megabytes=10)
+    request = DumpRequest("shop", type_with_rows, jobs=JOBS)
+    before = processes.family()
+    with lab.engine(database).open_backup(request, Cancellation()) as dump:
+        for pid, _ in processes.family(ignoring=before):
+            os.kill(pid, signal.SIGKILL)
+        told = []
+        for number, stream in enumerate(dump.streams):
+            read_to_end(stream)
+            try:
+                dump.stream_ended(number)
+            except DumpFailed as error:
+                told.append(error.message)
+    assert told
+    assert all("'shop'" in message for message in told)
 
 
 def test_a_cut_in_any_stream_is_found(lab: EngineLab, database: str, type_with_rows: BackupType) -> None:

@@ -9,15 +9,14 @@ from itertools import pairwise
 import pytest
 
 from db_backup.comparison import compare
-from db_backup.engines.base import DumpRequest, Engine
+from db_backup.engines.base import Engine
 from db_backup.engines.postgres import PostgresEngine
-from db_backup.engines.postgres.dump import PostgresDump
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.pieces import Piece, divide, in_order, is_divisible, pattern
-from db_backup.errors import ArtefactCorrupt, DumpFailed
+from db_backup.errors import ArtefactCorrupt
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
-from support.dumps import Dumped, before_loading, blocks, dump_of, load, read_to_end
+from support.dumps import Dumped, before_loading, blocks, dump_of, load
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
 
@@ -152,20 +151,6 @@ def test_pieces_in_every_format_restore_together(
     target = load(source, name, *before_loading(source, backup_type), dumped)
     assert compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation())) == ()
     postgres_lab.drop(name)
-    postgres_lab.drop(database)
-
-
-@pytest.mark.integration
-def test_a_tool_that_fails_ends_the_streams_of_the_others(postgres_lab: PostgresLab) -> None:
-    database = postgres_lab.create_sample()
-    postgres_lab.fill(database, 4)
-    request = DumpRequest("shop", jobs=2)
-    with postgres_lab.engine(database).open_backup(request, Cancellation()) as dump:
-        assert isinstance(dump, PostgresDump)
-        _, large, other, _ = dump.streams
-        other.tool.kill()
-        with pytest.raises(DumpFailed, match="status -9"):
-            read_to_end(large)
     postgres_lab.drop(database)
 
 

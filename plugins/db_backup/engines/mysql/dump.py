@@ -67,6 +67,7 @@ class MysqlDump(Dump):
         moment: Moment,
         streams: Sequence[MysqlStream],
         held: Guard,
+        cancellation: Cancellation,
     ) -> None:
         self.preflight = findings.preflight
         self.format = format_of(request.type)
@@ -78,11 +79,18 @@ class MysqlDump(Dump):
         self._findings = findings
         self._moment = moment
         self._held = held
+        self._cancellation = cancellation
+
+    def stream_ended(self, number: int) -> None:
+        stream = self._streams[number]
+        status = stream.tool.wait()
+        self._cancellation.check()  # a stop kills the tool
+        if status:
+            raise stream.failed(self._entry, status)
 
     def complete(self) -> DumpSummary:
-        for stream in self._streams:
-            if status := stream.tool.wait():
-                raise stream.failed(self._entry, status)
+        for number in range(len(self._streams)):
+            self.stream_ended(number)
         for stream in self._streams:
             if problem := stream.finish():
                 raise self._incomplete(problem, stream)
@@ -179,4 +187,4 @@ def open_dump(
             with writes_held(connection, findings.server.flavour, cancellation):
                 streams = start()
                 await_transactions(streams, request.entry, cancellation)
-        yield MysqlDump(request, connection, options, findings, moment, streams, held)
+        yield MysqlDump(request, connection, options, findings, moment, streams, held, cancellation)

@@ -27,7 +27,7 @@ from db_backup.engines.mysql.privileges import read_privileges
 from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.engines.mysql.streams import running_tool
 from db_backup.engines.mysql.tables import Table, empty_tables, filled_tables, read_tables
-from db_backup.errors import BackupError, LoadFailed, TargetNotEmpty
+from db_backup.errors import BackupError, LoadFailed, SourceError, TargetNotEmpty
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
@@ -219,7 +219,8 @@ def _go_back(connection: ConnectionInfo, target: _Target, manifest: Manifest, er
     try:
         with _session(connection) as session:
             _end_load(session, connection, target)
-            empty_tables(session, target.tables)
+            loaded = {table.name for table in manifest.inventory.tables}
+            empty_tables(session, [table for table in target.tables if table.name in loaded])
             set_counters(session, target.counters)
     except BackupError as problem:
         said = error.message if isinstance(error, BackupError) else str(error)
@@ -233,11 +234,20 @@ def _go_back(connection: ConnectionInfo, target: _Target, manifest: Manifest, er
 def _end_load(session: Session, connection: ConnectionInfo, target: _Target) -> None:
     """The client is gone; the server may still be at its last statement, and must not fill what we have emptied."""
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-    while time.monotonic() < deadline:
-        there = {number for (number,) in query(session, _OTHER_SESSIONS, (connection.database,))}
-        if there <= target.sessions:
-            return
+    ours = _busy_sessions(session, connection) - target.sessions
+    while ours:  # those that come later belong to others
+        if time.monotonic() > deadline:
+            raise SourceError(
+                f"The server of {connection.address} has not ended the load after {_LOCK_WAIT_SECONDS} s.",
+                hint="See SHOW PROCESSLIST for what it is at.",
+            )
         time.sleep(0.02)
+        ours &= _busy_sessions(session, connection)
+
+
+def _busy_sessions(session: Session, connection: ConnectionInfo) -> frozenset[int]:
+    busy = query(session, f"{_OTHER_SESSIONS} AND command <> 'Sleep'", (connection.database,))
+    return frozenset(number for (number,) in busy)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,11 +98,8 @@ def export_snapshot(connection: Connection, request: DumpRequest) -> Snapshot:
 class PostgresStream:
     """pg_dump's standard output, or the ``tar`` of the directory that it writes.
 
-    What is wrong with it is kept until the tool's exit status is known. ``look_up``, where it is one of several, is
-    called with every block.
+    What is wrong with it is kept until the tool's exit status is known.
     """
-
-    look_up: Callable[[], None] | None = None
 
     def __init__(self, name: str, tool: ChildProcess, dump_format: DumpFormat, tar: PipedStream | None) -> None:
         self.name = name
@@ -116,8 +113,6 @@ class PostgresStream:
         return (self._tar or self.tool.stdout).fileno()
 
     def observe(self, block: memoryview) -> None:
-        if self.look_up is not None:
-            self.look_up()
         if self._tar is not None:
             self._tar.observe(block)
         if self._damage is None:
@@ -166,17 +161,6 @@ class PostgresDump(Dump):
         self._snapshot = snapshot
         self._entry = entry
         self._cancellation = cancellation
-        if len(streams) > 1:
-            for stream in streams:
-                stream.look_up = self._refuse_to_go_on_alone
-
-    def _refuse_to_go_on_alone(self) -> None:
-        """:raises DumpFailed: another stream's tool has failed, and its stream looks as if it had come to its end."""
-        for stream in self.streams:
-            if stream.tool.poll():
-                status = stream.tool.wait()
-                self._cancellation.check()
-                raise self._failed(status, tools.complaint(stream.tool))
 
     @property
     def catalogue(self) -> Catalogue:
