@@ -21,6 +21,8 @@ from db_backup.engines.base import Engine, EngineOptions
 from db_backup.manifest import Inventory
 from db_backup.model import BackupType, ConnectionInfo, EngineName
 
+_SERIAL = itertools.count(1)  # one for all labs: several may share a server
+
 
 class ToolBehaviour(StrEnum):
     """What a fake dump tool does with the output of the real one."""
@@ -55,7 +57,6 @@ class EngineLab(ABC):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.options = self.private_options(folder)
-        self._serial = itertools.count(1)
 
     @abstractmethod
     def connection(self, database: str) -> ConnectionInfo:
@@ -133,7 +134,7 @@ class EngineLab(ABC):
 
     def fresh_name(self) -> str:
         """A database that does not exist yet."""
-        return f"lab_{os.getpid()}_{next(self._serial)}"
+        return f"lab_{os.getpid()}_{next(_SERIAL)}"
 
     def restored_database(self, folder: Path) -> str:
         """What the stock commands, run in ``folder``, have rebuilt."""
