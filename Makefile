@@ -23,8 +23,9 @@ demo: setup
 stop:
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.demo --stop; else echo "Nothing is running."; fi
 
+# Two at a time, each with servers of its own: a file's tests stay together.
 test: setup
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 bench:
 	@sh scripts/setup.sh benchmarks/packages.txt
