@@ -233,7 +233,9 @@ def test_a_tool_that_fails_names_its_stream(
 ) -> None:
     mysql_lab.fake_dump_tool(tmp_path, ToolBehaviour.FAILS)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(DumpFailed, match=r"\((definitions|data-\d|triggers)\) ended with status 1: fake: something broke at"):
+    with pytest.raises(
+        DumpFailed, match=r"\((definitions|data-\d|triggers)\) ended with status 1: fake: something broke at"
+    ):
         dump_of(source, jobs=JOBS)
 
 
