@@ -192,8 +192,14 @@ def with_a_hole(plain: bytes) -> bytes:
 
 
 def rebuild_by_stock_tools(project: Project, backup_id: str, lab: EngineLab) -> str:
-    """Run the commands that the manifest itself holds, where the parts lie; the database that they fill."""
+    """Run the commands that the manifest itself holds, where the parts lie; the database that they fill.
+
+    Its name is the commands' own, and other tests rebuild under it too: what they left is taken away, unless it is
+    rows alone that go into it.
+    """
     folder = project.storage / "database"
+    if project.manifest(backup_id)["type"] != "data":
+        lab.drop(lab.restored_database(folder))
     for step in project.manifest(backup_id)["stock_restore"]:
         run_in_a_plain_shell(step["command"], folder, lab)
     return lab.restored_database(folder)
