@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import pymysql
 import pytest
 
 from db_backup.comparison import compare
@@ -30,7 +29,6 @@ JOBS = 3
 DUMP = "db_backup.engines.mysql.dump"
 REQUEST = DumpRequest("shop", jobs=JOBS)
 GRANTS = "SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES"
-_LOCK_WAIT = 1205
 _COMMIT = "INSERT INTO left_side () VALUES ()"
 
 
@@ -60,17 +58,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "BEGIN_SECONDS", 2)
 
 
-def held_back(server: MariaDbServer, database: str) -> bool:
-    """Whether a session that does not wait cannot commit."""
-    try:
-        server.run("SET lock_wait_timeout = 0", _COMMIT, database=database)
-    except pymysql.err.OperationalError as error:
-        if error.args[0] != _LOCK_WAIT:
-            raise
-        return True
-    return False
-
-
 def while_the_tools_begin(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Have something happen after they were started and before they are waited for."""
 
@@ -85,10 +72,10 @@ def test_nothing_is_committed_while_the_streams_begin_and_everything_is_afterwar
     mysql_server: MariaDbServer, source: MysqlEngine, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[bool] = []
-    while_the_tools_begin(monkeypatch, lambda: found.append(held_back(mysql_server, database)))
+    while_the_tools_begin(monkeypatch, lambda: found.append(mysql_server.holds_back(database, _COMMIT)))
     with source.open_backup(REQUEST, Cancellation()) as opened:
         assert found == [True]
-        assert not held_back(mysql_server, database)
+        assert not mysql_server.holds_back(database, _COMMIT)
         rows = {table.name: table.rows for table in finish(source, opened).manifest.inventory.tables}
     assert rows["left_side"] == 0
 
@@ -167,7 +154,7 @@ def test_a_statement_that_writes_for_long_is_named_and_nothing_stays_locked(
         with pytest.raises(SourceError, match=r"Could not hold writes .* back within 1 s") as caught:
             dump_of(source, jobs=JOBS)
         assert "with 1 job" in caught.value.hint
-        assert not held_back(mysql_server, database)
+        assert not mysql_server.holds_back(database, _COMMIT)
         await_sessions(mysql_server, database, [writing.thread_id()])
     finally:
         mysql_server.run(f"KILL {writing.thread_id()}")
@@ -196,7 +183,7 @@ def test_a_tool_that_does_not_begin_is_told_and_nothing_stays_locked(
     fake_tool(mysql_lab, tmp_path, monkeypatch, "sleep 1000000")
     with pytest.raises(DumpFailed, match=r"'shop' \(definitions\) did not begin its transaction within 2 s"):
         dump_of(source, jobs=JOBS)
-    assert not held_back(mysql_server, database)
+    assert not mysql_server.holds_back(database, _COMMIT)
     await_sessions(mysql_server, database, [])
 
 
@@ -213,7 +200,7 @@ def test_the_words_of_a_tool_that_cannot_begin_are_told_without_its_chatter(
     with pytest.raises(DumpFailed) as caught:
         dump_of(source, jobs=JOBS)
     assert caught.value.message == f"mariadb-dump of 'shop' (definitions) ended with status 2: {words}"
-    assert not held_back(mysql_server, database)
+    assert not mysql_server.holds_back(database, _COMMIT)
 
 
 def test_a_read_lock_that_was_lost_fails_the_dump(

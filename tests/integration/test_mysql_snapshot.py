@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import pymysql
 import pytest
 
 from db_backup.engines.mysql import MysqlEngine
@@ -16,8 +15,6 @@ from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer
 
 pytestmark = pytest.mark.integration
-
-_LOCK_WAIT = 1205
 
 
 @pytest.fixture
@@ -30,17 +27,6 @@ def database(mysql_lab: MysqlLab) -> Iterator[str]:
 @pytest.fixture
 def source(mysql_lab: MysqlLab, database: str) -> MysqlEngine:
     return MysqlEngine(mysql_lab.connection(database), mysql_lab.options)
-
-
-def refused(server: MariaDbServer, database: str, statement: str) -> bool:
-    """Whether a session that does not wait is held back."""
-    try:
-        server.run("SET lock_wait_timeout = 0", statement, database=database)
-    except pymysql.err.OperationalError as error:
-        if error.args[0] != _LOCK_WAIT:
-            raise
-        return True
-    return False
 
 
 @pytest.mark.parametrize(
@@ -61,9 +47,9 @@ def test_the_structure_cannot_be_changed_while_a_dump_runs(
     mysql_server: MariaDbServer, source: MysqlEngine, database: str, change: str
 ) -> None:
     with source.open_backup(REQUEST, Cancellation()) as dump:
-        assert refused(mysql_server, database, change)
+        assert mysql_server.holds_back(database, change)
         finish(source, dump)
-    assert not refused(mysql_server, database, change)
+    assert not mysql_server.holds_back(database, change)
 
 
 def test_tables_without_transactions_cannot_be_written_while_a_dump_runs(
@@ -72,9 +58,9 @@ def test_tables_without_transactions_cannot_be_written_while_a_dump_runs(
     mysql_server.run("CREATE TABLE loose (a int) ENGINE = MyISAM", database=database)
     write = "INSERT INTO loose VALUES (1)"
     with source.open_backup(REQUEST, Cancellation()) as dump:
-        assert refused(mysql_server, database, write)
+        assert mysql_server.holds_back(database, write)
         assert {table.name: table.rows for table in finish(source, dump).manifest.inventory.tables}["loose"] == 0
-    assert not refused(mysql_server, database, write)
+    assert not mysql_server.holds_back(database, write)
 
 
 def test_a_structure_changed_where_it_cannot_be_held_back_fails_the_backup(

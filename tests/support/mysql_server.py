@@ -29,6 +29,7 @@ from db_backup.model import ConnectionInfo, EngineName
 from support.ports import free_port
 
 START_SECONDS = 60
+_LOCK_WAIT_TIMEOUT = 1205  # ER_LOCK_WAIT_TIMEOUT
 
 
 def missing_binaries() -> str:
@@ -164,6 +165,16 @@ class MariaDbServer:
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+
+    def holds_back(self, database: str, statement: str) -> bool:
+        """Whether a session that waits for no lock is refused this one; otherwise it is done."""
+        try:
+            self.run("SET lock_wait_timeout = 0", statement, database=database)
+        except pymysql.err.OperationalError as error:
+            if error.args[0] != _LOCK_WAIT_TIMEOUT:
+                raise
+            return True
+        return False
 
     def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
         """A connection as root (or as ``user=``, ``password=``), autocommitting."""

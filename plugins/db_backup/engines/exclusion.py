@@ -23,6 +23,11 @@ class Exclusion:
     warnings: tuple[str, ...] = ()
 
 
+def matches(pattern: str, name: str, bare: str) -> bool:
+    """Whether a pattern of ``exclude_tables`` means this table; ``name`` and ``bare`` as in ``choose``."""
+    return fnmatchcase(name, pattern) or fnmatchcase(bare, pattern)
+
+
 def choose(tables: Mapping[str, str], patterns: Sequence[str]) -> Exclusion:
     """The tables that a pattern matches.
 
@@ -32,7 +37,7 @@ def choose(tables: Mapping[str, str], patterns: Sequence[str]) -> Exclusion:
     used: set[str] = set()
     chosen = []
     for name, bare in tables.items():
-        matching = {pattern for pattern in patterns if fnmatchcase(name, pattern) or fnmatchcase(bare, pattern)}
+        matching = {pattern for pattern in patterns if matches(pattern, name, bare)}
         used |= matching
         if matching:
             chosen.append(name)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC
-from fnmatch import fnmatchcase
 from functools import partial
 
 from db_backup import naming, standing
 from db_backup.config import Entry
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, Engine
+from db_backup.engines.exclusion import matches
 from db_backup.errors import SizeLimitExceeded, StorageConflict, StorageFull
 from db_backup.manifest import Copy, Manifest, Part, RunInfo, State
 from db_backup.model import BackupType, Compression, EngineName, utc_now
@@ -235,7 +235,7 @@ def _expected_bytes(plan: Plan, estimated_plain_bytes: int | None) -> float | No
 
 
 def _left_out(pattern: str, tables: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[2], pattern) for name in tables)
+    return any(matches(pattern, name, name.rpartition(".")[2]) for name in tables)
 
 
 def _expectation(plan: Plan, expected_bytes: float) -> str:

@@ -7,7 +7,8 @@ flat ``ssl_ca``, ``ssl_cert``, ``ssl_key``, ``ssl_capath``, ``ssl_cipher``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -133,6 +134,22 @@ def connect(connection: ConnectionInfo, *, database: str | None = None) -> Sessi
             hint="Switch TLS on at the server, or change ssl_mode in the connection's extra.",
         )
     return session
+
+
+@contextmanager
+def session_for(connection: ConnectionInfo, doing: str, *, database: str | None = None) -> Iterator[Session]:
+    """A session while the block runs; pymysql's errors in the block become ours.
+
+    :param doing: as ``explain`` has it. :param database: as ``connect`` has it.
+    :raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceError:
+    """
+    session = connect(connection, database=database)
+    try:
+        yield session
+    except pymysql.err.MySQLError as error:
+        raise explain(error, connection, doing=doing) from error
+    finally:
+        session.close()
 
 
 def _pymysql_tls(tls: TlsOptions, socket: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
-from db_backup.engines.mysql.connecting import Session, query
+from db_backup.engines.mysql.connecting import Session, query, session_for
 from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.dump_splitter import MalformedDump
 from db_backup.engines.mysql.formats import format_of
@@ -16,7 +16,7 @@ from db_backup.engines.mysql.inventory import Catalogue, inventory_of, missing_f
 from db_backup.engines.mysql.preflight import Findings
 from db_backup.engines.mysql.sharing import stream_plans
 from db_backup.engines.mysql.snapshot import Guard, await_transactions, guard, writes_held
-from db_backup.engines.mysql.streams import MysqlStream, open_stream, session_for
+from db_backup.engines.mysql.streams import MysqlStream, open_stream
 from db_backup.engines.mysql.tables import read_sizes
 from db_backup.errors import DumpFailed, DumpIncomplete
 from db_backup.manifest import Consistency

@@ -12,7 +12,7 @@ import pymysql
 
 from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight
 from db_backup.engines.mysql import loading
-from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
+from db_backup.engines.mysql.connecting import Session, connect, error_code, identifier, query, session_for
 from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.dump import open_dump, read_moment
 from db_backup.engines.mysql.filling import load_rows
@@ -132,13 +132,8 @@ class MysqlEngine(Engine):
         return self._with_counted_rows(inventory) if manifest.type is BackupType.STRUCTURE else inventory
 
     def _with_counted_rows(self, inventory: Inventory) -> Inventory:
-        session = connect(self.connection)
-        try:
+        with session_for(self.connection, "count the rows of") as session:
             counts = count_rows(session, self.connection.database)
-        except pymysql.err.MySQLError as error:
-            raise explain(error, self.connection, doing="count the rows of") from error
-        finally:
-            session.close()
         tables = tuple(
             table.model_copy(update={"rows": counts.get(table.name, table.rows)}) for table in inventory.tables
         )
@@ -160,14 +155,11 @@ class MysqlEngine(Engine):
     @contextmanager
     def _maintenance(self) -> Iterator[Session]:
         """A session without a database: the bound one may itself be what was lost."""
-        with scratch_faults(self.connection):
-            session = connect(self.connection, database="")
-            try:
-                yield session
-            except pymysql.err.MySQLError as error:
-                raise explain(error, self.connection, doing="manage databases at") from error
-            finally:
-                session.close()
+        with (
+            scratch_faults(self.connection),
+            session_for(self.connection, "manage databases at", database="") as session,
+        ):
+            yield session
 
 
 def _check_name(database: str) -> None:

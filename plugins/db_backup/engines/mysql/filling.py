@@ -13,11 +13,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-import pymysql
-
 from db_backup.engines.base import Block, EngineOptions
 from db_backup.engines.mysql.client import load_script
-from db_backup.engines.mysql.connecting import Session, connect, explain, identifier, query
+from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
 from db_backup.engines.mysql.counters import Counter, read_counters, set_counters
 from db_backup.engines.mysql.dump_parser import DumpParser, code_head, with_name
 from db_backup.engines.mysql.dump_splitter import Kind
@@ -252,14 +250,9 @@ def _busy_sessions(session: Session, connection: ConnectionInfo) -> frozenset[in
 
 @contextmanager
 def _session(connection: ConnectionInfo) -> Iterator[Session]:
-    session = connect(connection)
-    try:
+    with session_for(connection, "load rows into") as session:
         query(session, f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
         yield session
-    except pymysql.err.MySQLError as error:
-        raise explain(error, connection, doing="load rows into") from error
-    finally:
-        session.close()
 
 
 def _some(names: Iterable[str]) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-import pymysql
-
 from db_backup.engines.base import DumpRequest, EngineOptions, Preflight
 from db_backup.engines.exclusion import Exclusion
-from db_backup.engines.mysql.connecting import Session, connect, explain, query
+from db_backup.engines.mysql.connecting import Session, query, session_for
 from db_backup.engines.mysql.flavour import (
     DumpPlan,
     Flavour,
@@ -114,7 +111,7 @@ def run_preflight(connection: ConnectionInfo, options: EngineOptions, request: D
             f"The connection '{connection.conn_id}' names no database.",
             hint="Set its schema to the database that is to be backed up.",
         )
-    with _examining(connection) as session:
+    with session_for(connection, "examine") as session:
         return _examine(session, connection, options, request)
 
 
@@ -123,7 +120,7 @@ def examine_copy(connection: ConnectionInfo, backup_type: BackupType) -> Finding
 
     :raises ServerUnreachable, AccessDenied, SourceError, ToolMissing, ToolVersionMismatch:
     """
-    with _examining(connection) as session:
+    with session_for(connection, "examine") as session:
         survey = _survey(session, connection)
     return Findings(
         Preflight(survey.server.info, (survey.tool.info,), (), None),
@@ -144,17 +141,6 @@ def _plan(survey: _Survey, database: str, backup_type: BackupType) -> DumpPlan:
         ignored_views=tuple(survey.invalid_views),
         with_history=survey.with_history,
     )
-
-
-@contextmanager
-def _examining(connection: ConnectionInfo) -> Iterator[Session]:
-    session = connect(connection)
-    try:
-        yield session
-    except pymysql.err.MySQLError as error:
-        raise explain(error, connection, doing="examine") from error
-    finally:
-        session.close()
 
 
 @dataclass(frozen=True)

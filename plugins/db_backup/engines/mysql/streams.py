@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pymysql
-
 from db_backup.engines.base import EngineOptions
-from db_backup.engines.mysql.connecting import Session, connect, explain, option_file_content
+from db_backup.engines.mysql.connecting import option_file_content, session_for
 from db_backup.engines.mysql.counters import counters_section
 from db_backup.engines.mysql.dump_parser import DumpParser
 from db_backup.engines.mysql.dump_splitter import MalformedDump
@@ -99,18 +97,6 @@ class MysqlStream:
             hint=_HINTS.get(int(code[1]) if code else 0, "Nothing was kept; mend what it names, and run it again."),
             database=entry,
         )
-
-
-@contextmanager
-def session_for(connection: ConnectionInfo, doing: str) -> Iterator[Session]:
-    """:raises ServerUnreachable, AccessDenied, SourceError:"""
-    session = connect(connection)
-    try:
-        yield session
-    except pymysql.err.MySQLError as error:
-        raise explain(error, connection, doing=doing) from error
-    finally:
-        session.close()
 
 
 @contextmanager
