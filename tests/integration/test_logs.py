@@ -130,8 +130,9 @@ def test_following_tells_each_thing_once_and_the_end_of_what_had_begun(project: 
 
 
 def test_following_goes_on_until_it_is_interrupted(project: Project) -> None:
+    # A shell starts what runs in its background with Ctrl-C ignored: these tests, perhaps, and so their children.
     follower = subprocess.Popen(
-        [sys.executable, "-m", "db_backup", "logs", "--follow"],
+        ["env", "--default-signal=INT", sys.executable, "-m", "db_backup", "logs", "--follow"],
         env={**project.environment, "PYTHONUNBUFFERED": "1"},
         cwd=project.folder,
         stdout=subprocess.PIPE,
