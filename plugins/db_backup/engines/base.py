@@ -16,6 +16,9 @@ data        rows, and where sequences stand. The inventory has these and no othe
 ``exclude_tables`` (``engines.exclusion``) leaves rows out of a full or data backup, never a definition. The inventory
 lists such a table with 0 rows. A structure backup has no rows to leave out, and takes no notice of it.
 
+A restore never loads over what is there. What shall replace a database is made beside it (``replacement_name``),
+loaded, checked, and put in its place at the very end (``replace_with``): an interruption leaves the old one whole.
+
 ``jobs`` above 1 asks for several streams of one moment, read at the same time and stored as a part each. Their order is
 the order of loading: what defines the tables, the rows in as many streams as were asked for at most, what must come
 after all rows. Where there is nothing to share out (a structure, one file), there is one stream.
@@ -131,6 +134,45 @@ class Dump(ABC):
         """
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """What of a backup is loaded, and how.
+
+    ``tables``: of a full backup only these, as the inventory names them, each with its rows, indexes, keys among
+    themselves, triggers and sequences of its own; empty: everything. ``with_owners``: owners and grants too, and roles
+    that they name and the server lacks are made, without login. ``jobs``: how many may load at once, where the format
+    lets them (a custom archive of PostgreSQL, staged in BACKUP_STAGING_PATH); elsewhere it changes nothing.
+    """
+
+    tables: tuple[str, ...] = ()
+    with_owners: bool = False
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """What a database that exists holds, and who uses it.
+
+    ``objects``: how many tables, views, routines and so on people made in it. ``rows``: whether a table has any.
+    ``examples``: the names of a few of them. ``sessions``: connections to it besides ours; None where nobody can know.
+    """
+
+    objects: int = 0
+    rows: bool = False
+    examples: tuple[str, ...] = ()
+    sessions: int | None = 0
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TargetExamination:
+    """What is known of a restore's target before anything is changed. ``occupancy`` None: there is no such database."""
+
+    server: ServerInfo
+    occupancy: Occupancy | None
+    warnings: tuple[str, ...] = ()
+
+
 class Engine(ABC):
     """One database through one connection."""
 
@@ -189,11 +231,64 @@ class Engine(ABC):
     def drop_database(self, database: str) -> None:
         """Remove a database that the caller created itself a moment ago. A missing one is no error."""
 
+    def examine_target(self, manifest: Manifest, options: LoadOptions, *, replace: bool) -> TargetExamination:
+        """Whether this backup can be restored to this connection's database, which may not exist; changes nothing.
+
+        :param replace: what the database holds shall be replaced: the rights for ``replace_with`` are asked after too.
+        :raises ServerUnreachable, AccessDenied:
+        :raises SourceUnsupported: another flavour, or an older major version, than the backup's server.
+        :raises PrivilegeMissing: this user may not create or replace the database there.
+        :raises LoadFailed: something that the backup needs is not there, such as an extension; for ``data`` a table.
+        :raises ToolMissing, ToolVersionMismatch:
+        :raises UsageError: ``options.tables`` names a table that the backup does not hold.
+        :raises FeatureNotAvailable: this engine or this backup's type cannot do what ``options`` ask for.
+        """
+        raise NotImplementedError
+
+    def replacement_name(self) -> str:
+        """What the replacement of this connection's database is called until it takes its place.
+
+        Always the same for one database, so that what an interrupted restore left there is found (and dropped, by the
+        holder of the target's lock) by the next. For SQLite a path in the same folder.
+        """
+        raise NotImplementedError
+
+    def replace_with(self, database: str, cancellation: Cancellation) -> tuple[str, ...]:
+        """Put ``database``, made beside it and loaded, in the place of this connection's database; returns warnings.
+
+        That may not exist; if it does, its sessions are ended, and its contents are gone when this returns. What
+        belongs to the database itself stays as it was: owner, grants and settings (SQLite: owner and mode of the file).
+
+        :raises Refused: the database is in use and cannot be freed; nothing was changed.
+        :raises BackupError: any other: the old database is whole and in service, or the error says what is not.
+        """
+        raise NotImplementedError
+
+    def refresh_statistics(self, cancellation: Cancellation) -> None:
+        """Let the planner know what was loaded into this connection's database (ANALYZE).
+
+        :raises SourceError:
+        """
+        raise NotImplementedError
+
+    def ask(self, query: str, cancellation: Cancellation) -> object:
+        """The first value of the first row of a query of the configuration, run so that it cannot write; None: no row.
+
+        :raises SourceError: the query failed.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def load(
-        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+        self,
+        streams: Sequence[Iterable[Block]],
+        manifest: Manifest,
+        cancellation: Cancellation,
+        options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
         """Load a backup's plain bytes into this connection's database, which is as its type needs it; returns warnings.
+
+        With ``options.tables`` the database may hold anything but tables of these names.
 
         ``streams`` are those of ``manifest.streams``, in this order; each can be read once. They check hashes as they
         go and may raise an ``ArtefactError`` as late as their end: that error is passed on, and the load then counts

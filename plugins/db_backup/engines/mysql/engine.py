@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pymysql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, Preflight
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, LoadOptions, Preflight
 from db_backup.engines.mysql import loading
 from db_backup.engines.mysql.connecting import Session, connect, error_code, identifier, query, session_for
 from db_backup.engines.mysql.contents import contents_of
@@ -100,7 +100,11 @@ class MysqlEngine(Engine):
             query(session, f"DROP DATABASE IF EXISTS {identifier(database)}")
 
     def load(
-        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+        self,
+        streams: Sequence[Iterable[Block]],
+        manifest: Manifest,
+        cancellation: Cancellation,
+        options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
         if manifest.type is BackupType.DATA:
             return load_rows(self.connection, self.options, streams, manifest, cancellation)

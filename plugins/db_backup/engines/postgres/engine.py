@@ -10,7 +10,7 @@ from typing import ClassVar
 import psycopg
 from psycopg import sql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, LoadOptions, Preflight
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres import reread, restore, tools
 from db_backup.engines.postgres.contents import TableName
@@ -82,7 +82,11 @@ class PostgresEngine(Engine):
             link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
     def load(
-        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+        self,
+        streams: Sequence[Iterable[Block]],
+        manifest: Manifest,
+        cancellation: Cancellation,
+        options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
         return restore.load(self.connection, self.options, streams, manifest, cancellation)
 

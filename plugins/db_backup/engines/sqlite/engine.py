@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import ClassVar
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, Preflight, only_stream
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, LoadOptions, Preflight, only_stream
 from db_backup.engines.exclusion import Exclusion, choose, refuse_dangling
 from db_backup.engines.sqlite import rows, structure
 from db_backup.engines.sqlite.contents import count_tables, interruptible, read_schema, without_module
@@ -146,7 +146,11 @@ class SqliteEngine(Engine):
             path.unlink(missing_ok=True)
 
     def load(
-        self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
+        self,
+        streams: Sequence[Iterable[Block]],
+        manifest: Manifest,
+        cancellation: Cancellation,
+        options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
         content = only_stream(streams, manifest)
         match manifest.type:

@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-
-from pydantic import BaseModel, ConfigDict
 
 from db_backup.comparison import compare
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine
-from db_backup.errors import FeatureNotAvailable, LoadFailed
+from db_backup.errors import FeatureNotAvailable, LoadFailed, UsageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_streams
+from db_backup.jobs.restore.request import RestoreReport, RestoreRequest
 from db_backup.jobs.sidecars import Located, leased, locate
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Difference, Manifest, RunInfo
+from db_backup.manifest import Manifest, RunInfo
 from db_backup.model import BackupType, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation, Progress
-
-
-@dataclass(frozen=True)
-class RestoreRequest:
-    """``backup``: an id or an artefact's file name. ``new_name``: the database (SQLite: absolute path) to create."""
-
-    backup: str
-    new_name: str
-
-
-class RestoreReport(BaseModel):
-    """What was restored, and whether it is what the manifest says (SPEC §3)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    backup_id: str
-    target: str
-    restored_to: str
-    tables: int
-    rows: int
-    differences: tuple[Difference, ...]
-    warnings: tuple[str, ...]
-    duration_seconds: float
 
 
 def restore_backup(
@@ -57,6 +32,8 @@ def restore_backup(
     :raises FeatureNotAvailable: it holds rows alone.
     :raises LoadFailed, ArtefactError, UnknownBackup, UnknownDatabase, SourceError:
     """
+    if request.backup is None or request.new_name is None:
+        raise UsageError("A backup and a new name are needed.", hint="Name both.")
     with audited(workspace, "restore", run, backup_id=request.backup) as act:
         act.detail = f"to the new database {request.new_name}"
         found = locate(workspace, request.backup)

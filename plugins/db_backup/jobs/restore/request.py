@@ -1,0 +1,119 @@
+"""What is asked for, what will be done, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.manifest import Difference
+from db_backup.model import BackupStatus, BackupType, EngineName
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """What to restore, and where to.
+
+    :param backup: an id or an artefact's file name; None: the newest good backup of ``database``.
+    :param database: an entry; its newest good full backup, where no backup is named.
+    :param to: a connection id or an entry of ``restore_targets``; None: the server that the backup is of.
+    :param new_name: the database there (SQLite: absolute path); None: the connection's own.
+    :param source_database: one database of a backup that holds several.
+    :param tables: of a full backup only these.
+    :param force: replace what the target holds.
+    """
+
+    backup: str | None = None
+    new_name: str | None = None
+    database: str | None = None
+    to: str | None = None
+    source_database: str | None = None
+    tables: tuple[str, ...] = ()
+    with_owners: bool = False
+    jobs: int = 1
+    force: bool = False
+    safety_backup: bool = True
+
+
+class Way(StrEnum):
+    """What happens to the target."""
+
+    NEW = "new"  # a new database, loaded beside and renamed when it is whole
+    EMPTY = "empty"  # into a database that exists and is empty
+    REPLACE = "replace"  # loaded beside, checked, and put in the place of what the target holds
+    ROWS = "rows"  # rows into the empty tables of a database that exists
+    TABLES = "tables"  # tables of a backup into a database that holds other tables
+    SCRATCH = "scratch"  # into a server that is thrown away
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RestorePlan(_Document):
+    """What a restore will do, for a person to read before it is done; JSON-able, for an approval to carry.
+
+    ``target_address``: where it goes, as ``host:port/database`` or a path. ``same_server``: whether that is the server
+    which the backup was taken of. ``holds``: how many objects the target holds, ``examples`` some of their names.
+    ``sessions``: how many are ended. ``safety_backup_of``: the entry that is backed up first. ``checks``: the queries
+    that run afterwards. ``estimated_seconds``: from the last timed restores, for this size.
+    """
+
+    backup_id: str
+    entry: str
+    type: BackupType
+    engine: EngineName
+    status: BackupStatus
+    created_at: datetime
+    recovery_point: datetime
+    size_bytes: int
+    plain_bytes: int
+    way: Way
+    target_conn_id: str
+    target_address: str
+    target_database: str
+    target_server: str
+    source_address: str
+    same_server: bool
+    protected: bool = False
+    holds: int = 0
+    examples: tuple[str, ...] = ()
+    sessions: int | None = 0
+    tables: tuple[str, ...] = ()
+    with_owners: bool = False
+    safety_backup_of: str | None = None
+    checks: tuple[str, ...] = ()
+    before_dag: str | None = None
+    after_dag: str | None = None
+    estimated_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class CheckResult(_Document):
+    """An application check of the configuration: its query, what it should give and gave."""
+
+    sql: str
+    expected: str
+    found: str
+    passed: bool
+
+
+class RestoreReport(_Document):
+    """What was restored, and whether it is what the manifest says (SPEC §3: fields may be added, none renamed)."""
+
+    backup_id: str
+    target: str
+    restored_to: str
+    tables: int
+    rows: int
+    differences: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+    duration_seconds: float
+    way: Way = Way.NEW
+    checks: tuple[CheckResult, ...] = ()
+    safety_backup_id: str | None = None
+    load_seconds: float = 0.0
+    check_seconds: float = 0.0
+    plain_bytes: int = 0
