@@ -227,6 +227,7 @@ class Manifest(_Document):
     retention_class: BackupType
     retention_days: Count
     required_proof: VerificationLevel = VerificationLevel.RESTORE
+    safety: bool = False  # of what a restore was about to replace: never what "latest" means
 
     @model_validator(mode="after")
     def _totals_fit(self) -> Self:

@@ -65,6 +65,7 @@ class BackupSummary(BaseModel):
     rows: int
     tables: int
     warnings: tuple[str, ...]
+    safety: bool = False  # made before a restore replaced the database
 
 
 def _seconds(restore: Proof | None) -> float | None:
@@ -112,4 +113,5 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         rows=manifest.inventory.rows,
         tables=len(manifest.inventory.tables),
         warnings=manifest.warnings,
+        safety=manifest.safety,
     )

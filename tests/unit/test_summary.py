@@ -66,6 +66,7 @@ def test_a_verified_backup_in_full() -> None:
         "rows": 127,
         "tables": 2,
         "warnings": ["old server"],
+        "safety": False,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from db_backup import naming
@@ -28,14 +30,35 @@ def stored_bytes(located: Located, part: Part) -> Iterator[bytes]:
         ) from error
 
 
-def plain_streams(located: Located, progress: Progress) -> tuple[Iterator[bytes], ...]:
+class FetchClock:
+    """How long readers waited for the storage, in seconds; those of streams read at the same time are added up."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self.seconds = 0.0
+
+    def watch(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same blocks."""
+        while True:
+            began = time.monotonic()
+            block = next(blocks, None)
+            with self._guard:
+                self.seconds += time.monotonic() - began
+            if block is None:
+                return
+            yield block
+
+
+def plain_streams(located: Located, progress: Progress, clock: FetchClock | None = None) -> tuple[Iterator[bytes], ...]:
     """The dump's streams as its tools wrote them, in the order of loading, every hash checked by the end of each.
 
+    :param clock: is told how long the storage took.
     :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt: as late as the end.
     """
-    return tuple(_plain_bytes(located, parts, progress) for parts in located.manifest.streams.values())
+    clock = clock or FetchClock()
+    return tuple(_plain_bytes(located, parts, progress, clock) for parts in located.manifest.streams.values())
 
 
-def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress) -> Iterator[bytes]:
+def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress, clock: FetchClock) -> Iterator[bytes]:
     for part in parts:
-        yield from read_plain(stored_bytes(located, part), part, progress=progress)
+        yield from read_plain(clock.watch(stored_bytes(located, part)), part, progress=progress)

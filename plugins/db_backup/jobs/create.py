@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ class CreateRequest:
     """What to back up and how; None stands for what the entry's configuration says.
 
     ``wait_seconds``: how long to wait for another backup of the same entry before ``EntryLocked`` is raised.
+    ``safety``: it is made because the database is about to be replaced: of the database itself even where dumps are
+    taken of a replica, and with the rows of every table.
     """
 
     entry: str
@@ -53,6 +56,7 @@ class CreateRequest:
     retention_days: int | None = None
     storages: tuple[str, ...] | None = None
     wait_seconds: float = 0.0
+    safety: bool = False
 
 
 def create_backup(
@@ -65,6 +69,8 @@ def create_backup(
     """
     with audited(workspace, "create", run, entry=request.entry) as act:
         entry = workspace.config.entry(request.entry)
+        if request.safety:
+            entry = dataclasses.replace(entry, read_conn_id=None, exclude_tables=())
         engine = _source(workspace, entry, request.type, run, act)
         compression, level = _possible(workspace, entry, engine, request)
         with (
@@ -162,6 +168,7 @@ def _plan(
             timeout_seconds=settings.backup_timeout_seconds,
         ),
         previous=_previous(workspace, entry, request.type, storages),
+        safety=request.safety,
     )
 
 

@@ -40,6 +40,7 @@ class Plan:
     storages: tuple[Storage, ...]
     limits: Limits
     previous: Manifest | None
+    safety: bool = False
 
 
 class Creation:
@@ -157,6 +158,7 @@ class Creation:
             retention_class=self.plan.type,
             retention_days=self.plan.retention_days,
             required_proof=standing.required_level(self.plan.type, entry.verify),
+            safety=self.plan.safety,
         )
 
     def _commit(self, manifest: Manifest, sinks: Sequence[Sink]) -> State:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from db_backup.comparison import compare, compare_tables
-from db_backup.engines import engine_for, open_scratch
-from db_backup.engines.base import Engine
+from db_backup.comparison import compare_tables
+from db_backup.engines import engine_for
 from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, StorageFull, ToolError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import plain_streams, stored_bytes
+from db_backup.jobs.rehearsal import rehearse
 from db_backup.jobs.sidecars import Located, leased, locate, update_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
-from db_backup.model import BackupType, ConnectionInfo, EngineName, ProofResult, VerificationLevel, utc_now
+from db_backup.model import BackupType, ConnectionInfo, ProofResult, VerificationLevel, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.stream.reader import check_stored
 
@@ -141,8 +141,8 @@ class _Proving:
     def _archive(self) -> None:
         """The dump, read to its end by its own tool; its tables against the manifest's."""
         self.progress.stage(f"reading the archive of {self.manifest.id}", self.manifest.plain_bytes)
-        engine = self._engine(ConnectionInfo(conn_id="", engine=self.manifest.engine))
-        found = engine.read_archive(self._streams(), self.manifest, self.cancellation)
+        engine = engine_for(ConnectionInfo(conn_id="", engine=self.manifest.engine), self.options)
+        found = engine.read_archive(plain_streams(self.located, self.progress), self.manifest, self.cancellation)
         if differences := compare_tables(self.manifest.inventory, found):
             raise _Different(differences)
         self.evidence["archive_rows"] = found.rows
@@ -157,32 +157,10 @@ class _Proving:
                 f"The dump is {self.manifest.plain_bytes / _MEGABYTE:.0f} MB, and "
                 f"BACKUP_VERIFICATION_RESTORE_MAX_MB allows restores for proof up to {limit} MB."
             )
-        started = time.monotonic()
-        with open_scratch(self.manifest.server, self.options.scratch_path, self.cancellation) as scratch:
-            self._restore_into(scratch)
-        self.evidence["restore_seconds"] = round(time.monotonic() - started, 3)
-
-    def _restore_into(self, scratch: ConnectionInfo) -> None:
-        target = self._engine(scratch).create_database(self._scratch_database(scratch))
-        self.progress.stage(f"restoring {self.manifest.id} into a scratch server", self.manifest.plain_bytes)
-        warnings = target.load(self._streams(), self.manifest, self.cancellation)
-        self.progress.stage(f"comparing {len(self.manifest.inventory.tables)} tables")
-        found = target.take_inventory(self.manifest, self.cancellation)
-        if differences := compare(self.manifest.inventory, found):
-            raise _Different(differences)
-        self.evidence.update(
-            tables=len(found.tables), rows=found.rows, objects=len(found.objects), restore_warnings=list(warnings)
-        )
-
-    def _scratch_database(self, scratch: ConnectionInfo) -> str:
-        """The name it had, so that names inside routines resolve; for SQLite the file that scratch offers."""
-        return scratch.database if self.manifest.engine is EngineName.SQLITE else self.manifest.databases[0]
-
-    def _streams(self) -> tuple[Iterator[bytes], ...]:
-        return plain_streams(self.located, self.progress)
-
-    def _engine(self, connection: ConnectionInfo) -> Engine:
-        return engine_for(connection, self.options)
+        rehearsal = rehearse(self.located, self.options, progress=self.progress, cancellation=self.cancellation)
+        if rehearsal.differences:
+            raise _Different(rehearsal.differences)
+        self.evidence.update(rehearsal.evidence)
 
 
 def _artefact_difference(manifest: Manifest, error: BackupError) -> Difference:

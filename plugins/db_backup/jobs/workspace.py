@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +15,9 @@ from db_backup.config import Config, Entry, load_config
 from db_backup.connections import resolve_connection
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine, EngineOptions
-from db_backup.errors import ConfigurationError, UnknownStorage
+from db_backup.errors import BackupError, CatalogError, ConfigurationError, UnknownStorage
 from db_backup.jobs.catalogue import open_catalog
-from db_backup.model import EngineName
+from db_backup.model import ConnectionInfo, EngineName
 from db_backup.settings import Settings, load_settings
 from db_backup.storage import LocalStorage, Storage
 
@@ -22,8 +25,12 @@ from db_backup.storage import LocalStorage, Storage
 class Workspace:
     """One opened product: use it as a context manager.
 
+    ``catalog_lost``: why the catalogue is an empty one for this process alone; None when it is the real one.
+
     :param environment: stands in for the process's environment; None reads that.
     """
+
+    catalog_lost: BackupError | None = None
 
     def __init__(
         self, settings: Settings, config: Config, catalog: Catalog, environment: Mapping[str, str] | None = None
@@ -32,6 +39,8 @@ class Workspace:
         self.config = config
         self.catalog = catalog
         self._environment = environment
+        self._cleanup = ExitStack()
+        self._cleanup.callback(catalog.close)
         self.storages: Mapping[str, Storage] = {
             "local": LocalStorage(
                 "local",
@@ -48,13 +57,39 @@ class Workspace:
         config = load_config(settings)
         return cls(settings, config, open_catalog(settings, environment), environment)
 
+    @classmethod
+    def open_without_need_of_catalogue(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """As :meth:`open`, but where the catalogue cannot be used, an empty one takes its place and is thrown away.
+
+        Locks, leases and the catalogue's audit trail then mean nothing to other processes.
+
+        :raises ConfigurationError: the settings or backup.yaml are wrong.
+        """
+        settings = load_settings(environment)
+        config = load_config(settings)
+        try:
+            catalog = open_catalog(settings, environment)
+            try:
+                catalog.sweep()  # one that opens may still be damaged further in, or not be writable
+            except CatalogError:
+                catalog.close()
+                raise
+        except (CatalogError, ConfigurationError) as error:
+            folder = tempfile.TemporaryDirectory(prefix="db-backup-catalogue-")
+            workspace = cls(settings, config, Catalog.open(Path(folder.name) / "catalogue.sqlite"), environment)
+            workspace._cleanup.callback(folder.cleanup)
+            workspace._cleanup.callback(workspace.catalog.close)  # before its folder goes
+            workspace.catalog_lost = error
+            return workspace
+        return cls(settings, config, catalog, environment)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.catalog.close()
+        self._cleanup.close()
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -91,9 +126,12 @@ class Workspace:
         refuse_another_database(entry, primary, replica)
         return replica
 
+    def connection(self, conn_id: str, engine: EngineName | None = None) -> ConnectionInfo:
+        """:raises ConnectionNotFound, ConfigurationError:"""
+        return resolve_connection(conn_id, engine=engine, environment=self._environment)
+
     def _engine(self, entry: Entry, conn_id: str) -> Engine:
-        connection = resolve_connection(conn_id, engine=entry.engine, environment=self._environment)
-        return engine_for(connection, self.engine_options)
+        return engine_for(self.connection(conn_id, entry.engine), self.engine_options)
 
     def storage(self, name: str) -> Storage:
         """:raises UnknownStorage:"""

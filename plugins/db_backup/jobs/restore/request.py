@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from db_backup.jobs.checks import CheckResult
 from db_backup.manifest import Difference
 from db_backup.model import BackupStatus, BackupType, EngineName
 
@@ -16,13 +17,15 @@ from db_backup.model import BackupStatus, BackupType, EngineName
 class RestoreRequest:
     """What to restore, and where to.
 
-    :param backup: an id or an artefact's file name; None: the newest good backup of ``database``.
+    :param backup: an id or an artefact's file name; None or "latest": the newest good full backup of ``database``.
     :param database: an entry; its newest good full backup, where no backup is named.
     :param to: a connection id or an entry of ``restore_targets``; None: the server that the backup is of.
     :param new_name: the database there (SQLite: absolute path); None: the connection's own.
     :param source_database: one database of a backup that holds several.
     :param tables: of a full backup only these.
     :param force: replace what the target holds.
+    :param safety_backup: back up what the target holds before it is replaced or added to; False: do without.
+    :param scratch: into a scratch server that is thrown away, and nowhere else.
     """
 
     backup: str | None = None
@@ -35,6 +38,7 @@ class RestoreRequest:
     jobs: int = 1
     force: bool = False
     safety_backup: bool = True
+    scratch: bool = False
 
 
 class Way(StrEnum):
@@ -55,7 +59,8 @@ class _Document(BaseModel):
 class RestorePlan(_Document):
     """What a restore will do, for a person to read before it is done; JSON-able, for an approval to carry.
 
-    ``target_address``: where it goes, as ``host:port/database`` or a path. ``same_server``: whether that is the server
+    ``target_address``: where it goes, as ``host:port/database`` or a path. ``rows``: of the whole backup.
+    ``same_server``: whether that is the server
     which the backup was taken of. ``holds``: how many objects the target holds, ``examples`` some of their names.
     ``sessions``: how many are ended. ``safety_backup_of``: the entry that is backed up first. ``checks``: the queries
     that run afterwards. ``estimated_seconds``: from the last timed restores, for this size.
@@ -70,6 +75,7 @@ class RestorePlan(_Document):
     recovery_point: datetime
     size_bytes: int
     plain_bytes: int
+    rows: int
     way: Way
     target_conn_id: str
     target_address: str
@@ -91,17 +97,13 @@ class RestorePlan(_Document):
     warnings: tuple[str, ...] = ()
 
 
-class CheckResult(_Document):
-    """An application check of the configuration: its query, what it should give and gave."""
-
-    sql: str
-    expected: str
-    found: str
-    passed: bool
-
-
 class RestoreReport(_Document):
-    """What was restored, and whether it is what the manifest says (SPEC §3: fields may be added, none renamed)."""
+    """What was restored, and whether it is what the manifest says (SPEC §3: fields may be added, none renamed).
+
+    ``differences``: also the checks that failed. ``in_place`` False: for these, it was not put in the target's place;
+    ``restored_to`` is then the copy that was left beside it. Of the seconds, ``fetch_seconds`` is what loading waited
+    for the storage, ``load_seconds`` the rest of loading, ``check_seconds`` inventory and checks.
+    """
 
     backup_id: str
     target: str
@@ -114,6 +116,8 @@ class RestoreReport(_Document):
     way: Way = Way.NEW
     checks: tuple[CheckResult, ...] = ()
     safety_backup_id: str | None = None
+    in_place: bool = True
+    fetch_seconds: float = 0.0
     load_seconds: float = 0.0
     check_seconds: float = 0.0
     plain_bytes: int = 0

@@ -1,0 +1,109 @@
+"""A plan in sentences: for a person at a terminal, and for one who approves it in Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from db_backup.jobs.restore.request import RestorePlan, Way
+from db_backup.model import BackupStatus, EngineName
+from db_backup.units import human_bytes, human_duration
+
+_STATUS = {
+    BackupStatus.GOOD: "verified",
+    BackupStatus.UNVERIFIED: "not verified",
+    BackupStatus.SUSPECT: "suspect",
+    BackupStatus.FAILED_VERIFICATION: "failed its verification",
+    BackupStatus.DELETING: "being deleted",
+}
+_MOMENT = "%Y-%m-%d %H:%M:%S UTC"
+
+
+def plan_lines(plan: RestorePlan, *, triggers_dags: bool = False) -> tuple[str, ...]:
+    """What will be done, one sentence or two a line; warnings last, each beginning with that word.
+
+    :param triggers_dags: whether whoever carries it out triggers the hooks' DAGs, as Airflow does.
+    """
+    return tuple(_lines(plan, triggers_dags))
+
+
+def database_name(plan: RestorePlan) -> str:
+    """What a person types to say yes: the target's name, of a file without its folder."""
+    name = plan.target_database
+    return name.rpartition("/")[2] if plan.engine is EngineName.SQLITE else name
+
+
+def needs_confirmation(plan: RestorePlan) -> bool:
+    """Whether a person has to say yes: something is replaced, or a protected database that is there is changed."""
+    return plan.way is Way.REPLACE or (plan.protected and plan.way not in {Way.NEW, Way.SCRATCH})
+
+
+def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
+    yield (
+        f"{plan.backup_id}: a {plan.type} backup of '{plan.entry}' as it was at {plan.recovery_point:{_MOMENT}}, "
+        f"{plan.rows:,} rows, {human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
+    )
+    yield _way(plan)
+    if plan.tables and plan.way is not Way.TABLES:
+        yield f"Only these tables are restored: {', '.join(plan.tables)}."
+    if not plan.same_server:
+        yield f"This is another server than the backup was taken of ({plan.source_address})."
+    if plan.protected:
+        yield f"The target is protected in the configuration of '{plan.safety_backup_of or plan.entry}'."
+    if plan.way is Way.REPLACE:
+        yield from _replacing(plan)
+    elif plan.safety_backup_of:
+        yield f"A safety backup of '{plan.safety_backup_of}' is made first."
+    if plan.with_owners:
+        yield "Owners and grants are restored too; roles that the server lacks are made, without login."
+    if plan.checks:
+        when = "before it is put in place" if plan.way is Way.REPLACE else "afterwards"
+        count = f"{len(plan.checks)} check{'' if len(plan.checks) == 1 else 's'}"
+        yield f"{count} of the configuration, and a comparison with the manifest, follow {when}."
+    yield from _hooks(plan, triggers_dags)
+    if plan.estimated_seconds is not None:
+        yield f"Restores of it took about {human_duration(plan.estimated_seconds)}, for its size."
+    for warning in plan.warnings:
+        yield f"Warning: {warning}"
+
+
+def _way(plan: RestorePlan) -> str:
+    target = f"{plan.target_address} ({plan.target_server})"
+    objects = f"{plan.holds} object{'' if plan.holds == 1 else 's'}"
+    examples = f", such as {', '.join(plan.examples)}" if plan.examples else ""
+    match plan.way:
+        case Way.NEW:
+            return f"It becomes a new database: {target}."
+        case Way.EMPTY:
+            return f"It goes into a database that is there and is empty: {target}."
+        case Way.REPLACE:
+            return f"It REPLACES {target}, which holds {objects}{examples}."
+        case Way.ROWS:
+            return f"Its rows go into the empty tables of {target}."
+        case Way.TABLES:
+            return (
+                f"Of it {', '.join(plan.tables)} {'is' if len(plan.tables) == 1 else 'are'} added to {target}, "
+                f"which holds {objects}{examples}: those stay as they are."
+            )
+        case Way.SCRATCH:
+            return f"It goes into {target} that is thrown away; nothing else is touched."
+
+
+def _replacing(plan: RestorePlan) -> Iterator[str]:
+    if plan.safety_backup_of:
+        yield f"A safety backup of '{plan.safety_backup_of}' is made first."
+    else:
+        yield "No safety backup is made: what the target holds cannot be brought back."
+    yield "It is loaded beside the target and compared; until it takes its place, the target stays in service."
+    if plan.sessions is None:
+        yield "Sessions on the target are ended then; nobody can know how many there are."
+    elif plan.sessions:
+        yield f"Sessions on the target are ended then: {plan.sessions} at present."
+
+
+def _hooks(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
+    named = [(plan.before_dag, "before"), (plan.after_dag, "afterwards")]
+    dags = [f"'{dag}' {when}" for dag, when in named if dag]
+    if dags and triggers_dags:
+        yield f"DAGs are triggered: {', '.join(dags)}."
+    elif dags:
+        yield f"DAGs that Airflow would trigger are NOT run from here: {', '.join(dags)}. Do by hand what they do."

@@ -1,0 +1,160 @@
+"""Which backup is meant: by name, or the newest that can be trusted; found by what lies in the storages alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from db_backup import naming
+from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup, UsageError
+from db_backup.jobs.restore.request import RestoreRequest
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, locate, read_manifest
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest
+from db_backup.model import BackupStatus, BackupType
+from db_backup.settings.problems import did_you_mean, nearest
+from db_backup.standing import status
+from db_backup.storage import Storage
+from db_backup.summary import BackupSummary, summarise
+
+LATEST = "latest"
+
+#: Where no backup stands as good, the next best, in this order.
+_NEXT_BEST = (BackupStatus.UNVERIFIED, BackupStatus.SUSPECT, BackupStatus.FAILED_VERIFICATION)
+_STANDING = {
+    BackupStatus.UNVERIFIED: "is not verified",
+    BackupStatus.SUSPECT: "is suspect",
+    BackupStatus.FAILED_VERIFICATION: "failed its verification",
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The backup that is meant, and what a person should know of the choice."""
+
+    located: Located
+    warnings: tuple[str, ...] = ()
+
+
+def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
+    """Find the backup that the request means. The catalogue is not needed.
+
+    :raises UsageError: neither a backup nor a database is named, or the two do not belong together.
+    :raises UnknownDatabase, UnknownBackup: there is none.
+    :raises ManifestError, StorageError:
+    """
+    if request.backup is None or request.backup == LATEST:
+        if request.database is None:
+            raise UsageError(
+                "Nobody said which backup to restore.",
+                hint="Name it, or name its database with --database; `db-backup restore --list` shows what there is.",
+            )
+        resolved = _newest_full(workspace, request.database)
+    else:
+        located = locate(workspace, request.backup)
+        standing = _STANDING.get(status(located.manifest, located.state))
+        resolved = Resolved(located, (f"{located.manifest.id} {standing}.",) if standing else ())
+    _check(request, resolved.located.manifest)
+    return resolved
+
+
+def restorable_backups(workspace: Workspace, database: str | None = None, *, limit: int) -> list[BackupSummary]:
+    """The newest backups in the storages that are not being deleted, newest first, read from their sidecars.
+
+    :param database: only this entry's, which need not be configured any more.
+    :raises UnknownDatabase: it has none, and is not configured either.
+    :raises StorageError:
+    """
+    found: list[BackupSummary] = []
+    for storage, name in _newest_first(workspace, database):
+        try:
+            manifest = read_manifest(storage, str(name))
+            summary = summarise(manifest, known_state(storage, manifest))
+        except (ObjectMissing, ManifestError):
+            continue  # deleted meanwhile, or for `catalog check` to tell of
+        if summary.status is not BackupStatus.DELETING:
+            found.append(summary)
+        if len(found) == limit:
+            break
+    if not found and database is not None:
+        workspace.config.entry(database)
+    return found
+
+
+def _check(request: RestoreRequest, manifest: Manifest) -> None:
+    """:raises UsageError: what is asked for is not in this backup."""
+    if request.database is not None and request.database != manifest.entry:
+        raise UsageError(
+            f"{manifest.id} is a backup of '{manifest.entry}', not of '{request.database}'.",
+            hint=f"Leave out --database, or name a backup of '{request.database}'.",
+            database=request.database,
+            backup_id=manifest.id,
+        )
+    if request.source_database is not None and request.source_database not in manifest.databases:
+        guess = did_you_mean(nearest(request.source_database, manifest.databases))
+        raise UsageError(
+            f"{manifest.id} does not hold a database '{request.source_database}'.",
+            hint=f"{guess} It holds: {', '.join(manifest.databases)}.".strip(),
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+
+
+def _newest_full(workspace: Workspace, database: str) -> Resolved:
+    """The newest good full; where none is good, the next best, and never in silence.
+
+    Safety backups hold what a restore was about to replace: they are chosen only where there is nothing else.
+    """
+    passed_over: list[str] = []
+    others: list[Located] = []
+    for storage, name in _newest_first(workspace, database):
+        if name.type is not BackupType.FULL:
+            continue
+        try:
+            manifest = read_manifest(storage, str(name))
+            located = Located(storage, manifest, known_state(storage, manifest))
+        except ObjectMissing:
+            continue  # deleted meanwhile
+        except ManifestError as error:
+            passed_over.append(f"{name} is newer and was passed over: {error.message}")
+            continue
+        stands = status(located.manifest, located.state)
+        if stands is BackupStatus.GOOD and not located.manifest.safety:
+            return Resolved(located, tuple(passed_over))
+        if stands in _STANDING and not located.manifest.safety:
+            passed_over.append(f"{name} is newer and was passed over: it {_STANDING[stands]}.")
+        if stands is not BackupStatus.DELETING:
+            others.append(located)
+    if not others:
+        workspace.config.entry(database)  # raises for a name that nobody knows
+        raise UnknownBackup(
+            f"There is no full backup of '{database}' in {_places(workspace)}.",
+            hint="See `db-backup restore --list`; check that the storage is the right one.",
+            database=database,
+        )
+    best = min(others, key=_rank)  # of equals the newest, which is the first
+    stands = status(best.manifest, best.state)
+    what = (
+        "a safety backup of what a restore replaced" if best.manifest.safety else _STANDING[stands].removeprefix("is ")
+    )
+    return Resolved(best, (f"No full backup of '{database}' stands as good: {best.manifest.id} is taken, {what}.",))
+
+
+def _rank(located: Located) -> tuple[bool, int]:
+    stands = status(located.manifest, located.state)
+    return located.manifest.safety, _NEXT_BEST.index(stands) if stands in _NEXT_BEST else -1
+
+
+def _newest_first(workspace: Workspace, database: str | None) -> Iterator[tuple[Storage, naming.BackupName]]:
+    """Each backup that has a manifest, once, from the first storage that holds it."""
+    places: dict[naming.BackupName, Storage] = {}
+    for storage in workspace.storages.values():
+        for backup_id in backup_ids(storage):
+            if database is None or naming.entry_of(backup_id) == database:
+                places.setdefault(naming.parse_backup_id(backup_id), storage)
+    for name in sorted(places, key=lambda name: (name.moment, name.serial), reverse=True):
+        yield places[name], name
+
+
+def _places(workspace: Workspace) -> str:
+    return " or ".join(storage.location for storage in workspace.storages.values())
