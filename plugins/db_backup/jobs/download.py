@@ -6,11 +6,8 @@ manifest at its head, as it also comes over the REST API.
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +17,10 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming
-from db_backup.errors import BackupError, Refused
+from db_backup.errors import BackupError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import stored_bytes
+from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.sidecars import Located, leased, locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Part, RunInfo
@@ -31,6 +29,7 @@ from db_backup.storage.base import Block
 from db_backup.stream.reader import read_plain, read_stored
 
 _READ_MODE = 0o600  # what is downloaded holds the database: for nobody else
+_TAKEN = "Choose another place with -o, or replace it with --force."
 
 
 class Output(Protocol):
@@ -78,13 +77,10 @@ def download_backup(
     """
     located = locate(workspace, request.backup)
     target = _target(located, request)
-    if target.exists() and not target.is_file():
-        raise Refused(f"{target} is no plain file.", hint="Name a file or a folder with -o.")
-    if target.exists() and not request.force:
-        raise _taken(target)
+    refuse_taken(target, replace=request.force, taken=_TAKEN)
     with (
         _reading(workspace, located, run, str(target)),
-        _new_file(target, replace=request.force) as output,
+        new_file(target, replace=request.force, taken=_TAKEN, elsewhere="with -o") as output,
     ):
         size_bytes = _write(located, request.raw, output, progress, cancellation)
     return _report(located, request.raw, target, size_bytes)
@@ -219,58 +215,6 @@ def _target(located: Located, request: DownloadRequest) -> Path:
     name = file_name(located, raw=request.raw)
     target = Path.cwd() if request.target is None else request.target
     return (target / name if target.is_dir() else target).absolute()
-
-
-def _taken(target: Path) -> Refused:
-    return Refused(f"{target} exists already.", hint="Choose another place with -o, or replace it with --force.")
-
-
-@contextmanager
-def _new_file(target: Path, *, replace: bool) -> Iterator[Output]:
-    """A file that gets its name when the block ends well, and is gone when it does not.
-
-    :raises Refused: the name was taken meanwhile, and may not be replaced.
-    """
-    temporary: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        temporary = Path(name)  # private to this user, as mkstemp makes it
-        with os.fdopen(descriptor, "wb") as output:
-            yield output
-            output.flush()
-            os.fsync(output.fileno())
-        _publish(temporary, target, replace)
-    except OSError as error:
-        raise _failed(target, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _publish(temporary: Path, target: Path, replace: bool) -> None:
-    if replace:
-        temporary.replace(target)
-    else:
-        try:
-            os.link(temporary, target)  # unlike a rename, never over a file that came meanwhile
-        except FileExistsError:
-            raise _taken(target) from None
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _failed(target: Path, error: OSError) -> BackupError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return BackupError(
-            f"No room is left to write {target}.", hint="Free some space, or choose another disk with -o."
-        )
-    return BackupError(
-        f"{target} cannot be written: {error.strerror or error}.",
-        hint="Choose a folder that you may write to, with -o.",
-    )
 
 
 def _report(located: Located, raw: bool, path: Path | None, size_bytes: int) -> DownloadReport:
