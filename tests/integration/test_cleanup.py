@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from db_backup import naming
 from db_backup.catalog import AttemptOutcome, BackupQuery
 from db_backup.errors import StorageAccessDenied
 from db_backup.jobs.cleanup import CleanupRequest, clean_up
+from db_backup.jobs.sidecars import reserve
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.model import BackupType, ProofResult
@@ -216,6 +218,20 @@ def test_a_leased_backup_and_what_it_needs_stay(project: Project, workspace: Wor
         assert "in use: restore" in reasons(planned, increment[0].id)
         assert increment[0].id in reasons(planned, base[0].id)
     assert ids(project.json("cleanup")["delete"]) == [increment[0].id, base[0].id]
+
+
+def test_a_backup_that_is_reserved_for_a_restore_stays_until_it_is_released(
+    project: Project, workspace: Workspace
+) -> None:
+    a_week(workspace)
+    (old,) = publish(workspace, [past_backup(50)])
+    with Workspace.open(project.environment) as other:
+        reservation = reserve(other, old, "restore that waits for approval", lasting=timedelta(hours=24))
+
+    assert "in use: restore that waits for approval, reserved until 20" in reasons(project.json("cleanup"), old)
+    assert "reserved until 20" in project.run("delete", old, "--force").stderr
+    workspace.catalog.release(reservation)
+    assert ids(project.json("cleanup")["delete"]) == [old]
 
 
 def test_a_lease_that_is_taken_after_the_plan_wins_and_keeps_what_it_needs(

@@ -17,7 +17,7 @@ from sqlalchemy import Table, select, update
 from db_backup.catalog import AttemptOutcome, AuditRecord, Catalog, tables
 from db_backup.catalog.heartbeat import LIFETIME, Heartbeat
 from db_backup.catalog.holder import Holder
-from db_backup.errors import CatalogError, EntryLocked, Interrupted
+from db_backup.errors import CatalogError, EntryLocked, Interrupted, Refused
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType, utc_now
 from db_backup.progress import Cancellation
@@ -193,6 +193,58 @@ def test_a_sweep_releases_what_the_dead_held_and_says_so(catalog: Catalog, place
             assert [(lease.backup_id, lease.purpose) for lease in report.leases] == [(BACKUP, "restore")]
             assert [lease.purpose for lease in catalog.leases()] == ["download"]
             assert column(place, tables.locks, "entry") == ["crm"]
+
+
+def test_a_reservation_outlives_the_process_that_made_it_and_keeps_the_backup_from_deletion(
+    place: CatalogPlace,
+) -> None:
+    with place.open(host="tower") as maker:
+        maker.reserve(BACKUP, "restore that waits for approval", lasting=timedelta(hours=24))
+
+    with place.open(host="mill") as catalog:
+        assert catalog.sweep().leases == ()
+        (lease,) = catalog.leases(BACKUP)
+        assert lease.until is not None
+        assert timedelta(hours=23) < lease.until - utc_now() <= timedelta(hours=24)
+        assert str(lease) == f"restore that waits for approval, reserved until {lease.until:%Y-%m-%d %H:%M:%S} UTC"
+        with pytest.raises(Refused, match="restore that waits for approval, reserved until"), catalog.deletion(BACKUP):
+            pytest.fail("a reserved backup was deleted")
+
+
+def test_a_reservation_ends_when_it_is_released_by_whatever_process(place: CatalogPlace) -> None:
+    with place.open(host="tower") as maker:
+        reservation = maker.reserve(BACKUP, "restore", lasting=timedelta(hours=24))
+        other = maker.reserve(BACKUP, "another restore", lasting=timedelta(hours=24))
+
+    with place.open(host="mill") as catalog:
+        catalog.release(reservation)
+        catalog.release(reservation)
+        assert [lease.purpose for lease in catalog.leases()] == ["another restore"]
+        catalog.release(other)
+        with catalog.deletion(BACKUP):
+            pass
+
+
+def test_a_reservation_whose_time_is_up_holds_nothing_back_and_is_swept(catalog: Catalog, place: CatalogPlace) -> None:
+    catalog.reserve(BACKUP, "restore", lasting=timedelta(hours=24))
+    set_columns(place, tables.leases, expires_at=utc_now() - timedelta(seconds=1))
+
+    assert catalog.leases() == []
+    with catalog.deletion(BACKUP):
+        pass
+    assert [lease.purpose for lease in catalog.sweep().leases] == ["restore"]
+    assert column(place, tables.leases, "token") == []
+
+
+def test_a_backup_that_is_being_deleted_cannot_be_reserved(catalog: Catalog) -> None:
+    with catalog.deletion(BACKUP), pytest.raises(Refused, match="is being deleted"):
+        catalog.reserve(BACKUP, "restore", lasting=timedelta(hours=1))
+
+
+def test_releasing_takes_no_lease_from_a_process(catalog: Catalog, place: CatalogPlace) -> None:
+    with catalog.lease(BACKUP, "download"):
+        catalog.release(column(place, tables.leases, "token")[0])
+        assert [lease.purpose for lease in catalog.leases()] == ["download"]
 
 
 def test_any_number_of_leases_stand_on_one_backup(catalog: Catalog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from db_backup import naming
 from db_backup.errors import Refused, UnknownBackup
 from db_backup.jobs.pins import set_pin
-from db_backup.jobs.sidecars import leased, locate, record_newest, rewrite_state, update_state
+from db_backup.jobs.sidecars import leased, locate, record_newest, reserve, rewrite_state, update_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State, Tombstone
 from db_backup.model import utc_now
@@ -93,6 +94,9 @@ def test_neither_a_lease_nor_a_pin_is_given_on_a_tombstone(workspace: Workspace,
     rewrite_state(located.storage, backup_id, lambda state: state.model_copy(update={"tombstone": stone}))
     with pytest.raises(Refused, match="being deleted"), leased(workspace, located, "restore"):
         pass
+    with pytest.raises(Refused, match="being deleted"):
+        reserve(workspace, backup_id, "restore", lasting=timedelta(hours=1))
+    assert workspace.catalog.leases() == []
     for pin in (True, False):
         with pytest.raises(Refused, match="being deleted"):
             set_pin(workspace, backup_id, pinned=pin, run=RunInfo(origin="cli"))

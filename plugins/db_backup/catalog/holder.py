@@ -39,6 +39,11 @@ class Holder:
         )
 
     @classmethod
+    def nobody(cls) -> Holder:
+        """What holds a reservation: no process, on no host, so that whoever asks goes by ``expires_at`` alone."""
+        return cls(host="", boot_id="", pid_namespace="", pid=0, process_started=0)
+
+    @classmethod
     def of(cls, row: Row[Any]) -> Holder:
         """The holder of a row of ``locks``, ``leases`` or ``attempts``."""
         return cls(**{field.name: row._mapping[field.name] for field in dataclasses.fields(cls)})

@@ -1,4 +1,7 @@
-"""Locks on entries and leases on backups: held by processes, released by themselves when their holder dies."""
+"""Locks on entries and leases on backups: held by processes, released by themselves when their holder dies.
+
+A reservation is a lease that no process holds: it ends when it is released, or when its time is up.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, insert, select
@@ -60,13 +63,33 @@ class Claims:
     def lease(self, backup_id: str, purpose: str) -> Iterator[None]:
         token = uuid.uuid4().hex
         with self._database.write() as connection:
-            status = connection.scalar(select(backups.c.status).where(backups.c.id == backup_id))
-            deletions = [held for held in self._live_leases(connection, backup_id) if held.purpose == DELETION]
-            if deletions or status == BackupStatus.DELETING:
-                raise _being_deleted(backup_id, deletions)
+            self._refuse_if_deleting(connection, backup_id)
             self._insert_lease(connection, backup_id, token, purpose)
         with self._holding(leases, token):
             yield
+
+    def reserve(self, backup_id: str, purpose: str, lasting: timedelta) -> str:
+        token = uuid.uuid4().hex
+        with self._database.write() as connection:
+            self._refuse_if_deleting(connection, backup_id)
+            now = self._database.now(connection)
+            connection.execute(
+                insert(leases).values(
+                    backup_id=backup_id,
+                    token=token,
+                    purpose=purpose,
+                    since=now,
+                    expires_at=now + lasting,
+                    **Holder.nobody().columns(),
+                )
+            )
+        return token
+
+    def release(self, token: str) -> None:
+        nobody = Holder.nobody()
+        with self._database.write() as connection:
+            # Never a process's lease: that is released by its own process.
+            connection.execute(delete(leases).where(leases.c.token == token, leases.c.host == nobody.host))
 
     @contextmanager
     def deletion(self, backup_id: str, cancellation: Cancellation | None) -> Iterator[None]:
@@ -125,6 +148,13 @@ class Claims:
             wanted = wanted.where(leases.c.backup_id == backup_id)
         now = self._database.now(connection)
         return [_lease(row) for row in connection.execute(wanted).all() if not self.is_dead(row, now)]
+
+    def _refuse_if_deleting(self, connection: Connection, backup_id: str) -> None:
+        """:raises Refused: the deletion of this backup has begun."""
+        status = connection.scalar(select(backups.c.status).where(backups.c.id == backup_id))
+        deletions = [held for held in self._live_leases(connection, backup_id) if held.purpose == DELETION]
+        if deletions or status == BackupStatus.DELETING:
+            raise _being_deleted(backup_id, deletions)
 
     def _insert_lease(self, connection: Connection, backup_id: str, token: str, purpose: str) -> None:
         claim = self._claim(connection, token, purpose)
@@ -196,4 +226,5 @@ def _lock(row: Row[Any]) -> Lock:
 
 
 def _lease(row: Row[Any]) -> Lease:
-    return Lease(backup_id=row.backup_id, purpose=row.purpose, since=row.since, host=row.host, pid=row.pid)
+    until = row.expires_at if Holder.of(row) == Holder.nobody() else None
+    return Lease(backup_id=row.backup_id, purpose=row.purpose, since=row.since, host=row.host, pid=row.pid, until=until)

@@ -127,20 +127,26 @@ class Lock(_Record):
 
 
 class Lease(_Record):
-    """A process that reads a backup, which must not be deleted meanwhile; or the one that deletes it."""
+    """A process that reads a backup, which must not be deleted meanwhile; or the one that deletes it.
+
+    ``until``: of a reservation, which no process holds, when it ends by itself; None for a process's lease.
+    """
 
     backup_id: str
     purpose: str
     since: datetime
     host: str
     pid: int
+    until: datetime | None = None
 
     def __str__(self) -> str:
+        if self.until is not None:
+            return f"{self.purpose}, reserved until {self.until:%Y-%m-%d %H:%M:%S} UTC"
         return f"{self.purpose}, process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class SweepReport(_Record):
-    """The claims of dead processes that a sweep released."""
+    """The claims of dead processes, and the reservations whose time was up, that a sweep released."""
 
     locks: tuple[Lock, ...] = ()
     leases: tuple[Lease, ...] = ()
@@ -158,6 +164,8 @@ class AuditAct(StrEnum):
     CONFIG = "config"
     CLEANUP = "cleanup"
     CATALOG = "catalog"
+    APPROVAL = "approval"
+    DRILL = "drill"
 
 
 class AuditOrigin(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -188,6 +188,18 @@ class Catalog:
         """
         return self._claims.lease(backup_id, purpose)
 
+    def reserve(self, backup_id: str, purpose: str, *, lasting: timedelta) -> str:
+        """A lease that outlives this process: until it is released, or its time is up by the catalogue's clock.
+
+        :return: what :meth:`release` takes.
+        :raises Refused: it is being deleted.
+        """
+        return self._claims.reserve(backup_id, purpose, lasting)
+
+    def release(self, reservation: str) -> None:
+        """End a reservation before its time; one that has ended already is no error."""
+        self._claims.release(reservation)
+
     def deletion(self, backup_id: str, *, cancellation: Cancellation | None = None) -> AbstractContextManager[None]:
         """Nobody gets a lease on this backup while the block runs. A process that dies in it lets the claim go.
 
@@ -197,7 +209,7 @@ class Catalog:
         return self._claims.deletion(backup_id, cancellation)
 
     def leases(self, backup_id: str | None = None) -> list[Lease]:
-        """The leases that live processes hold, on this backup or on all; deletions are among them."""
+        """The leases that stand, on this backup or on all; deletions and reservations are among them."""
         return self._claims.leases(backup_id)
 
     def locks(self) -> list[Lock]:
@@ -205,7 +217,7 @@ class Catalog:
         return self._claims.locks()
 
     def sweep(self) -> SweepReport:
-        """Release the locks and leases of processes that have died, and say which."""
+        """Release the locks and leases of processes that have died, and reservations whose time is up; say which."""
         return self._claims.sweep()
 
     # Audit

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from db_backup import naming
 from db_backup.errors import (
     ArtefactMissing,
+    BackupError,
     ManifestError,
     ObjectMissing,
     Refused,
@@ -61,16 +63,40 @@ def leased(workspace: Workspace, located: Located, purpose: str) -> Iterator[Loc
     :raises Refused: it is being deleted.
     :raises UnknownBackup: it was deleted since it was located.
     """
-    backup_id = located.manifest.id
-    with workspace.catalog.lease(backup_id, purpose):
-        try:
-            # In this order: a deletion takes the manifest first, and the tombstone with the state.
-            state = known_state(located.storage, located.manifest)
-            manifest = read_manifest(located.storage, backup_id)
-        except ObjectMissing as error:
-            raise deleted_meanwhile(backup_id) from error
-        refuse_if_deleting(state)
-        yield Located(located.storage, manifest, state)
+    with workspace.catalog.lease(located.manifest.id, purpose):
+        yield _still_there(located)
+
+
+def reserve(workspace: Workspace, backup: str, purpose: str, *, lasting: timedelta) -> str:
+    """Nobody deletes the backup until the reservation is released or its time is up, whatever becomes of this process.
+
+    :return: for ``Catalog.release``.
+    :raises Refused: it is being deleted.
+    :raises UnknownBackup, ManifestError, StorageError:
+    """
+    located = locate(workspace, backup)
+    reservation = workspace.catalog.reserve(located.manifest.id, purpose, lasting=lasting)
+    try:
+        _still_there(located)
+    except BackupError:
+        workspace.catalog.release(reservation)
+        raise
+    return reservation
+
+
+def _still_there(located: Located) -> Located:
+    """The backup as it is now that nobody may delete it any more.
+
+    :raises Refused, UnknownBackup: its deletion began before.
+    """
+    try:
+        # In this order: a deletion takes the manifest first, and the tombstone with the state.
+        state = known_state(located.storage, located.manifest)
+        manifest = read_manifest(located.storage, located.manifest.id)
+    except ObjectMissing as error:
+        raise deleted_meanwhile(located.manifest.id) from error
+    refuse_if_deleting(state)
+    return Located(located.storage, manifest, state)
 
 
 def refuse_if_deleting(state: State) -> None:
