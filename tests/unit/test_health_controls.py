@@ -107,6 +107,38 @@ def test_only_the_last_restore_of_a_type_counts_for_the_rto() -> None:
     assert control("RTO met", health_of([slow, quick])).result is PASS
 
 
+def test_the_restore_time_is_predicted_for_the_newest_backups_size() -> None:
+    measured = backup(48, id="small", plain_bytes=40 * MEGABYTE, restored_at=NOW, restore_seconds=600)
+    health = health_of([backup(1, id="grown", plain_bytes=100 * MEGABYTE), measured])
+
+    (time,) = health.recovery_times
+    assert (time.type, time.target_seconds, time.measured_on, time.predicted_for) == ("full", 1800, "small", "grown")
+    assert (time.measured_seconds, time.predicted_seconds) == (600, 1500)
+    assert time.bytes_per_second == pytest.approx(40 * MEGABYTE / 600)
+    found = control("RTO met", health)
+    assert found.result is PASS
+    assert "small was restored into a scratch server in 10m 00s" in found.evidence
+    assert "at its rate of 69.9 kB/s uncompressed, grown would take 25m 00s" in found.evidence
+    assert "the target of full backups is 30m 00s" in found.evidence
+
+
+def test_a_database_that_has_grown_too_large_for_its_rto_misses_it_before_the_next_drill() -> None:
+    measured = backup(48, plain_bytes=40 * MEGABYTE, restored_at=NOW, restore_seconds=600)
+    health = health_of([backup(1, plain_bytes=121 * MEGABYTE), measured])
+
+    assert control("RTO met", health).result is FAIL
+    assert health.misses_objective
+
+
+def test_without_plain_bytes_nothing_is_predicted() -> None:
+    empty = backup(48, type=BackupType.STRUCTURE, plain_bytes=0, restored_at=NOW, restore_seconds=2)
+    health = health_of([backup(1, type=BackupType.STRUCTURE), empty])
+
+    (time,) = health.recovery_times
+    assert time.predicted_seconds is None
+    assert control("RTO met", health).result is PASS
+
+
 def test_an_rto_that_was_not_measured_says_so() -> None:
     assert "Not measured yet" in control("RTO met", health_of([backup()])).evidence
 

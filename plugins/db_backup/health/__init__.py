@@ -7,7 +7,17 @@ from datetime import datetime
 
 from db_backup.health.controls import controls
 from db_backup.health.history import TREND_WINDOW, AttemptRecord, BackupRecord, Expectations, History
-from db_backup.health.report import Component, Control, ControlResult, EntryHealth, Health, HealthStatus, status_of
+from db_backup.health.recovery import recovery_times
+from db_backup.health.report import (
+    Component,
+    Control,
+    ControlResult,
+    EntryHealth,
+    Health,
+    HealthStatus,
+    RecoveryTime,
+    status_of,
+)
 from db_backup.health.score import components, rounded
 
 __all__ = [
@@ -21,6 +31,7 @@ __all__ = [
     "Expectations",
     "Health",
     "HealthStatus",
+    "RecoveryTime",
     "assess",
     "overall",
     "status_of",
@@ -38,13 +49,15 @@ def assess(
     """One entry, from all its backups and its ended attempts of the last two ``TREND_WINDOW``; an empty one too."""
     history = History.of(entry, backups, attempts, now)
     earned = components(history)
+    recovery = recovery_times(history, expectations)
     score = rounded(sum(component.points for component in earned))
     return EntryHealth(
         database=entry,
         score=score,
         status=status_of(score),
         components=earned,
-        controls=controls(history, expectations),
+        controls=controls(history, expectations, recovery),
+        recovery_times=recovery,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from db_backup.health.history import BackupRecord, Expectations, History
-from db_backup.health.report import Control, ControlResult
+from db_backup.health.report import Control, ControlResult, RecoveryTime
 from db_backup.model import BackupStatus, BackupType
 from db_backup.units import human_bytes, human_duration
 
@@ -23,11 +23,11 @@ _NAMED = 3  # how many backups evidence names
 _PASS, _WARNING, _FAIL, _NOT_APPLICABLE = ControlResult
 
 
-def controls(history: History, expectations: Expectations) -> tuple[Control, ...]:
+def controls(history: History, expectations: Expectations, recovery: Sequence[RecoveryTime]) -> tuple[Control, ...]:
     """All of them, in this order, for every entry."""
     return (
         _rpo_met(history, expectations),
-        _rto_met(history, expectations),
+        _rto_met(recovery),
         _verified_restore(history),
         _no_failed_verification(history),
         _off_site_copy(history, expectations),
@@ -63,35 +63,28 @@ def _grace(backups: Iterable[BackupRecord]) -> timedelta:
     return max(_LEAST_GRACE, 2 * timedelta(seconds=percentile))
 
 
-def _rto_met(history: History, expectations: Expectations) -> Control:
-    """The newest timed restore of each type that has a target. A restore for proof is one, into a scratch server."""
+def _rto_met(recovery: Sequence[RecoveryTime]) -> Control:
+    """Missed when the last timed restore took too long, or when one of today's size would, at the same rate."""
     name = "RTO met"
-    timed = [
-        (backup, timedelta(seconds=backup.restore_seconds), expectations.recovery_time[backup.type])
-        for backup in _newest_restores(history)
-        if backup.restore_seconds is not None and backup.type in expectations.recovery_time
-    ]
-    if not timed:
-        evidence = "Not measured yet: no restore was timed; `db-backup verify --level restore` times one."
+    if not recovery:
+        evidence = "Not measured yet: no restore was timed; a drill or `db-backup verify --level restore` times one."
         return Control(name=name, result=_NOT_APPLICABLE, evidence=evidence, objective=True)
-    met = all(took <= target for _, took, target in timed)
-    evidence = "; ".join(
-        f"{backup.id} was restored into a scratch server in {_words(took)}, the target of {backup.type} backups is "
-        f"{_words(target)}"
-        for backup, took, target in timed
+    met = all(time.met for time in recovery)
+    evidence = " ".join(_restore_time(time) for time in recovery)
+    return Control(name=name, result=_PASS if met else _FAIL, evidence=evidence, objective=True)
+
+
+def _restore_time(time: RecoveryTime) -> str:
+    words = (
+        f"{time.measured_on} was restored into a scratch server in {human_duration(time.measured_seconds)}, at "
+        f"{_moment(time.measured_at)}"
     )
-    return Control(name=name, result=_PASS if met else _FAIL, evidence=f"{evidence}.", objective=True)
-
-
-def _newest_restores(history: History) -> list[BackupRecord]:
-    """Of each type the backup that was restored last."""
-    newest: dict[BackupType, tuple[datetime, BackupRecord]] = {}
-    for backup in history.live:
-        if backup.restored_at is not None and (
-            backup.type not in newest or backup.restored_at > newest[backup.type][0]
-        ):
-            newest[backup.type] = (backup.restored_at, backup)
-    return [newest[backup_type][1] for backup_type in sorted(newest)]
+    if time.predicted_for != time.measured_on and time.predicted_seconds is not None:
+        words += (
+            f"; at its rate of {human_bytes(time.bytes_per_second)}/s uncompressed, {time.predicted_for} would take "
+            f"{human_duration(time.predicted_seconds)}"
+        )
+    return f"{words}; the target of {time.type} backups is {human_duration(time.target_seconds)}."
 
 
 def _verified_restore(history: History) -> Control:

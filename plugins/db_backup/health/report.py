@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from db_backup.model import BackupType
+
 Points = Annotated[Fraction, PlainSerializer(float, return_type=float)]
 """Exact, so that sums and boundaries are; a number in JSON."""
 
@@ -66,12 +68,35 @@ class Control(_Document):
     objective: bool = False
 
 
+class RecoveryTime(_Document):
+    """How long a restore of this type takes, against its target, in seconds (SPEC §9).
+
+    ``measured_seconds``: of the last timed restore, that of ``measured_on``. ``predicted_seconds``: of the newest
+    backup, ``predicted_for``, at the rate at which the plain bytes of the former came back; None where it had none.
+    """
+
+    type: BackupType
+    target_seconds: float
+    measured_seconds: float
+    measured_on: str
+    measured_at: datetime
+    bytes_per_second: float
+    predicted_seconds: float | None
+    predicted_for: str
+
+    @property
+    def met(self) -> bool:
+        """Both, what was measured and what is predicted, lie within the target."""
+        return max(self.measured_seconds, self.predicted_seconds or 0.0) <= self.target_seconds
+
+
 class EntryHealth(_Document):
     database: str
     score: int
     status: HealthStatus
     components: tuple[Component, ...]
     controls: tuple[Control, ...]
+    recovery_times: tuple[RecoveryTime, ...] = ()
 
     @property
     def misses_objective(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
 from db_backup.config import Entry
@@ -17,20 +17,13 @@ from db_backup.health import (
     assess,
     overall,
 )
+from db_backup.jobs.objectives import recovery_point, recovery_time
 from db_backup.jobs.workspace import Workspace
-from db_backup.model import BackupType, Compression, Tier, utc_now
+from db_backup.model import Compression, utc_now
 from db_backup.summary import BackupSummary
 
 _PAGE = 1000
 _MEGABYTE = 1 << 20
-
-# SPEC §9
-_RECOVERY_POINT = {Tier.STANDARD: timedelta(hours=24), Tier.CRITICAL: timedelta(minutes=15)}
-_RECOVERY_TIME = {
-    BackupType.FULL: timedelta(minutes=30),
-    BackupType.INCREMENTAL: timedelta(minutes=10),
-    BackupType.STRUCTURE: timedelta(minutes=5),
-}
 
 
 def health_report(workspace: Workspace) -> Health:
@@ -90,8 +83,8 @@ def _ended(attempts: list[Attempt], abandoned: frozenset[str]) -> Iterator[Attem
 
 def _expectations(workspace: Workspace, entry: Entry) -> Expectations:
     return Expectations(
-        recovery_point=_RECOVERY_POINT[entry.tier],
-        recovery_time=_RECOVERY_TIME,
+        recovery_point=recovery_point(entry),
+        recovery_time=recovery_time(entry),
         max_size_bytes=workspace.settings.backup_max_size_mb * _MEGABYTE or None,
         off_site=frozenset(name for name, storage in workspace.config.storages.items() if storage.off_site),
     )
