@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
-    "conformance.codec_contract", "conformance.engine_contract", "conformance.storage_contract", "support.dumps"
+    "conformance.codec_contract",
+    "conformance.engine_contract",
+    "conformance.restore_contract",
+    "conformance.storage_contract",
+    "support.dumps",
 )
 
 from db_backup.model import EngineName  # noqa: E402

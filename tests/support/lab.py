@@ -103,6 +103,10 @@ class EngineLab(ABC):
         return inventory
 
     @abstractmethod
+    def stock_dump(self, database: str) -> str:
+        """Definitions and rows as the engine's stock tool writes them, without the moment and names of its making."""
+
+    @abstractmethod
     def exists(self, database: str) -> bool:
         """Whether the database is there; asked of the server, not of the engine under test."""
 

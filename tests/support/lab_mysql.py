@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -111,6 +113,26 @@ class MysqlLab(EngineLab):
             name: self.server.run("SELECT count(*) FROM `" + name.replace("`", "``") + "`", database=database)[0][0]
             for (name,) in tables
         }
+
+    def stock_dump(self, database: str) -> str:
+        with tempfile.NamedTemporaryFile("w") as options:
+            options.write(self.server.option_file())
+            options.flush()
+            return subprocess.run(
+                [
+                    self.real_dump_tool(),
+                    f"--defaults-extra-file={options.name}",
+                    "--routines",
+                    "--events",
+                    "--skip-comments",
+                    "--skip-extended-insert",
+                    database,
+                ],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=True,
+            ).stdout
 
     def exists(self, database: str) -> bool:
         return bool(self.server.run(f"SHOW DATABASES LIKE '{database}'"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -115,6 +117,16 @@ class PostgresLab(EngineLab):
         return {
             name: self.server.run(f"SELECT count(*) FROM {quoted}", database=database)[0][0] for quoted, name in tables
         }
+
+    def stock_dump(self, database: str) -> str:
+        printed = subprocess.run(
+            [self.real_dump_tool(), "--no-owner", "--no-privileges", database],
+            env={**os.environ, **self.server.environment()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return "".join(line for line in printed.splitlines(True) if not line.startswith(("\\restrict", "\\unrestrict")))
 
     def exists(self, database: str) -> bool:
         return bool(self.server.run(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"))

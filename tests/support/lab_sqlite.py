@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
@@ -125,6 +126,11 @@ class SqliteLab(EngineLab):
     def comparable(self, inventory: Inventory) -> Inventory:
         tables = tuple(table for table in inventory.tables if not table.name.startswith(_ENGINES_OWN))
         return inventory.model_copy(update={"tables": tables})
+
+    def stock_dump(self, database: str) -> str:
+        return subprocess.run(
+            ["sqlite3", database, ".dump"], capture_output=True, text=True, errors="replace", check=True
+        ).stdout
 
     def exists(self, database: str) -> bool:
         return Path(database).exists()

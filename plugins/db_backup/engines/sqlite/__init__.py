@@ -9,7 +9,10 @@ script.py      the frame of our scripts, and how they are taken apart again
 image.py       full backups
 structure.py   structure backups
 rows.py        data backups
-landing.py     plain bytes that become a file: checked, durable, never over another file
+landing.py     plain bytes that become a file: checked, durable, never over another file that holds something
+target.py      what a restore finds where it shall go
+replacing.py   a whole new file that takes the place of another
+selection.py   some of an image's tables, brought into another database
 engine.py      the contract of ``engines.base`` over these
 """
 

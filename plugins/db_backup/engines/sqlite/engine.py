@@ -10,7 +10,16 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import ClassVar
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, LoadOptions, Preflight, only_stream
+from db_backup.engines.base import (
+    Block,
+    Dump,
+    DumpRequest,
+    Engine,
+    LoadOptions,
+    Preflight,
+    TargetExamination,
+    only_stream,
+)
 from db_backup.engines.exclusion import Exclusion, choose, refuse_dangling
 from db_backup.engines.sqlite import rows, structure
 from db_backup.engines.sqlite.contents import count_tables, interruptible, read_schema, without_module
@@ -21,10 +30,11 @@ from db_backup.engines.sqlite.landing import (
     land_structure,
     private_scratch,
     receive,
-    refuse_existing,
 )
+from db_backup.engines.sqlite.replacing import refuse_existing, replace
 from db_backup.engines.sqlite.rows import RowWriter, load_rows, open_rows, read_rows
 from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
+from db_backup.engines.sqlite.selection import load_tables
 from db_backup.engines.sqlite.source import (
     SIDE_FILES,
     compacted_size,
@@ -37,6 +47,7 @@ from db_backup.engines.sqlite.source import (
 from db_backup.engines.sqlite.staging import staged_image
 from db_backup.engines.sqlite.structure import count_structure, inventory_of, open_structure, read_structure
 from db_backup.engines.sqlite.tables import count_rows, foreign_keys, read_tables
+from db_backup.engines.sqlite.target import ask, examine, real_path, replacement_of
 from db_backup.engines.stock import unpack_command
 from db_backup.errors import (
     ArtefactCorrupt,
@@ -145,6 +156,23 @@ class SqliteEngine(Engine):
         for path in (Path(database), *(side_file(Path(database), suffix) for suffix in SIDE_FILES)):
             path.unlink(missing_ok=True)
 
+    def examine_target(self, manifest: Manifest, options: LoadOptions, *, replace: bool) -> TargetExamination:
+        return examine(self.connection.database, manifest, options, replace=replace)
+
+    def replacement_name(self) -> str:
+        return str(replacement_of(real_path(self.connection.database)))
+
+    def replace_with(self, database: str, cancellation: Cancellation) -> tuple[str, ...]:
+        replace(real_path(self.connection.database), Path(database), cancellation)
+        return ()
+
+    def refresh_statistics(self, cancellation: Cancellation) -> None:
+        """An image brings the statistics that its source had; where that had none, ``ANALYZE`` would make a table that
+        the backup does not hold. Tables that are loaded alone get theirs with the load."""
+
+    def ask(self, query: str, cancellation: Cancellation) -> object:
+        return ask(self.path, query, cancellation)
+
     def load(
         self,
         streams: Sequence[Iterable[Block]],
@@ -153,9 +181,12 @@ class SqliteEngine(Engine):
         options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
         content = only_stream(streams, manifest)
+        if options and options.tables:
+            load_tables(content, self.path, manifest, options.tables, cancellation)
+            return ()
         match manifest.type:
             case BackupType.STRUCTURE:
-                land_structure(content, self.path)
+                land_structure(content, self.path, cancellation)
             case BackupType.DATA:
                 load_rows(content, self.path, manifest, cancellation)
             case _:

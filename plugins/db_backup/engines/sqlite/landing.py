@@ -12,13 +12,15 @@ from pathlib import Path
 from db_backup.engines.base import Block
 from db_backup.engines.scratch_home import no_scratch_folder
 from db_backup.engines.sqlite.contents import Schema, find_damage, interruptible, read_schema
+from db_backup.engines.sqlite.replacing import give_name, refuse_existing, replace
 from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
-from db_backup.engines.sqlite.source import SIDE_FILES, open_unchanging, side_file
+from db_backup.engines.sqlite.source import open_source, open_unchanging
 from db_backup.engines.sqlite.structure import build
 from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactTruncated,
     LoadFailed,
+    SourceError,
     StorageFull,
     TargetNotEmpty,
 )
@@ -29,7 +31,7 @@ from db_backup.stream.private_folder import make_last_folder, private_folder
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
-_FILE_MODE = 0o640
+FILE_MODE = 0o640
 
 
 @contextmanager
@@ -54,36 +56,23 @@ def private_scratch(folder: Path) -> Iterator[Path]:
         yield scratch
 
 
-def refuse_existing(target: Path) -> None:
-    """:raises TargetNotEmpty: the file, or one that SQLite would take for its journal, is there."""
-    for path in (target, *(side_file(target, suffix) for suffix in SIDE_FILES)):
-        if os.path.lexists(path):
-            raise TargetNotEmpty(
-                f"{path} exists already; nothing was changed.", hint="Restore under a path that does not exist yet."
-            )
-
-
 def land_image(content: Iterable[Block], target: Path, cancellation: Cancellation) -> None:
     """Write the image, check it, and give it its name.
 
-    :raises TargetNotEmpty: somebody has made the file meanwhile.
+    :raises TargetNotEmpty: somebody has made the file, or something in it, meanwhile.
     :raises StorageFull, LoadFailed, Interrupted:
     """
-    with _landing(target) as file:
-        receive(content, file, target.parent, cancellation)
-        try:
-            inspect_image(file, cancellation, thorough=False)
-        except (ArtefactCorrupt, ArtefactTruncated) as error:
-            raise LoadFailed(f"{target} was not restored: {error.message}", hint=error.hint) from error
+    with _landing(target, cancellation) as file:
+        receive_image(content, file, target, cancellation)
 
 
-def land_structure(content: Iterable[Block], target: Path) -> None:
+def land_structure(content: Iterable[Block], target: Path, cancellation: Cancellation) -> None:
     """Build the empty database that a structure script makes, and give it its name.
 
-    :raises TargetNotEmpty: somebody has made the file meanwhile.
+    :raises TargetNotEmpty: somebody has made the file, or something in it, meanwhile.
     :raises LoadFailed: the script is not whole, or SQLite does not accept it.
     """
-    with _landing(target) as file:
+    with _landing(target, cancellation) as file:
         try:
             script = whole_script(content)
             with closing(sqlite3.connect(file, isolation_level=None)) as connection:
@@ -92,14 +81,15 @@ def land_structure(content: Iterable[Block], target: Path) -> None:
             raise LoadFailed(
                 f"{target} was not restored: the script {damage}.", hint="Use another copy or an earlier backup."
             ) from damage
-        file.chmod(_FILE_MODE)
+        file.chmod(FILE_MODE)
 
 
 @contextmanager
-def _landing(target: Path) -> Iterator[Path]:
-    """The path of a file to make, in a hidden folder beside ``target``; when the block is done, the file is given that
-    name, exclusively."""
-    refuse_existing(target)
+def beside(target: Path) -> Iterator[Path]:
+    """A hidden private folder beside ``target``, removed afterwards.
+
+    :raises LoadFailed: it cannot be made.
+    """
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(private_folder(target.parent, "restore", hidden=True))
@@ -107,9 +97,42 @@ def _landing(target: Path) -> Iterator[Path]:
             raise LoadFailed(
                 f"{target} could not be written: {error.strerror}.", hint=f"Let this user write to {target.parent}."
             ) from error
+        yield folder
+
+
+@contextmanager
+def _landing(target: Path, cancellation: Cancellation) -> Iterator[Path]:
+    """The path of a file to make; when the block is done, it gets the name ``target``, exclusively, or takes the place
+    of a database there that holds nothing."""
+    empty = _holds_nothing(target)
+    if not empty:
+        refuse_existing(target)
+    real = target.resolve() if empty else target
+    with beside(real) as folder:
         file = folder / "restored.sqlite"
         yield file
-        _publish(file, target)
+        if not empty:
+            give_name(file, target)
+        elif _holds_nothing(real):
+            replace(real, file, cancellation)
+        else:
+            raise TargetNotEmpty(
+                f"{target} was empty and is not any more; nothing was changed.",
+                hint="Stop the program that writes to it, or restore under another path.",
+            )
+
+
+def _holds_nothing(target: Path) -> bool:
+    """Whether there is a database in which nobody has made anything; a file of 0 bytes is one to SQLite."""
+    if not target.is_file():
+        return False
+    if target.stat().st_size == 0:
+        return True
+    try:
+        with open_source(target, Cancellation()) as connection:
+            return not read_schema(connection).objects
+    except SourceError:
+        return False
 
 
 def receive(content: Iterable[Block], file: Path, folder: Path, cancellation: Cancellation) -> None:
@@ -122,8 +145,20 @@ def receive(content: Iterable[Block], file: Path, folder: Path, cancellation: Ca
         for block in content:
             cancellation.check()
             _write_all(image.fileno(), block, folder)
-        os.fchmod(image.fileno(), _FILE_MODE)
+        os.fchmod(image.fileno(), FILE_MODE)
         os.fsync(image.fileno())
+
+
+def receive_image(content: Iterable[Block], file: Path, target: Path, cancellation: Cancellation) -> None:
+    """``receive``, and see that it is one whole database; ``target`` is what it shall become.
+
+    :raises StorageFull, LoadFailed, Interrupted:
+    """
+    receive(content, file, target.parent, cancellation)
+    try:
+        inspect_image(file, cancellation, thorough=False)
+    except (ArtefactCorrupt, ArtefactTruncated) as error:
+        raise LoadFailed(f"{target} was not restored: {error.message}", hint=error.hint) from error
 
 
 def inspect_image(file: Path, cancellation: Cancellation, *, thorough: bool) -> Schema:
@@ -159,25 +194,6 @@ def _check_shape(file: Path) -> None:
         raise _truncated(f"it has {size} of {expected} bytes")
     if size > expected:
         raise _corrupt(f"it has {size} bytes, and its header says {expected}")
-
-
-def _publish(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except FileExistsError as error:
-        raise TargetNotEmpty(
-            f"{target} exists already; nothing was changed.", hint="Restore under a path that does not exist yet."
-        ) from error
-    except OSError as error:
-        raise LoadFailed(
-            f"{target} could not be given its name: {error.strerror}.",
-            hint="The folder's file system must allow hard links; restore to another folder and copy the file.",
-        ) from error
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _write_all(descriptor: int, block: Block, folder: Path) -> None:

@@ -15,8 +15,9 @@ from db_backup.engines.row_hashing import TableCounter
 from db_backup.engines.sqlite.contents import Schema, find_damage, hash_row, interruptible, quoted, tolerant_text
 from db_backup.engines.sqlite.image import Moment
 from db_backup.engines.sqlite.literals import Literals, Value, quoted_name
+from db_backup.engines.sqlite.replacing import connect_to_write, in_use
 from db_backup.engines.sqlite.script import ScriptDamaged, encoding_of, frame, is_frame, statements
-from db_backup.engines.sqlite.source import damaged, explained
+from db_backup.engines.sqlite.source import damaged, explained, primary_code
 from db_backup.engines.sqlite.structure import SHELL, stay_inside
 from db_backup.engines.sqlite.tables import TableRows, by_name, read_tables, sequences
 from db_backup.errors import DumpIncomplete, LoadFailed, SourceUnsupported, TargetNotEmpty
@@ -151,6 +152,7 @@ def load_rows(content: Iterable[Block], target: Path, manifest: Manifest, cancel
 
     Triggers would fire for every row: they are taken away and made again inside the transaction.
 
+    :raises Refused: another program has the database locked.
     :raises TargetNotEmpty, LoadFailed, Interrupted:
     """
     if not target.is_file():
@@ -160,9 +162,8 @@ def load_rows(content: Iterable[Block], target: Path, manifest: Manifest, cancel
             database=manifest.entry,
             backup_id=manifest.id,
         )
-    uri = f"{target.absolute().as_uri()}?mode=rw"
     try:
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=0)) as connection:
+        with closing(connect_to_write(target)) as connection:
             connection.execute("PRAGMA foreign_keys = OFF")
             connection.execute("PRAGMA ignore_check_constraints = ON")
             connection.execute("BEGIN EXCLUSIVE")  # ends with the connection, undone, unless it comes to COMMIT
@@ -174,6 +175,8 @@ def load_rows(content: Iterable[Block], target: Path, manifest: Manifest, cancel
             connection.execute("COMMIT")
     except (sqlite3.Error, ScriptDamaged) as error:
         cancellation.check()
+        if isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_BUSY:
+            raise in_use(target) from error
         raise LoadFailed(
             f"The rows of {manifest.id} could not be loaded into {target}: {_sentence(error)}.",
             hint="Nothing was changed. The tables must be those of the backup; restore its structure into a new file.",
@@ -205,6 +208,18 @@ def read_rows(content: Iterable[Block], cancellation: Cancellation) -> Inventory
     return Inventory(tables=by_name([counter.inventory(name) for name, counter in counters.items()]))
 
 
+def refuse_missing_tables(connection: sqlite3.Connection, target: Path, manifest: Manifest) -> None:
+    """:raises LoadFailed: the backup has rows of a table that is not there."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if missing := sorted({table.name for table in manifest.inventory.tables} - there):
+        raise LoadFailed(
+            f"{target} has no table '{missing[0]}', and {manifest.id} has rows for it.",
+            hint="Restore the structure of the same database there first.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        )
+
+
 def _insert(connection: sqlite3.Connection, content: Iterable[Block], cancellation: Cancellation) -> None:
     for statement in statements(content):
         if encoding := encoding_of(statement):
@@ -217,14 +232,7 @@ def _insert(connection: sqlite3.Connection, content: Iterable[Block], cancellati
 
 
 def _check_target(connection: sqlite3.Connection, target: Path, manifest: Manifest) -> None:
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if missing := sorted({table.name for table in manifest.inventory.tables} - there):
-        raise LoadFailed(
-            f"{target} has no table '{missing[0]}', and {manifest.id} has rows for it.",
-            hint="Restore the structure of the same database there first.",
-            database=manifest.entry,
-            backup_id=manifest.id,
-        )
+    refuse_missing_tables(connection, target, manifest)
     for table in read_tables(connection).with_rows:
         if connection.execute(f"{table.query} LIMIT 1").fetchone() is not None:
             raise TargetNotEmpty(
