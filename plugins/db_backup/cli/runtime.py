@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from db_backup.errors import FeatureNotAvailable
+from db_backup.errors import FeatureNotAvailable, Interrupted
 from db_backup.manifest import RunInfo
 from db_backup.model import MOST_DAYS
 from db_backup.progress import Cancellation
@@ -45,6 +46,27 @@ def stoppable() -> Iterator[Cancellation]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """While a person is asked something within :func:`stoppable`: Ctrl-C ends the question, and with it the command.
+
+    :raises Interrupted: it was pressed.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort) as stop:
+        click.echo(err=True)
+        raise Interrupted("Stopped at the question.", hint="Nothing was changed.") from stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def at_terminal() -> bool:
+    """Whether somebody can read a question and type the answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> None:

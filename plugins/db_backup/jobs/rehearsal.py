@@ -11,7 +11,7 @@ from db_backup.config import Check
 from db_backup.engines import engine_for, open_scratch
 from db_backup.engines.base import Engine, EngineOptions
 from db_backup.errors import FeatureNotAvailable
-from db_backup.jobs.checks import CheckResult, failed_checks, run_checks
+from db_backup.jobs.checks import CheckResult, applicable, failed_checks, run_checks
 from db_backup.jobs.contents import FetchClock, plain_streams
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Difference, Inventory, Manifest
@@ -63,7 +63,7 @@ def rehearse(
 
     The caller holds the backup's lease.
 
-    :param checks: of the configuration; those that fail are among the differences.
+    :param checks: of the configuration; those that fail are among the differences. A structure backup is asked none.
     :raises FeatureNotAvailable: it holds rows and no tables.
     :raises ScratchUnavailable, ToolError, StorageFull: no scratch server, or no room in it.
     :raises ArtefactError, LoadFailed, Interrupted: the backup could not be restored.
@@ -85,7 +85,7 @@ def rehearse(
         loaded = time.monotonic()
         progress.stage(f"comparing {len(manifest.inventory.tables)} tables")
         found = target.take_inventory(manifest, cancellation)
-        results = run_checks(target, checks, cancellation)
+        results = run_checks(target, applicable(checks, manifest.type), cancellation)
         checked = time.monotonic()
     fetch_seconds = min(clock.seconds, loaded - loading)
     return Rehearsal(

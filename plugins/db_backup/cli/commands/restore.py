@@ -2,64 +2,152 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
 
-from db_backup.cli.completing import complete_backups
+from db_backup.cli.completing import complete_backups, complete_entries
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
-from db_backup.cli.runtime import cli_run, json_option, not_yet, stoppable
-from db_backup.jobs.restore import RestoreReport, RestoreRequest, restore_backup
-from db_backup.jobs.sidecars import locate
+from db_backup.cli.restoring import confirm, print_report, print_restorable
+from db_backup.cli.runtime import at_terminal, cli_run, json_option, not_yet, stoppable
+from db_backup.errors import UsageError
+from db_backup.jobs.restore import RestoreRequest, planned_restore, restorable_backups
+from db_backup.jobs.restore.resolve import resolve_backup
 from db_backup.jobs.workspace import Workspace
-from db_backup.model import EngineName
-from db_backup.units import human_duration
+from db_backup.model import MOST_JOBS, EngineName
+
+_LISTED = 200  # newest backups that are shown, or offered to choose from
 
 
 @click.command("restore")
-@click.argument("backup", shell_complete=complete_backups)
+@click.argument("backup", required=False, shell_complete=complete_backups)
+@click.option("--list", "list_only", is_flag=True, help="List the backups that can be restored, newest first.")
 @click.option(
-    "--as", "new_name", required=True, metavar="NAME", help="The new database to create (SQLite: the new file)."
+    "--database",
+    help="The newest good full backup of this entry; with --list only its.",
+    shell_complete=complete_entries,
 )
-@not_yet("--database", "--to", "--to-time", "--source-database", "--table")
-@not_yet("--list", "--test", "--force", "--with-owners", "--no-safety-backup", flag=True)
+@click.option("--to", metavar="TARGET", help="Another server: a restore target of backup.yaml, or a connection's id.")
+@click.option("--as", "new_name", metavar="NAME", help="The database there (SQLite: the file). Default: its own.")
+@click.option("--source-database", metavar="NAME", help="Which database, of a backup that holds several.")
+@click.option("--table", "tables", multiple=True, help="Only this table of a full backup (repeatable).")
+@click.option("--test", is_flag=True, help="Into a scratch server only: nothing else is touched.")
+@click.option("--force", is_flag=True, help="Replace what the target holds.")
+@click.option(
+    "--confirm", "typed", metavar="NAME", help="The target database's name: the yes that a script cannot type."
+)
+@click.option("--with-owners", is_flag=True, help="Owners, grants and missing roles too.")
+@click.option(
+    "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, show_default=True, help="Parallel loads, at most."
+)
+@click.option("--no-safety-backup", is_flag=True, help="Do not back up what is replaced or added to.")
+@not_yet("--to-time")
 @json_option
-def command(backup: str, new_name: str, as_json: bool) -> int:
-    """Restore BACKUP (an id or a file name) into a new database beside the one it came from.
+def command(
+    backup: str | None,
+    list_only: bool,
+    database: str | None,
+    to: str | None,
+    new_name: str | None,
+    source_database: str | None,
+    tables: tuple[str, ...],
+    test: bool,
+    force: bool,
+    typed: str | None,
+    with_owners: bool,
+    jobs: int,
+    no_safety_backup: bool,
+    as_json: bool,
+) -> int:
+    """Restore BACKUP: an id, a file name, or `latest` with --database.
 
-    Nothing that exists is touched: a name that is taken is refused with exit code 4. Afterwards every table is
-    compared with the manifest; exit code 3 when something differs.
+    Without BACKUP, the newest good full backup of --database; on a terminal without either, you choose from a list.
+    It goes back to the database that it was taken of, unless --as or --to name another. A database that holds something
+    is refused with exit code 4; --force replaces it: a safety backup is made first, the backup is loaded beside, and
+    takes the place of the old database only when all is as the manifest says. Airflow and the catalogue are not needed.
+
+    Exit code 3 when something differs from the manifest, or a check of the configuration fails.
 
     \b
     Examples:
+      db-backup restore --list --database shop
       db-backup restore backup_shop_full_2026-01-31_03-00-00 --as shop_copy
-      db-backup restore backup_app_full_2026-01-31_03-00-00 --as /srv/app-restored.sqlite --json
+      db-backup restore latest --database shop --force
+      db-backup restore --database shop --table public.orders --as shop_orders
+      db-backup restore --database shop --to staging --as shop --json
+      db-backup restore --database shop --test
     """
-    with Workspace.open() as workspace, stoppable() as cancellation, terminal_progress() as progress:
-        manifest = locate(workspace, backup).manifest
-        target = str(Path(new_name).absolute()) if manifest.engine is EngineName.SQLITE else new_name
-        report = restore_backup(
-            workspace,
-            RestoreRequest(backup=manifest.id, new_name=target),
-            run=cli_run(),
-            progress=progress,
-            cancellation=cancellation,
+    with Workspace.open_without_need_of_catalogue() as workspace:
+        _tell_of_lost_catalogue(workspace)
+        if list_only:
+            return _list(workspace, backup, database, as_json)
+        if backup is None and database is None:
+            backup = _pick(workspace)
+        request = RestoreRequest(
+            backup=backup,
+            database=database,
+            to=to,
+            new_name=new_name,
+            source_database=source_database,
+            tables=tables,
+            with_owners=with_owners,
+            jobs=jobs,
+            force=force,
+            safety_backup=not no_safety_backup,
+            scratch=test,
         )
+        return _restore(workspace, _with_whole_path(workspace, request), typed, as_json)
+
+
+def _restore(workspace: Workspace, request: RestoreRequest, typed: str | None, as_json: bool) -> int:
+    with stoppable() as cancellation:
+        with planned_restore(workspace, request, run=cli_run(), cancellation=cancellation) as planned:
+            confirm(planned.plan, typed)
+            with terminal_progress() as progress:
+                report = planned.carry_out(progress, cancellation)
+        if as_json:
+            print_json(report.model_dump(mode="json"))
+        else:
+            print_report(report)
+        return 3 if report.differences else 0
+
+
+def _with_whole_path(workspace: Workspace, request: RestoreRequest) -> RestoreRequest:
+    """A file is named from the folder that a person works in."""
+    if request.new_name is None or resolve_backup(workspace, request).located.manifest.engine is not EngineName.SQLITE:
+        return request
+    return dataclasses.replace(request, new_name=str(Path(request.new_name).absolute()))
+
+
+def _list(workspace: Workspace, backup: str | None, database: str | None, as_json: bool) -> int:
+    if backup is not None:
+        raise UsageError("--list takes no backup.", hint="Narrow it down with --database.")
+    backups = restorable_backups(workspace, database, limit=_LISTED)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json({"backups": [one.model_dump(mode="json") for one in backups]})
     else:
-        _print(report)
-    return 3 if report.differences else 0
+        print_restorable(backups)
+    return 0
 
 
-def _print(report: RestoreReport) -> None:
-    click.echo(f"Restored {report.backup_id} to {report.target} in {human_duration(report.duration_seconds)}.")
-    if report.differences:
-        click.echo(f"{len(report.differences)} differences from the manifest:", err=True)
-        for difference in report.differences:
-            click.echo(f"  {difference}", err=True)
-    else:
-        click.echo(f"All {report.tables} tables with {report.rows:,} rows are as the manifest says.")
-    for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+def _pick(workspace: Workspace) -> str:
+    if not at_terminal():
+        raise UsageError(
+            "Nobody said which backup to restore, and nobody can be asked here.",
+            hint="Name it, or its database with --database; `db-backup restore --list` shows what there is.",
+        )
+    backups = restorable_backups(workspace, limit=_LISTED)
+    if not backups:
+        raise UsageError("There are no backups to restore.", hint="See `db-backup catalog check` for the storages.")
+    from db_backup.cli.picker import pick_backup  # drawn at a terminal only
+
+    return pick_backup(backups)
+
+
+def _tell_of_lost_catalogue(workspace: Workspace) -> None:
+    if (lost := workspace.catalog_lost) is not None:
+        click.echo(
+            f"Warning: {lost.message} It goes on without: other processes do not see what is being restored.", err=True
+        )

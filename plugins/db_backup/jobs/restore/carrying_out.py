@@ -1,97 +1,208 @@
-"""Restore a backup into a new database beside the one it came from; nothing that exists is ever touched."""
+"""A restore from its plan to its report: audited, leased, and alone on its target."""
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
-from db_backup.comparison import compare
-from db_backup.engines import engine_for
-from db_backup.engines.base import Engine
-from db_backup.errors import FeatureNotAvailable, LoadFailed, UsageError
-from db_backup.jobs.acts import audited
-from db_backup.jobs.contents import plain_streams
-from db_backup.jobs.restore.request import RestoreReport, RestoreRequest
-from db_backup.jobs.sidecars import Located, leased, locate
+from db_backup.errors import BackupError, EntryLocked, Interrupted, PublishedUnindexed, Refused
+from db_backup.jobs.acts import Act, audited
+from db_backup.jobs.create import CreateRequest, create_backup
+from db_backup.jobs.rehearsal import rehearse
+from db_backup.jobs.restore.filling import Filling
+from db_backup.jobs.restore.outcome import Outcome
+from db_backup.jobs.restore.planning import checks_for, load_options, make_plan, what_changed
+from db_backup.jobs.restore.request import RestorePlan, RestoreReport, RestoreRequest, Way
+from db_backup.jobs.restore.resolve import Resolved, resolve_backup
+from db_backup.jobs.restore.targets import Target, lock_name
+from db_backup.jobs.sidecars import leased
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo
-from db_backup.model import BackupType, ConnectionInfo, EngineName
+from db_backup.manifest import RunInfo, ServerInfo
 from db_backup.progress import Cancellation, Progress
+
+_LOCK_WAIT_SECONDS = 10.0  # for a backup of the entry that is at work when its safety backup is due
+_LONGEST_PURPOSE = 255  # characters that the catalogue keeps
+
+
+@contextmanager
+def planned_restore(
+    workspace: Workspace, request: RestoreRequest, *, run: RunInfo, cancellation: Cancellation
+) -> Iterator[PlannedRestore]:
+    """Find out what a restore will do, and do it when the block says so; the backup is leased while the block runs.
+
+    Audited from here on, whatever the block decides.
+
+    :raises UsageError, UnknownBackup, UnknownDatabase: what is asked for is not there, or cannot be.
+    :raises TargetNotEmpty: the target holds something, and nobody said to replace it.
+    :raises Refused: the backup is being deleted; or nothing could back up what would be replaced.
+    :raises SourceError, LoadFailed, ToolError: the target is not fit for this backup.
+    :raises StorageError, ManifestError:
+    """
+    with audited(workspace, "restore", run, entry=request.database, backup_id=request.backup) as act:
+        resolved = resolve_backup(workspace, request)
+        act.entry, act.backup_id = resolved.located.manifest.entry, resolved.located.manifest.id
+        with leased(workspace, resolved.located, "restore") as located:
+            cancellation.check()
+            restore = PlannedRestore(workspace, request, run, act, Resolved(located, resolved.warnings))
+            act.detail = f"planned: {restore.plan.way} {restore.plan.target_address}"
+            yield restore
 
 
 def restore_backup(
     workspace: Workspace, request: RestoreRequest, *, run: RunInfo, progress: Progress, cancellation: Cancellation
 ) -> RestoreReport:
-    """Create a new database, load the backup and compare its inventory with the manifest's.
+    """Plan a restore and carry it out.
 
-    A load that fails takes away the database that it created. One that succeeds with differences is left for the
-    person to look at; the report lists them.
-
-    :raises TargetNotEmpty: the name exists already; nothing was touched.
-    :raises Refused: the backup is being deleted.
-    :raises FeatureNotAvailable: it holds rows alone.
-    :raises LoadFailed, ArtefactError, UnknownBackup, UnknownDatabase, SourceError:
+    :raises BackupError: what :func:`planned_restore` and :meth:`PlannedRestore.carry_out` raise.
     """
-    if request.backup is None or request.new_name is None:
-        raise UsageError("A backup and a new name are needed.", hint="Name both.")
-    with audited(workspace, "restore", run, backup_id=request.backup) as act:
-        act.detail = f"to the new database {request.new_name}"
-        found = locate(workspace, request.backup)
-        act.entry, act.backup_id = found.manifest.entry, found.manifest.id
-        _refuse_rows_alone(found.manifest)
-        with leased(workspace, found, "restore") as located:
-            source = _server_of(workspace, located.manifest)
-            return _restore_beside(source, located, request.new_name, progress, cancellation)
+    with planned_restore(workspace, request, run=run, cancellation=cancellation) as restore:
+        return restore.carry_out(progress, cancellation)
 
 
-def _refuse_rows_alone(manifest: Manifest) -> None:
-    if manifest.type is BackupType.DATA:
-        raise FeatureNotAvailable(
-            f"{manifest.id} holds rows and no tables, and a new database has no tables to load them into.",
-            hint=f"Restore a structure backup of '{manifest.entry}' first, then load the rows into that database with "
-            f"the command under stock_restore in {manifest.id}.json.",
-            database=manifest.entry,
+class PlannedRestore:
+    """A restore that is planned, and waits to be carried out; made by :func:`planned_restore`."""
+
+    def __init__(
+        self, workspace: Workspace, request: RestoreRequest, run: RunInfo, act: Act, resolved: Resolved
+    ) -> None:
+        self._workspace = workspace
+        self._request = request
+        self._run = run
+        self._act = act
+        self._resolved = resolved
+        self.plan, self._target, self._server = make_plan(workspace, request, resolved)
+
+    def refuse_if_changed(self, approved: RestorePlan) -> None:
+        """:raises Refused: what would be done now is not what was said yes to; says in what."""
+        if changed := what_changed(approved, self.plan):
+            raise Refused(
+                f"The restore of {approved.backup_id} is not the one that was agreed to any more: "
+                f"{'; '.join(changed)}. Nothing was changed.",
+                hint="Look at the new plan, and decide again.",
+                database=approved.entry,
+                backup_id=approved.backup_id,
+            )
+
+    def carry_out(self, progress: Progress, cancellation: Cancellation) -> RestoreReport:
+        """Do what the plan says. Every error says in what state the target is left.
+
+        A report with differences, or with checks that failed, is no error.
+
+        :raises EntryLocked: another restore is at work on this target.
+        :raises Refused: the target changed since the plan was made; or it is in use and cannot be freed.
+        :raises TargetNotEmpty, LoadFailed, ArtefactError, SourceError, StorageError, Interrupted:
+        :raises BackupError: also: the safety backup failed, and nothing was changed.
+        """
+        if self._target is None or self._server is None:
+            report = self._rehearse(progress, cancellation)
+        else:
+            report = self._restore_to(self._target, self._server, progress, cancellation)
+        self._act.detail = _detail(report)
+        return report
+
+    def _rehearse(self, progress: Progress, cancellation: Cancellation) -> RestoreReport:
+        manifest = self._resolved.located.manifest
+        rehearsal = rehearse(
+            self._resolved.located,
+            self._workspace.engine_options,
+            checks=checks_for(self._workspace, manifest, self._request),
+            progress=progress,
+            cancellation=cancellation,
+        )
+        return RestoreReport(
             backup_id=manifest.id,
+            target=self.plan.target_address,
+            restored_to=self.plan.target_database,
+            tables=len(rehearsal.found.tables),
+            rows=rehearsal.found.rows,
+            differences=rehearsal.differences,
+            warnings=(*self.plan.warnings, *rehearsal.warnings),
+            duration_seconds=rehearsal.restore_seconds,
+            way=Way.SCRATCH,
+            checks=rehearsal.checks,
+            fetch_seconds=rehearsal.fetch_seconds,
+            load_seconds=rehearsal.load_seconds,
+            check_seconds=rehearsal.check_seconds,
+            plain_bytes=manifest.plain_bytes,
         )
 
+    def _restore_to(
+        self, target: Target, server: ServerInfo, progress: Progress, cancellation: Cancellation
+    ) -> RestoreReport:
+        manifest = self._resolved.located.manifest
+        with self._alone(target, server, cancellation):
+            self._look_again()
+            outcome = Outcome(self.plan)
+            filling = Filling(
+                located=self._resolved.located,
+                target=target,
+                plan=self.plan,
+                options=load_options(self._request),
+                checks=checks_for(self._workspace, manifest, self._request),
+                replacing=self._request.force,
+                outcome=outcome,
+                progress=progress,
+                cancellation=cancellation,
+            )
+            with outcome.told():
+                self._back_up(outcome, progress, cancellation)
+                filling.run()
+        return outcome.report(manifest)
 
-def _server_of(workspace: Workspace, manifest: Manifest) -> Engine:
-    """The engine on whose server the new database is made; a SQLite file needs none."""
-    if manifest.engine is EngineName.SQLITE:
-        return engine_for(ConnectionInfo(conn_id="", engine=EngineName.SQLITE), workspace.engine_options)
-    source = workspace.engine(workspace.config.entry(manifest.entry))
-    if source.name is not manifest.engine:
-        raise LoadFailed(
-            f"{manifest.id} is a {manifest.engine} backup, and the connection of '{manifest.entry}' is {source.name}.",
-            hint="Point the entry's connection at a server of the backup's engine.",
-            database=manifest.entry,
-            backup_id=manifest.id,
-        )
-    return source
+    @contextmanager
+    def _alone(self, target: Target, server: ServerInfo, cancellation: Cancellation) -> Iterator[None]:
+        """No other restore onto this target while the block runs.
+
+        :raises EntryLocked: there is one.
+        """
+        name = lock_name(target, server)
+        purpose = f"restore of {self.plan.backup_id} to {self.plan.target_address}"[:_LONGEST_PURPOSE]
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._workspace.catalog.entry_lock(name, purpose, cancellation=cancellation))
+            except EntryLocked as error:
+                held = next((str(lock) for lock in self._workspace.catalog.locks() if lock.entry == name), "another")
+                raise EntryLocked(
+                    f"A restore onto {self.plan.target_address} is at work already: {held}.",
+                    hint="Wait for it to end. The lock of a process that died is released by itself.",
+                    database=self.plan.entry,
+                    backup_id=self.plan.backup_id,
+                ) from error
+            yield
+
+    def _look_again(self) -> None:
+        """Now that nobody else restores to it: what was planned for the target must still be right."""
+        now, self._target, self._server = make_plan(self._workspace, self._request, self._resolved)
+        approved, self.plan = self.plan, now
+        self.refuse_if_changed(approved)
+
+    def _back_up(self, outcome: Outcome, progress: Progress, cancellation: Cancellation) -> None:
+        """The safety backup, where the plan has one; without it nothing goes on."""
+        entry = self.plan.safety_backup_of
+        if entry is None:
+            return
+        request = CreateRequest(entry=entry, safety=True, wait_seconds=_LOCK_WAIT_SECONDS)
+        try:
+            made = create_backup(self._workspace, request, run=self._run, progress=progress, cancellation=cancellation)
+        except PublishedUnindexed as error:
+            outcome.safety_backup_id = error.backup_id
+            outcome.warnings.append(error.message)
+        except Interrupted:
+            raise
+        except BackupError as error:
+            error.message = f"The safety backup of '{entry}' failed: {error.message}"
+            error.hint = f"{error.hint} --no-safety-backup restores without one.".strip()
+            raise
+        else:
+            outcome.safety_backup_id = made.id
 
 
-def _restore_beside(
-    source: Engine, located: Located, new_name: str, progress: Progress, cancellation: Cancellation
-) -> RestoreReport:
-    manifest = located.manifest
-    started = time.monotonic()
-    target = source.create_database(new_name)
-    with ExitStack() as undo:
-        if manifest.engine is not EngineName.SQLITE:
-            undo.callback(source.drop_database, new_name)  # a SQLite file appears whole or not at all
-        progress.stage(f"restoring {manifest.id} to {new_name}", manifest.plain_bytes)
-        warnings = target.load(plain_streams(located, progress), manifest, cancellation)
-        cancellation.check()
-        undo.pop_all()
-    progress.stage(f"comparing {len(manifest.inventory.tables)} tables")
-    found = target.take_inventory(manifest, cancellation)
-    return RestoreReport(
-        backup_id=manifest.id,
-        target=target.connection.address,
-        restored_to=new_name,
-        tables=len(found.tables),
-        rows=found.rows,
-        differences=compare(manifest.inventory, found),
-        warnings=warnings,
-        duration_seconds=round(time.monotonic() - started, 3),
-    )
+def _detail(report: RestoreReport) -> str:
+    """What the audit trail says of it."""
+    count = len(report.differences)
+    words = [f"{report.way} {report.target}", f"{count or 'no'} difference{'' if count == 1 else 's'}"]
+    if not report.in_place:
+        words.append(f"not put in place, left as {report.restored_to}")
+    if report.safety_backup_id:
+        words.append(f"safety backup {report.safety_backup_id}")
+    return "; ".join(words)

@@ -9,6 +9,7 @@ from db_backup.catalog import BackupQuery
 from db_backup.config import Check, Entry
 from db_backup.engines.base import LoadOptions, Occupancy, TargetExamination
 from db_backup.errors import Refused, TargetNotEmpty, UsageError
+from db_backup.jobs.checks import applicable
 from db_backup.jobs.restore.request import RestorePlan, RestoreRequest, Way
 from db_backup.jobs.restore.resolve import Resolved, resolve_backup
 from db_backup.jobs.restore.targets import Target, find_target, is_same_server, owner_of
@@ -173,9 +174,7 @@ def load_options(request: RestoreRequest) -> LoadOptions:
 def checks_for(workspace: Workspace, manifest: Manifest, request: RestoreRequest) -> tuple[Check, ...]:
     """The entry's application checks, where the backup holds all that they may ask after."""
     entry = workspace.config.entries.get(manifest.entry)
-    if entry is None or request.tables or manifest.type is BackupType.STRUCTURE:
-        return ()
-    return entry.checks
+    return () if entry is None or request.tables else applicable(entry.checks, manifest.type)
 
 
 def _examine(target: Target, request: RestoreRequest, manifest: Manifest) -> TargetExamination:

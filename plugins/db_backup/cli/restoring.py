@@ -1,0 +1,124 @@
+"""Restores as a person sees them: what can be restored, what will be done, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from db_backup.cli.output import age, print_table
+from db_backup.cli.runtime import answering, at_terminal
+from db_backup.errors import Refused
+from db_backup.jobs.restore import RestorePlan, RestoreReport, Way, database_name, needs_confirmation, plan_lines
+from db_backup.model import ProofResult
+from db_backup.summary import BackupSummary
+from db_backup.units import human_bytes, human_duration
+
+
+def print_restorable(backups: Sequence[BackupSummary]) -> None:
+    """One line each: how old, how large, of which type, and how well proved."""
+    if not backups:
+        click.echo("No backups.")
+        return
+    print_table(
+        ("BACKUP", "DATABASE", "AGE", "SIZE", "TYPE", "STATUS", "PROOF"),
+        [
+            (
+                backup.id,
+                backup.database,
+                age(backup.created_at),
+                human_bytes(backup.size_bytes),
+                f"{backup.type} (safety)" if backup.safety else backup.type.value,
+                backup.status.value,
+                _proof(backup),
+            )
+            for backup in backups
+        ],
+        right=("AGE", "SIZE"),
+    )
+
+
+def confirm(plan: RestorePlan, typed: str | None) -> None:
+    """Show the plan, and let a person who can type say yes by typing the database's name.
+
+    Where nobody can, ``--force`` is a yes; a protected database wants its name all the same, with ``--confirm``.
+
+    :param typed: what ``--confirm`` gave.
+    :raises Refused: it was not said yes; nothing was changed.
+    :raises Interrupted: Ctrl-C was the answer.
+    """
+    for line in plan_lines(plan):
+        click.echo(line, err=True)
+    name = database_name(plan)
+    if typed is None and needs_confirmation(plan):
+        if at_terminal():
+            typed = _ask(name, plan)
+        elif plan.protected:
+            raise Refused(
+                f"{plan.target_address} is protected, and nobody can be asked here. Nothing was changed.",
+                hint=f"Say yes with --confirm {name}.",
+                database=plan.entry,
+                backup_id=plan.backup_id,
+            )
+    if typed is not None and typed != name:
+        raise Refused(
+            f"'{typed}' is not the name of the database. Nothing was changed.",
+            hint=f"Its name is '{name}'.",
+            database=plan.entry,
+            backup_id=plan.backup_id,
+        )
+
+
+def print_report(report: RestoreReport) -> None:
+    """A table, then on stderr what a person must look at."""
+    bytes_a_second = report.plain_bytes / seconds if (seconds := report.fetch_seconds + report.load_seconds) else 0
+    passed = sum(check.passed for check in report.checks)
+    cells = {
+        "RESTORED TO": report.restored_to if report.way is Way.SCRATCH or not report.in_place else report.target,
+        "TABLES": f"{report.tables:,}",
+        "ROWS": f"{report.rows:,}",
+        "DIFFERENCES": f"{len(report.differences):,}",
+        "CHECKS": f"{passed} of {len(report.checks)} passed" if report.checks else "-",
+        "TOOK": human_duration(report.duration_seconds),
+        "RATE": f"{human_bytes(bytes_a_second)}/s" if bytes_a_second else "-",
+    }
+    print_table(
+        list(cells), [list(cells.values())], right=("TABLES", "ROWS", "DIFFERENCES", "TOOK", "RATE"), blocks=True
+    )
+    for line in _verdict(report):
+        click.echo(line)
+    for difference in report.differences:
+        click.echo(f"  {difference}", err=True)
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def _verdict(report: RestoreReport) -> list[str]:
+    lines = []
+    if not report.differences:
+        lines.append(f"All {report.tables:,} tables with {report.rows:,} rows are as the manifest says.")
+    elif report.in_place:
+        lines.append(f"{report.backup_id} was restored, and differs from its manifest:")
+    else:
+        lines.append(f"{report.target} is as it was: what was restored differs, and is left as {report.restored_to}.")
+    if report.safety_backup_id:
+        lines.insert(0, f"Safety backup of what was there before: {report.safety_backup_id}")
+    if report.way is Way.SCRATCH:
+        timing = (report.fetch_seconds, report.load_seconds, report.check_seconds)
+        fetched, loaded, checked = map(human_duration, timing)
+        lines.append(f"Tested in a scratch server: fetched in {fetched}, loaded in {loaded}, compared in {checked}.")
+    return lines
+
+
+def _ask(name: str, plan: RestorePlan) -> str:
+    verb = "replace" if plan.way is Way.REPLACE else "change"
+    with answering():
+        answer: str = click.prompt(f"Type '{name}' to {verb} it", err=True, default="", show_default=False)
+    return answer.strip()
+
+
+def _proof(backup: BackupSummary) -> str:
+    if backup.proof_result is None:
+        return "-"
+    level = backup.proof_level or "nothing reached"
+    return level if backup.proof_result is ProofResult.PASSED else f"{backup.proof_result} ({level})"
