@@ -140,6 +140,7 @@ def _bring(
         if _has(connection, "main", _STATISTICS):  # what the database keeps of its tables it keeps of these, too
             for table in tables:
                 connection.execute(f"ANALYZE main.{quoted(table.rows.name)}")
+    cancellation.check()
     connection.execute("COMMIT")
 
 
