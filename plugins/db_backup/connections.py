@@ -48,6 +48,12 @@ class AirflowConnection:
     def __repr__(self) -> str:
         return f"AirflowConnection({self.conn_type})"
 
+    @property
+    def fields(self) -> dict[str, object]:
+        """What is set, as Airflow writes a connection in JSON; with its password."""
+        values = {key: getattr(self, key, None) for key in _KEYS}
+        return {key: dict(self.extra) if key == "extra" else value for key, value in values.items() if value}
+
 
 def resolve_connection(
     conn_id: str,
@@ -66,10 +72,40 @@ def resolve_connection(
     """
     environment = os.environ if environment is None else environment
     root = root or project_root(environment)
+    return _described(conn_id, _found(conn_id, environment, root), engine, root)
+
+
+def portable_connection(
+    conn_id: str, *, engine: EngineName | None = None, environment: Mapping[str, str] | None = None
+) -> AirflowConnection:
+    """The connection of that id, whatever its type, as another machine can take it over: a SQLite path is absolute.
+
+    :param engine: what the entry says it is, if it is an entry's.
+    :param environment: in place of the process's own.
+    :raises ConnectionNotFound, ConfigurationError: as :func:`resolve_connection`.
+    """
+    environment = os.environ if environment is None else environment
+    root = project_root(environment)
+    connection = _found(conn_id, environment, root)
+    if connection is None or EngineName.SQLITE in {engine, _ENGINES.get(connection.conn_type)}:
+        resolved = _described(conn_id, connection, engine, root)
+        return AirflowConnection("sqlite", resolved.database, "", "", "", None, resolved.extra)
+    return connection
+
+
+def _found(conn_id: str, environment: Mapping[str, str], root: Path) -> AirflowConnection | None:
     connection = _from_variables(conn_id, environment, root)
-    if connection is None:
-        connection = _from_airflow(conn_id, environment)
-    return _described(conn_id, connection, engine, root)
+    return _from_airflow(conn_id, environment) if connection is None else connection
+
+
+def connection_variable(conn_id: str) -> str:
+    """The name of the environment variable that stands for a connection."""
+    return f"AIRFLOW_CONN_{conn_id.upper()}"
+
+
+def connection_text(fields: Mapping[str, object]) -> str:
+    """The value of such a variable, in Airflow's JSON."""
+    return json.dumps(dict(fields))
 
 
 def parse_connection(conn_id: str, text: str) -> AirflowConnection:
@@ -83,7 +119,7 @@ def parse_connection(conn_id: str, text: str) -> AirflowConnection:
     except _Malformed as error:
         # Not chained: the causes quote pieces of the text, and the password is one of them.
         raise ConfigurationError(
-            f"{_variable(conn_id)} is not a connection: {error}.",
+            f"{connection_variable(conn_id)} is not a connection: {error}.",
             hint="Write it as postgres://user:password@host:5432/database, each part URL-encoded, or as JSON: "
             '{"conn_type": "postgres", "host": …, "login": …, "password": …, "schema": …}.',
         ) from None
@@ -93,12 +129,8 @@ class _Malformed(ValueError):
     """What is wrong with a connection's text, without a piece of it."""
 
 
-def _variable(conn_id: str) -> str:
-    return f"AIRFLOW_CONN_{conn_id.upper()}"
-
-
 def _from_variables(conn_id: str, environment: Mapping[str, str], root: Path) -> AirflowConnection | None:
-    name = _variable(conn_id)
+    name = connection_variable(conn_id)
     text = environment.get(name) or read_dotenv(root / ".env").get(name)
     if not text or not text.strip():
         return None
@@ -213,7 +245,7 @@ def _from_airflow(conn_id: str, environment: Mapping[str, str]) -> AirflowConnec
     else:
         found, reason = None, f"Airflow is not set up here (no airflow.cfg in {airflow_home(environment)})"
     if found is None and conn_id != DEMO_CONN_ID:
-        raise _not_found(conn_id, f"{_variable(conn_id)} is not set, and {reason}")
+        raise _not_found(conn_id, f"{connection_variable(conn_id)} is not set, and {reason}")
     return found
 
 
@@ -272,7 +304,7 @@ def _from_airflow_object(found: Any) -> AirflowConnection:
 def _not_found(conn_id: str, reason: str) -> ConnectionNotFound:
     return ConnectionNotFound(
         f"There is no connection '{conn_id}': {reason}.",
-        hint=f"Define it in Airflow (`airflow connections add {conn_id} …`) or set {_variable(conn_id)}, "
+        hint=f"Define it in Airflow (`airflow connections add {conn_id} …`) or set {connection_variable(conn_id)}, "
         "such as postgres://user:password@host:5432/database.",
     )
 
@@ -280,7 +312,8 @@ def _not_found(conn_id: str, reason: str) -> ConnectionNotFound:
 def _unanswered(conn_id: str, reason: str) -> ConnectionNotFound:
     return ConnectionNotFound(
         f"The connection '{conn_id}' cannot be looked up: {reason}.",
-        hint=f"Start or repair Airflow's metadata database, or set {_variable(conn_id)}, which needs no Airflow.",
+        hint=f"Start or repair Airflow's metadata database, or set {connection_variable(conn_id)}, "
+        "which needs no Airflow.",
     )
 
 
@@ -330,6 +363,7 @@ def _sqlite_path(conn_id: str, connection: AirflowConnection, root: Path) -> Pat
     if not text or text == ":memory:":
         raise ConfigurationError(
             f"The SQLite connection '{conn_id}' names no file.",
-            hint=f"Write {_variable(conn_id)}=sqlite:////folder/file.sqlite: four slashes begin an absolute path.",
+            hint=f"Write {connection_variable(conn_id)}=sqlite:////folder/file.sqlite: "
+            "four slashes begin an absolute path.",
         )
     return Path(os.path.normpath(root / Path(text).expanduser()))

@@ -37,6 +37,8 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     ├── ManifestError                1   a sidecar that cannot be read, or a newer major version
     ├── CatalogError                 1
     │   └── PublishedUnindexed       1   the backup is made and whole; the catalogue does not know it
+    ├── KitError                     1   a break-glass kit that cannot be read
+    │   └── WrongPassphrase          1
     ├── ActUnaudited                 1   what was asked for is done; its audit line is missing
     ├── EntryLocked                  1   another backup of the same entry is at work
     ├── LoadFailed                   1   the restore tool said so
@@ -204,6 +206,14 @@ class CatalogError(BackupError):
 
 
 class PublishedUnindexed(CatalogError):
+    pass
+
+
+class KitError(BackupError):
+    pass
+
+
+class WrongPassphrase(KitError):
     pass
 
 

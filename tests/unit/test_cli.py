@@ -45,6 +45,8 @@ def test_every_command_has_help_with_an_example_that_parses(
 
 def parses(arguments: list[str]) -> None:
     """The command exists and takes these arguments; nothing is run."""
+    if arguments[0] == "--kit":
+        arguments = arguments[2:]
     command: click.Command = cli
     context = click.Context(cli)
     while isinstance(command, click.Group) and arguments:
@@ -74,9 +76,7 @@ def test_bad_usage_ends_with_2(
     "arguments",
     [
         ["create", "--encrypt"],
-        ["restore", "x", "--as", "y", "--force"],
-        ["restore", "x", "--as", "y", "--to", "staging"],
-        ["restore", "x", "--as", "y", "--table", "t"],
+        ["restore", "x", "--as", "y", "--to-time", "2026-01-31 02:59:00"],
     ],
 )
 def test_an_option_whose_feature_is_not_there_is_refused_by_name(

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import delete, insert, select
 
 from db_backup.catalog.database import Database
-from db_backup.catalog.records import AuditRecord
+from db_backup.catalog.records import AuditAct, AuditOutcome, AuditRecord
 from db_backup.catalog.tables import audit, storages
 from db_backup.model import utc_now
 
@@ -29,6 +29,13 @@ def audit_trail(
         wanted = wanted.where(audit.c.backup_id == backup_id)
     with database.read() as connection:
         return [AuditRecord.model_validate(dict(row._mapping)) for row in connection.execute(wanted)]
+
+
+def last_done(database: Database, act: AuditAct) -> AuditRecord | None:
+    wanted = select(audit).where(audit.c.act == act, audit.c.outcome == AuditOutcome.DONE)
+    with database.read() as connection:
+        row = connection.execute(wanted.order_by(audit.c.at.desc(), audit.c.number.desc()).limit(1)).first()
+    return AuditRecord.model_validate(dict(row._mapping)) if row else None
 
 
 def remember_storage(database: Database, name: str, storage_id: str, location: str) -> None:

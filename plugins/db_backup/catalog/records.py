@@ -164,6 +164,8 @@ class AuditAct(StrEnum):
     CONFIG = "config"
     CLEANUP = "cleanup"
     CATALOG = "catalog"
+    KIT_EXPORT = "kit_export"
+    KIT_IMPORT = "kit_import"
     APPROVAL = "approval"
     DRILL = "drill"
 

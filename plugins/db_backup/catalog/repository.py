@@ -18,6 +18,7 @@ from db_backup.catalog.locks import Claims
 from db_backup.catalog.records import (
     Attempt,
     AttemptOutcome,
+    AuditAct,
     AuditRecord,
     BackupPage,
     BackupQuery,
@@ -236,3 +237,7 @@ class Catalog:
     ) -> list[AuditRecord]:
         """The newest ``limit`` acts at ``since`` or later, newest first; on this entry or backup, if one is named."""
         return journal.audit_trail(self._database, since, limit, entry, backup_id)
+
+    def last_done(self, act: AuditAct) -> AuditRecord | None:
+        """When this was last done; None: never, as far as this catalogue knows."""
+        return journal.last_done(self._database, act)

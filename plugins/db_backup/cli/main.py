@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
 from db_backup import __version__
 from db_backup.cli.failures import as_backup_error, print_error
-from db_backup.errors import Interrupted
+from db_backup.cli.kits import COMMANDS, KitChoice
+from db_backup.cli.passphrase import passphrase_option
+from db_backup.errors import Interrupted, UsageError
 
 _COMMANDS = {
     "create": "create",
@@ -27,6 +30,7 @@ _COMMANDS = {
     "schedules": "schedules",
     "config": "config",
     "catalog": "catalog",
+    "kit": "kit",
     "audit": "audit",
     "logs": "logs",
     "completion": "completion",
@@ -59,7 +63,16 @@ class _LazyGroup(click.Group):
     "objective missed; 4 refused; 130 stopped.",
 )
 @click.version_option(__version__, prog_name="db-backup")
-def cli() -> None:
+@click.option(
+    "--kit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take connections, settings and backup.yaml from this break-glass kit, for this call; what is set in the "
+    f"environment wins. For {', '.join(sorted(COMMANDS))}.",
+)
+@passphrase_option
+@click.pass_context
+def cli(context: click.Context, kit: Path | None, passphrase_file: str | None) -> None:
     """Back up SQLite, MySQL/MariaDB and PostgreSQL, and prove every backup by restoring it.
 
     Works with Airflow running, and without it: connections then come from AIRFLOW_CONN_… variables.
@@ -71,7 +84,16 @@ def cli() -> None:
       db-backup list --database shop --days 7
       db-backup verify --latest --level restore
       db-backup restore backup_shop_full_2026-01-31_03-00-00 --as shop_copy
+      db-backup --kit /media/safe/shop.kit.age restore --list
     """
+    if kit is not None and context.invoked_subcommand not in COMMANDS:
+        raise UsageError(
+            f"`db-backup {context.invoked_subcommand}` does not take --kit.",
+            hint=f"A kit is for {', '.join(sorted(COMMANDS))}; `db-backup kit import` sets up all the others by it.",
+        )
+    if kit is None and passphrase_file is not None:
+        raise UsageError("--passphrase-file opens a kit, and none is named.", hint="Name it with --kit.")
+    context.obj = KitChoice(kit, passphrase_file) if kit is not None else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

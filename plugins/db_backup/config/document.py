@@ -52,14 +52,26 @@ def read_document(path: Path, shown: str) -> Document:
     :param shown: the file as messages name it.
     :raises ConfigurationError: it cannot be read, or is not YAML; the line is named.
     """
+    return parse_document(read_text(path, shown), shown)
+
+
+def read_text(path: Path, shown: str) -> str:
+    """The file as it is, comments and all.
+
+    :raises ConfigurationError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(
             f"{shown} cannot be read: {reason}.",
             hint="Make it a file that the user who runs this can read, or point BACKUP_CONFIG at another.",
         ) from error
+
+
+def parse_document(text: str, shown: str) -> Document:
+    """:raises ConfigurationError: it is not YAML; the line is named."""
     document = Document()
     try:
         loader = yaml.SafeLoader(text)

@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration. ``path`` is None for the demo's, which needs no file."""
+    """The whole configuration. ``name``: for people. ``path`` is None where it is of no file: the demo's, a kit's."""
 
     entries: Mapping[str, Entry]
     storages: Mapping[str, StorageConfig]
@@ -67,12 +67,13 @@ class Config:
     project: str = ""
     environment: str = ""
     path: Path | None = None
+    name: str = ""
 
     def entry(self, name: str) -> Entry:
         """:raises UnknownDatabase: there is no such entry; the error names the nearest one and the file."""
         if name in self.entries:
             return self.entries[name]
-        place = str(self.path) if self.path else "the demo configuration (there is no backup.yaml)"
+        place = str(self.path or self.name)
         known = f"Known: {', '.join(sorted(self.entries))}."
         guess = did_you_mean(nearest(name, self.entries))
         raise UnknownDatabase(f"There is no database '{name}' in {place}.", hint=f"{guess} {known}".strip())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from db_backup.config.document import Document, dotted, read_document
+from db_backup.config.document import Document, dotted, parse_document, read_document
 from db_backup.config.entry import Config
 from db_backup.config.resolve import resolve_entries, resolve_entry, resolve_storages
 from db_backup.config.rules import broken_rules
@@ -16,15 +18,20 @@ from db_backup.settings import Settings
 from db_backup.settings.demo import DEMO_CONN_ID, DEMO_ENTRY
 from db_backup.settings.problems import Problem, did_you_mean, explain, nearest, refusal
 
+_OF_DEMO = "the demo configuration (there is no backup.yaml)"
+_OF_KIT = "backup.yaml of the kit"
 _EXAMPLE = "For example:\n\nversion: 1\ndatabases:\n  shop:\n    conn_id: shop_db\n"
 
 
-def load_config(settings: Settings) -> Config:
+def load_config(settings: Settings, *, text: str | None = None) -> Config:
     """The configuration that BACKUP_CONFIG names; the demo's when nobody named a file and the default is not there.
 
+    :param text: what a break-glass kit holds, in place of the file.
     :raises ConfigurationError: everything that is wrong with the file, with line, key and fix.
     :raises FeatureNotAvailable: all that is wrong is that it asks for what is not there yet.
     """
+    if text is not None:
+        return _config(parse_document(text, _OF_KIT), _OF_KIT, settings)
     path = settings.backup_config
     if not path.exists():
         source = settings.source_of("BACKUP_CONFIG")
@@ -35,7 +42,10 @@ def load_config(settings: Settings) -> Config:
             hint="Create it (include/backup.example.yaml is a start), or remove BACKUP_CONFIG.",
         )
     shown = str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
-    document = read_document(path, shown)
+    return replace(_config(read_document(path, shown), shown, settings), path=path)
+
+
+def _config(document: Document, shown: str, settings: Settings) -> Config:
     if not isinstance(document.content, dict):
         reason = "is empty" if document.content is None else "is not a mapping of keys and values"
         raise ConfigurationError(f"{shown} {reason}.", hint=_EXAMPLE)
@@ -57,14 +67,14 @@ def load_config(settings: Settings) -> Config:
         contacts=keys.contacts or {},
         project=keys.project or "",
         environment=keys.environment or "",
-        path=path,
+        name=shown,
     )
 
 
 def _demo(settings: Settings) -> Config:
     keys = DatabaseKeys(conn_id=DEMO_CONN_ID, engine=EngineName.SQLITE)
     entry = resolve_entry(DEMO_ENTRY, keys, DefaultKeys(), settings)
-    return Config(entries={DEMO_ENTRY: entry}, storages=resolve_storages(FileKeys(), settings))
+    return Config(entries={DEMO_ENTRY: entry}, storages=resolve_storages(FileKeys(), settings), name=_OF_DEMO)
 
 
 def _wrong(document: Document, error: ErrorDetails) -> Problem:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from db_backup.health.controls import controls
-from db_backup.health.history import TREND_WINDOW, AttemptRecord, BackupRecord, Expectations, History
+from db_backup.health.history import TREND_WINDOW, AttemptRecord, BackupRecord, Expectations, History, KitRecord
 from db_backup.health.recovery import recovery_times
 from db_backup.health.report import (
     Component,
@@ -31,6 +31,7 @@ __all__ = [
     "Expectations",
     "Health",
     "HealthStatus",
+    "KitRecord",
     "RecoveryTime",
     "assess",
     "overall",

@@ -14,11 +14,14 @@ from db_backup.units import human_bytes, human_duration
 
 _LEAST_GRACE = timedelta(minutes=10)
 _RESTORE_EVERY = timedelta(days=30)
+_KIT_EVERY = timedelta(days=90)
 _NEAR_LIMIT = 0.8
 _USUAL_FACTOR = 2.0  # twice or half the usual size is a table lost, or something that should not be there
 _USUAL_SAMPLE = 10
 _LEAST_SAMPLE = 3
 _NAMED = 3  # how many backups evidence names
+
+_EXPORT = "Run `db-backup kit export FILE`."
 
 _PASS, _WARNING, _FAIL, _NOT_APPLICABLE = ControlResult
 
@@ -37,6 +40,7 @@ def controls(history: History, expectations: Expectations, recovery: Sequence[Re
         _usual_size(history),
         _log_retention(history),
         _no_future_dates(history),
+        _break_glass_kit(history, expectations),
     )
 
 
@@ -186,6 +190,26 @@ def _no_future_dates(history: History) -> Control:
         evidence = f"Not counted in the score, for a clock was wrong: {_names(history.future)}."
         return Control(name=name, result=_FAIL, evidence=evidence)
     return Control(name=name, result=_PASS, evidence=f"None lies after {_moment(history.now)}.")
+
+
+def _break_glass_kit(history: History, expectations: Expectations) -> Control:
+    """Passwords of connections change unseen, so a kit grows old even where backup.yaml stays as it is."""
+    name, kit = "break-glass kit", expectations.kit
+    if kit is None:
+        evidence = "There is no backup.yaml, so there is nothing that a kit would hold."
+        return Control(name=name, result=_NOT_APPLICABLE, evidence=evidence)
+    if kit.exported_at is None:
+        evidence = "None was exported, as far as the catalogue knows: without Airflow, its connections are gone."
+        return Control(name=name, result=_WARNING, evidence=f"{evidence} {_EXPORT}")
+    age = history.age(kit.exported_at)
+    evidence = f"The newest was exported {_words(age)} ago, at {_moment(kit.exported_at)}"
+    if kit.outdated:
+        evidence = f"{evidence}, and backup.yaml has changed since. {_EXPORT}"
+    elif age > _KIT_EVERY:
+        evidence = f"{evidence}: connections may have changed since. {_EXPORT}"
+    else:
+        return Control(name=name, result=_PASS, evidence=f"{evidence}; backup.yaml is still the same.")
+    return Control(name=name, result=_WARNING, evidence=evidence)
 
 
 def _without_backups(name: str) -> Control:

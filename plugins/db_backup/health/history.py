@@ -50,6 +50,18 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True)
+class KitRecord:
+    """The break-glass kit of this configuration.
+
+    :param exported_at: when the newest was; None: never, as far as is known.
+    :param outdated: backup.yaml is another since.
+    """
+
+    exported_at: datetime | None
+    outdated: bool = False
+
+
+@dataclass(frozen=True)
 class Expectations:
     """What is wanted of an entry.
 
@@ -57,12 +69,14 @@ class Expectations:
     :param recovery_time: how long a restore may take, by type (SPEC §9, RTO).
     :param max_size_bytes: of one backup as stored; None: no limit.
     :param off_site: the storages that lie elsewhere.
+    :param kit: what there is of a break-glass kit; None: there is no configuration that one could hold.
     """
 
     recovery_point: timedelta
     recovery_time: Mapping[BackupType, timedelta]
     max_size_bytes: int | None
     off_site: frozenset[str]
+    kit: KitRecord | None = None
 
 
 @dataclass(frozen=True)

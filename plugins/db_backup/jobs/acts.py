@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from db_backup.catalog import AuditRecord
+from db_backup.catalog import AuditAct, AuditRecord
 from db_backup.errors import ActUnaudited, BackupError, CatalogError, EntryLocked, Interrupted, Refused, StorageError
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
@@ -50,7 +50,8 @@ def _outcome(error: BaseException) -> str:
 def _close(workspace: Workspace, record: AuditRecord, error: BaseException | None) -> None:
     """Write the outcome to both places, to the one even when the other fails.
 
-    The act's own failure is what the person must read: that a line is missing is added to it.
+    The act's own failure is what the person must read: that a line is missing is added to it. With a break-glass kit
+    the storage may be one that this user can only read.
     """
     missing: list[BackupError] = []
     try:
@@ -61,17 +62,25 @@ def _close(workspace: Workspace, record: AuditRecord, error: BaseException | Non
     try:
         storage.append_record(f"audit/{record.at:%Y-%m}.jsonl", record.to_json_line().encode())
     except StorageError as unwritten:
-        missing.append(unwritten)
+        if workspace.break_glass:
+            workspace.warnings.append(f"The storage's own audit trail lacks this act: {unwritten.message}")
+        else:
+            missing.append(unwritten)
     for lost in missing:
         if error is None:
             raise ActUnaudited(
-                f"{record.act.capitalize()} of {record.backup_id or record.entry or 'the catalogue'} was done, but its "
-                f"audit line could not be written: {lost.message}",
+                f"{_words(record)} was done, but its audit line could not be written: {lost.message}",
                 hint=lost.hint,
                 database=record.entry,
                 backup_id=record.backup_id,
             ) from lost
         error.add_note(f"The audit line could not be written: {lost}")
+
+
+def _words(record: AuditRecord) -> str:
+    words = record.act.replace("_", " ").capitalize()
+    subject = record.backup_id or record.entry or ("the catalogue" if record.act is AuditAct.CATALOG else "")
+    return f"{words} of {subject}" if subject else words
 
 
 def _record(act: Act, run: RunInfo, outcome: str) -> AuditRecord:

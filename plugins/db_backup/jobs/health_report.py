@@ -14,9 +14,11 @@ from db_backup.health import (
     EntryHealth,
     Expectations,
     Health,
+    KitRecord,
     assess,
     overall,
 )
+from db_backup.jobs.kit import fingerprint_of, last_export
 from db_backup.jobs.objectives import recovery_point, recovery_time
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import Compression, utc_now
@@ -30,16 +32,20 @@ def health_report(workspace: Workspace) -> Health:
     """Score and controls of every entry of the configuration, those without a backup too; changes nothing."""
     now = utc_now()
     abandoned = frozenset(attempt.id for attempt in workspace.catalog.abandoned_attempts())
-    return overall((_entry(workspace, entry, abandoned, now) for entry in workspace.config.entries.values()), now=now)
+    kit = _kit(workspace)
+    entries = workspace.config.entries.values()
+    return overall((_entry(workspace, entry, abandoned, kit, now) for entry in entries), now=now)
 
 
-def _entry(workspace: Workspace, entry: Entry, abandoned: frozenset[str], now: datetime) -> EntryHealth:
+def _entry(
+    workspace: Workspace, entry: Entry, abandoned: frozenset[str], kit: KitRecord | None, now: datetime
+) -> EntryHealth:
     attempts = workspace.catalog.attempts(entry.name, since=now - 2 * TREND_WINDOW)
     return assess(
         entry.name,
         (_backup(summary) for summary in _summaries(workspace, entry.name)),
         _ended(attempts, abandoned),
-        _expectations(workspace, entry),
+        _expectations(workspace, entry, kit),
         now=now,
     )
 
@@ -81,10 +87,21 @@ def _ended(attempts: list[Attempt], abandoned: frozenset[str]) -> Iterator[Attem
         yield AttemptRecord(attempt.started_at, failed=attempt.outcome is not AttemptOutcome.SUCCEEDED)
 
 
-def _expectations(workspace: Workspace, entry: Entry) -> Expectations:
+def _expectations(workspace: Workspace, entry: Entry, kit: KitRecord | None) -> Expectations:
     return Expectations(
         recovery_point=recovery_point(entry),
         recovery_time=recovery_time(entry),
         max_size_bytes=workspace.settings.backup_max_size_mb * _MEGABYTE or None,
         off_site=frozenset(name for name, storage in workspace.config.storages.items() if storage.off_site),
+        kit=kit,
     )
+
+
+def _kit(workspace: Workspace) -> KitRecord | None:
+    """None where nobody wrote a backup.yaml: the demo's one connection is built in."""
+    if workspace.config.path is None:
+        return None
+    last = last_export(workspace.catalog)
+    if last is None:
+        return KitRecord(exported_at=None)
+    return KitRecord(last.at, outdated=last.configuration != fingerprint_of(workspace.config))

@@ -47,6 +47,16 @@ def reindex_catalog(workspace: Workspace, *, run: RunInfo) -> CatalogReport:
     return CatalogReport(catalog=workspace.catalog.name, backups=indexed, problems=tuple(problems))
 
 
+def refresh_index(workspace: Workspace) -> tuple[CatalogProblem, ...]:
+    """Let a catalogue that belongs to these storages alone know what lies in them now; writes to none of them.
+
+    :raises StorageError:
+    """
+    problems: list[CatalogProblem] = []
+    workspace.catalog.replace_index(_pairs(workspace, problems))
+    return tuple(problems)
+
+
 def check_catalog(workspace: Workspace) -> CatalogReport:
     """Hold catalogue and storages against each other; changes nothing."""
     problems: list[CatalogProblem] = []

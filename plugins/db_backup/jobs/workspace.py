@@ -26,11 +26,14 @@ class Workspace:
     """One opened product: use it as a context manager.
 
     ``catalog_lost``: why the catalogue is an empty one for this process alone; None when it is the real one.
+    ``break_glass``: it is opened by a break-glass kit, and its storages need only be readable. ``warnings``: what the
+    person must hear of although nothing failed.
 
     :param environment: stands in for the process's environment; None reads that.
     """
 
     catalog_lost: BackupError | None = None
+    break_glass: bool = False
 
     def __init__(
         self, settings: Settings, config: Config, catalog: Catalog, environment: Mapping[str, str] | None = None
@@ -38,7 +41,8 @@ class Workspace:
         self.settings = settings
         self.config = config
         self.catalog = catalog
-        self._environment = environment
+        self.environment = environment
+        self.warnings: list[str] = []
         self._cleanup = ExitStack()
         self._cleanup.callback(catalog.close)
         self.storages: Mapping[str, Storage] = {
@@ -58,15 +62,18 @@ class Workspace:
         return cls(settings, config, open_catalog(settings, environment), environment)
 
     @classmethod
-    def open_without_need_of_catalogue(cls, environment: Mapping[str, str] | None = None) -> Self:
+    def open_without_need_of_catalogue(
+        cls, environment: Mapping[str, str] | None = None, *, configuration: str | None = None
+    ) -> Self:
         """As :meth:`open`, but where the catalogue cannot be used, an empty one takes its place and is thrown away.
 
         Locks, leases and the catalogue's audit trail then mean nothing to other processes.
 
+        :param configuration: the text of a backup.yaml, in place of the file.
         :raises ConfigurationError: the settings or backup.yaml are wrong.
         """
         settings = load_settings(environment)
-        config = load_config(settings)
+        config = load_config(settings, text=configuration)
         try:
             catalog = open_catalog(settings, environment)
             try:
@@ -128,7 +135,7 @@ class Workspace:
 
     def connection(self, conn_id: str, engine: EngineName | None = None) -> ConnectionInfo:
         """:raises ConnectionNotFound, ConfigurationError:"""
-        return resolve_connection(conn_id, engine=engine, environment=self._environment)
+        return resolve_connection(conn_id, engine=engine, environment=self.environment)
 
     def _engine(self, entry: Entry, conn_id: str) -> Engine:
         return engine_for(self.connection(conn_id, entry.engine), self.engine_options)

@@ -46,6 +46,13 @@ def _path(group: str, default: str, text: str) -> Any:
 
 def text_of(value: object) -> str:
     """A value as it is written in the environment; a secret is masked, and so is a login within an address."""
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else ""
+    return re.sub(r"//[^/@]*@", f"//{MASK}@", _written(value))
+
+
+def _written(value: object) -> str:
+    """A value as it is written in the environment, secrets and all."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -55,8 +62,8 @@ def text_of(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, SecretStr):
-        return MASK if value.get_secret_value() else ""
-    return re.sub(r"//[^/@]*@", f"//{MASK}@", str(value))
+        return value.get_secret_value()
+    return str(value)
 
 
 _general = partial(_setting, "General")
@@ -207,6 +214,10 @@ class Settings(BaseSettings):
     def source_of(self, name: str) -> str:
         """``environment``, ``.env`` or ``default``, for a variable's name."""
         return self._origins.get(name, "default")
+
+    def given(self) -> dict[str, str]:
+        """The variables that are set, as the environment would hold them: secrets in the clear, paths absolute."""
+        return {name: _written(getattr(self, name.lower())) for name in variable_names() if name in self._origins}
 
     def effective(self) -> tuple[EffectiveSetting, ...]:
         """Every setting, in the order of the reference page, ready to be shown to anybody."""

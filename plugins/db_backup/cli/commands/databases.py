@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.failures import print_failure
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import age, print_json, print_table
 from db_backup.cli.runtime import json_option
 from db_backup.jobs.overview import EntryCheck, EntryOverview, overview
-from db_backup.jobs.workspace import Workspace
 
 
 @click.command("databases")
@@ -22,7 +22,7 @@ def command(check: bool, as_json: bool) -> int:
       db-backup databases
       db-backup databases --check --json
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         entries = overview(workspace, check=check)
     if as_json:
         print_json({"databases": [entry.model_dump(mode="json") for entry in entries]})

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from db_backup.cli.completing import complete_backups
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.errors import UsageError
 from db_backup.jobs.download import DownloadRequest, download_backup, stream_backup
-from db_backup.jobs.workspace import Workspace
 from db_backup.units import human_bytes
 
 _STDOUT = "-"
@@ -48,7 +48,7 @@ def command(backup: str, output: str | None, raw: bool, force: bool, as_json: bo
     if to_stdout and (as_json or sys.stdout.isatty()):
         reason = "with --json, which prints there too" if as_json else "for it is a terminal"
         raise UsageError(f"The backup cannot go to stdout {reason}.", hint="Redirect it, or name a file with -o.")
-    with Workspace.open() as workspace, stoppable() as cancellation, terminal_progress() as progress:
+    with opened_workspace(indexed=False) as workspace, stoppable() as cancellation, terminal_progress() as progress:
         if to_stdout:
             with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as stdout:
                 stream_backup(workspace, request, stdout, run=cli_run(), progress=progress, cancellation=cancellation)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, Tally
 from db_backup.cli.completing import complete_entries
+from db_backup.cli.kits import chosen_kit, opened_workspace
 from db_backup.cli.output import age, moment, print_json, print_table
 from db_backup.cli.runtime import DAYS, json_option
 from db_backup.jobs.catalogue import open_catalog
@@ -17,6 +19,9 @@ from db_backup.model import BackupStatus, BackupType, ProofResult, utc_now
 from db_backup.settings import Settings, load_settings
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
+
+if TYPE_CHECKING:
+    from db_backup.config import Config
 
 _SHORT = ("BACKUP", "AGE", "SIZE", "STATUS", "PROOF")
 _DETAILED = ("BACKUP", "CREATED (UTC)", "TOOK", "SIZE", "OF", "CODEC", "ROWS", "STATUS", "PROOF", "EXPIRES", "STORAGES")
@@ -54,10 +59,9 @@ def command(
       db-backup list --status unverified --json
       db-backup list --stats
     """
-    settings = load_settings()
-    with open_catalog(settings) as catalog:
+    with _opened() as (catalog, configuration):
         if database is not None:
-            _check_known(catalog, database, settings)
+            _check_known(catalog, database, configuration)
         query = BackupQuery(
             database=database,
             type=BackupType(backup_type) if backup_type else None,
@@ -83,12 +87,28 @@ def command(
         click.echo(f"There are more: --cursor {page.next_cursor}", err=True)
 
 
-def _check_known(catalog: Catalog, database: str, settings: Settings) -> None:
+@contextmanager
+def _opened() -> Iterator[tuple[Catalog, Callable[[], Config]]]:
+    """The catalogue, and the configuration if it is asked for: it is seldom needed, and slow to load."""
+    if chosen_kit() is not None:
+        with opened_workspace() as workspace:
+            yield workspace.catalog, lambda: workspace.config
+        return
+    settings = load_settings()
+    with open_catalog(settings) as catalog:
+        yield catalog, lambda: _load_config(settings)
+
+
+def _load_config(settings: Settings) -> Config:
+    from db_backup.config import load_config
+
+    return load_config(settings)
+
+
+def _check_known(catalog: Catalog, database: str, configuration: Callable[[], Config]) -> None:
     """:raises UnknownDatabase: it has no backups, and is not configured either."""
     if not catalog.page(BackupQuery(database=database), limit=1).items:
-        from db_backup.config import load_config  # seldom needed, and slow to import
-
-        load_config(settings).entry(database)
+        configuration().entry(database)
 
 
 def _proof(backup: BackupSummary) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from db_backup.cli.completing import complete_backups, complete_entries
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.restoring import confirm, print_report, print_restorable
@@ -79,7 +80,7 @@ def command(
       db-backup restore --database shop --to staging --as shop --json
       db-backup restore --database shop --test
     """
-    with Workspace.open_without_need_of_catalogue() as workspace:
+    with opened_workspace(indexed=False, needs_catalogue=False) as workspace:
         _tell_of_lost_catalogue(workspace)
         if list_only:
             return _list(workspace, backup, database, as_json)

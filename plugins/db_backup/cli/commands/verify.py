@@ -10,6 +10,7 @@ import click
 
 from db_backup.cli.completing import complete_backups
 from db_backup.cli.failures import as_backup_error, print_error
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
@@ -76,7 +77,7 @@ def command(backups: tuple[str, ...], everything: bool, latest: bool, level: str
     """
     if sum((bool(backups), everything, latest)) != 1:
         raise UsageError("Say which backups to verify.", hint="Name them, or use either --all or --latest.")
-    with Workspace.open() as workspace, stoppable() as cancellation, terminal_progress() as progress:
+    with opened_workspace() as workspace, stoppable() as cancellation, terminal_progress() as progress:
         chosen = backups or (every_backup(workspace) if everything else newest_backups(workspace))
         asked = VerificationLevel(level) if level else None
         results = _verify(workspace, chosen, asked, progress, cancellation)

@@ -1,0 +1,97 @@
+"""Importing a kit: ``include/backup.yaml`` and ``.env`` in a place that has neither."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.catalog import AuditAct
+from db_backup.errors import BackupError, KitError
+from db_backup.jobs.acts import audited
+from db_backup.jobs.kit.document import Kit
+from db_backup.jobs.kit.using import open_by_kit
+from db_backup.jobs.new_file import new_file, refuse_taken
+from db_backup.manifest import RunInfo
+from db_backup.settings import project_root
+
+_TAKEN = "Import into another folder with --into, or move it away first."
+_PLAIN = re.compile(r"[\w./:,@%+-]*")
+_HEAD = "# Written by `db-backup kit import`: settings, and connections with their passwords. Keep it to yourself.\n"
+
+
+class ImportReport(BaseModel):
+    """``files``: what was written. ``in_use``: whether that is where this program reads them from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: tuple[Path, ...]
+    folder: Path
+    in_use: bool
+    connections: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
+    """Write what is in the kit into a folder, for good; all of it or nothing.
+
+    :param folder: None: the project's root, where it takes effect at once.
+    :raises Refused: one of the files is there already.
+    :raises BackupError: a file cannot be written.
+    """
+    root = project_root()
+    place = (folder or root).absolute()
+    documents = {place / ".env": _dotenv(kit.variables())}
+    if kit.configuration is not None:
+        documents[place / "include" / "backup.yaml"] = kit.configuration
+    for path in documents:
+        refuse_taken(path, replace=False, taken=_TAKEN)
+    with open_by_kit(kit, indexed=False) as workspace, audited(workspace, AuditAct.KIT_IMPORT, run) as act:
+        act.detail = f"into {place}: {len(kit.connections)} connections"
+        with ExitStack() as undo:
+            for path, text in documents.items():
+                _make_folder(path.parent)
+                with new_file(path, replace=False, taken=_TAKEN, elsewhere="with --into") as output:
+                    output.write(text.encode())
+                undo.callback(path.unlink)
+            undo.pop_all()
+    return ImportReport(
+        files=tuple(documents),
+        folder=place,
+        in_use=place == root,
+        connections=tuple(kit.connections),
+        warnings=tuple(workspace.warnings),
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackupError(
+            f"{folder} cannot be made: {error.strerror}.",
+            hint="Choose a folder that you may write to, with --into.",
+        ) from error
+
+
+def _dotenv(variables: Mapping[str, str]) -> str:
+    """:raises KitError: a value would not be read again as it is."""
+    text = _HEAD + "".join(_lines(variables))
+    read = {binding.key: binding.value for binding in parse_stream(io.StringIO(text)) if binding.key}
+    if lost := sorted(name for name, value in variables.items() if read.get(name) != value):
+        raise KitError(
+            f"{', '.join(lost)} of the kit cannot be written into a .env file.",
+            hint="Use the kit with --kit, or open it with `age -d` and write these by hand.",
+        )
+    return text
+
+
+def _lines(variables: Mapping[str, str]) -> Iterator[str]:
+    for name, value in variables.items():
+        quoted = value if _PLAIN.fullmatch(value) else "'" + re.sub(r"([\\'])", r"\\\1", value) + "'"
+        yield f"{name}={quoted}\n"

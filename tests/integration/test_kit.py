@@ -1,0 +1,337 @@
+"""`db-backup kit` and `--kit`: exported where Airflow still runs, used where nothing else is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyrage
+import pytest
+import yaml
+
+from db_backup.model import ConnectionInfo, EngineName
+from support import quick_age
+from support.project import Project, connection_variable
+from support.shop_database import sqlite_database
+
+pytestmark = pytest.mark.integration
+
+PASSPHRASE = "correct horse battery staple"
+PASSWORD = "s3cret pa'ss\\word#$"
+
+
+@pytest.fixture(autouse=True)
+def quick_sealing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files as age makes them, without its work factor; they are opened by the real thing."""
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", quick_age.encrypt)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "project", {"shop": sqlite_database(tmp_path, "shop")}, as_process=False)
+    with_replica(made)
+    (made.folder / "passphrase").write_text(f"{PASSPHRASE}\n")
+    return made
+
+
+def with_replica(project: Project) -> None:
+    """A second entry, whose server nobody asks: with a password, a replica, and a certificate that lies here."""
+    certificate = project.folder / "ca.pem"
+    certificate.write_text("certificate")
+    for name, host in (("CRM_DB", "primary"), ("CRM_REPLICA", "replica")):
+        info = ConnectionInfo(
+            name, EngineName.POSTGRES, host, 5432, "app", PASSWORD, "crm", {"sslrootcert": str(certificate)}
+        )
+        project.environment[f"AIRFLOW_CONN_{name}"] = connection_variable(info)
+    document = yaml.safe_load(project.config.read_text())
+    document["databases"]["crm"] = {"conn_id": "crm_db", "read_conn_id": "crm_replica"}
+    project.config.write_text(f"# Ours\n{yaml.safe_dump(document)}")
+
+
+def export(project: Project, *options: str) -> Path:
+    done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase", *options)
+    assert done.returncode == 0, done.stderr
+    return project.folder / "shop.kit"
+
+
+def elsewhere(project: Project, tmp_path: Path) -> Project:
+    """The same command line where none of the project's settings and connections are: a clean HOME and no Airflow."""
+    home = tmp_path / "home"
+    home.mkdir()
+    other = Project(tmp_path / "elsewhere", {}, as_process=False)
+    kept = {name: value for name, value in other.environment.items() if not name.startswith(("BACKUP_", "AIRFLOW"))}
+    other.environment = {**kept, "HOME": str(home)}
+    shutil.copy(project.folder / "passphrase", other.folder)
+    shutil.copy(project.folder / "shop.kit", other.folder)
+    return other
+
+
+def with_kit(project: Project, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return project.run("--kit", "shop.kit", "--passphrase-file", "passphrase", *arguments, **environment)
+
+
+def assert_no_secret(project: Project, *texts: str) -> None:
+    """In what was printed, in the audit trail, the catalogue and the storage."""
+    files = [path for path in (*project.storage.rglob("*"), *project.folder.glob("catalog*")) if path.is_file()]
+    for content in (*(text.encode() for text in texts), *(path.read_bytes() for path in files)):
+        for secret in (PASSWORD, json.dumps(PASSWORD)[1:-1], PASSPHRASE):
+            assert secret.encode() not in content
+
+
+def test_a_kit_is_private_and_tells_what_is_in_it_without_a_secret(project: Project) -> None:
+    report = project.json("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+
+    kit = project.folder / "shop.kit"
+    assert report["path"] == str(kit)
+    assert report["connections"] == ["crm_db", "crm_replica", "shop_db"]
+    assert "BACKUP_LOCAL_PATH" in report["settings"]
+    assert "BACKUP_CONFIG" not in report["settings"]
+    assert report["keys"] == []
+    assert any("ca.pem" in warning for warning in report["warnings"])
+    assert stat.S_IMODE(kit.stat().st_mode) == 0o600
+    assert sorted(path.name for path in project.folder.glob(".*")) == []
+    assert_no_secret(project, json.dumps(report))
+
+
+def test_an_existing_file_is_replaced_only_by_force(project: Project) -> None:
+    before = export(project).read_bytes()
+
+    refused = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+    assert refused.returncode == 4
+    assert "--force" in refused.stderr
+    assert (project.folder / "shop.kit").read_bytes() == before
+    assert export(project, "--force").read_bytes() != before
+
+
+def test_export_and_import_are_in_the_audit_trail(project: Project, tmp_path: Path) -> None:
+    project.json("create", "shop")
+    export(project)
+    project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+
+    acts = [(act["act"], act["outcome"]) for act in project.json("audit")["acts"] if act["act"] == "kit_export"]
+    assert acts == [
+        ("kit_export", "refused"),
+        ("kit_export", "started"),
+        ("kit_export", "done"),
+        ("kit_export", "started"),
+    ]
+    target = tmp_path / "import"
+    project.run("kit", "import", "shop.kit", "--into", str(target), "--passphrase-file", "passphrase")
+    trail = "".join(path.read_text() for path in (project.storage / "audit").iterdir())
+    done = [json.loads(line)["act"] for line in trail.splitlines() if json.loads(line)["outcome"] == "done"]
+    assert [act for act in done if act.startswith("kit")] == ["kit_export", "kit_import"]
+    assert_no_secret(project, trail)
+
+
+def test_a_connection_that_is_not_there_is_named_and_no_kit_is_written(project: Project) -> None:
+    del project.environment["AIRFLOW_CONN_CRM_REPLICA"]
+
+    done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+
+    assert done.returncode == 2
+    assert "'crm_replica'" in done.stderr
+    assert not (project.folder / "shop.kit").exists()
+    assert_no_secret(project, done.stdout, done.stderr)
+
+
+def test_connections_that_differ_in_capitals_alone_are_refused(project: Project) -> None:
+    project.config.write_text("databases: {a: {conn_id: shop_db}, b: {conn_id: SHOP_DB}}\n")
+    done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+    assert done.returncode == 2
+    assert "'shop_db' and 'SHOP_DB'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("short\n", "12 at least"), ("\n", "no passphrase"), ("", "no passphrase")]
+)
+def test_a_passphrase_that_will_not_do_is_refused(project: Project, content: str, words: str) -> None:
+    (project.folder / "passphrase").write_text(content)
+    done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (project.folder / "shop.kit").exists()
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(project: Project) -> None:
+    done = project.run_process([sys.executable, "-m", "db_backup", "kit", "export", "shop.kit"])
+    assert done.returncode == 2
+    assert "--passphrase-file" in done.stderr
+
+
+def test_a_kit_restores_where_nothing_else_is_left(project: Project, tmp_path: Path) -> None:
+    backup = project.json("create", "shop")["backups"][0]["id"]
+    export(project)
+    (project.folder / "catalog.sqlite").unlink()
+    other = elsewhere(project, tmp_path)
+
+    listed = with_kit(other, "list", "--json")
+    assert [item["id"] for item in json.loads(listed.stdout)["backups"]] == [backup]
+    shown = with_kit(other, "databases", "--json")
+    assert [item["conn_id"] for item in json.loads(shown.stdout)["databases"]] == ["crm_db", "shop_db"]
+    restored = with_kit(other, "restore", backup, "--as", str(tmp_path / "copy.sqlite"), "--json")
+    assert restored.returncode == 0, restored.stderr
+    assert json.loads(restored.stdout)["differences"] == []
+    with sqlite3.connect(tmp_path / "copy.sqlite") as copy:
+        assert copy.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
+    copy.close()
+    assert with_kit(other, "download", backup, "-o", str(tmp_path / "dump")).returncode == 0
+    assert with_kit(other, "verify", "--latest", "--level", "checksum").returncode == 0
+
+
+def test_a_kit_leaves_no_secret_behind(project: Project, tmp_path: Path) -> None:
+    backup = project.json("create", "shop")["backups"][0]["id"]
+    export(project)
+    other = elsewhere(project, tmp_path)
+
+    done = with_kit(other, "restore", backup, "--as", str(tmp_path / "copy.sqlite"))
+
+    assert done.returncode == 0
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path != other.folder / "passphrase"]
+    left.remove(project.folder / "passphrase")
+    for path in left:
+        content = path.read_bytes()
+        assert PASSPHRASE.encode() not in content, path
+        assert PASSWORD.encode() not in content, path
+        assert json.dumps(PASSWORD)[1:-1].encode() not in content, path
+    assert_no_secret(project, done.stdout, done.stderr)
+
+
+def test_the_environment_wins_over_the_kit(project: Project, tmp_path: Path) -> None:
+    project.json("create", "shop")
+    export(project)
+    other = elsewhere(project, tmp_path)
+    copy = tmp_path / "copy of the storage"
+    shutil.copytree(project.storage, copy)
+    shutil.rmtree(project.storage)
+
+    gone = with_kit(other, "list")
+    assert gone.returncode == 1
+    assert str(project.storage) in gone.stderr
+    assert len(json.loads(with_kit(other, "list", "--json", BACKUP_LOCAL_PATH=str(copy)).stdout)["backups"]) == 1
+
+
+@pytest.mark.parametrize("command", [["create"], ["health"], ["kit", "export", "x"], ["cleanup"]])
+def test_commands_that_need_more_than_a_kit_refuse_it(project: Project, command: Sequence[str]) -> None:
+    (project.folder / "shop.kit").write_text("")
+    done = with_kit(project, *command)
+    assert done.returncode == 2
+    assert "does not take --kit" in done.stderr
+
+
+def test_a_wrong_passphrase_ends_with_1_and_shows_nothing(project: Project) -> None:
+    export(project)
+    (project.folder / "passphrase").write_text("another horse battery\n")
+    done = with_kit(project, "list")
+    assert done.returncode == 1
+    assert "passphrase does not open" in done.stderr
+    assert "another horse" not in done.stderr
+
+
+def test_a_kit_that_is_not_there_is_told_before_anybody_types(project: Project) -> None:
+    done = project.run("--kit", "nowhere.kit", "list")
+    assert done.returncode == 2
+    assert "nowhere.kit cannot be read" in done.stderr
+
+
+def test_an_imported_kit_is_the_same_configuration(project: Project, tmp_path: Path) -> None:
+    project.json("create", "shop")
+    project.environment["BACKUP_RETENTION_DAYS"] = "45"
+    export(project)
+    other = elsewhere(project, tmp_path)
+    root = tmp_path / "root"
+
+    done = other.run("kit", "import", "shop.kit", "--into", str(root), "--passphrase-file", "passphrase")
+
+    assert done.returncode == 0, done.stderr
+    assert (root / "include" / "backup.yaml").read_text() == project.config.read_text()
+    assert stat.S_IMODE((root / ".env").stat().st_mode) == 0o600
+    assert_no_secret(project, done.stdout, done.stderr)
+    program = """
+import json, os, sys
+from pathlib import Path
+from db_backup.config import load_config
+from db_backup.connections import resolve_connection
+from db_backup.settings import load_settings
+root = Path(sys.argv[1])
+settings = load_settings(root=root)
+crm = resolve_connection("crm_replica", root=root)
+print(json.dumps([settings.backup_retention_days, list(load_config(settings).entries), crm.password, crm.host]))
+"""
+    read = other.run_process([sys.executable, "-c", program, str(root)])
+    assert json.loads(read.stdout) == [45, ["crm", "shop"], PASSWORD, "replica"], read.stderr
+
+
+def test_an_import_overwrites_nothing(project: Project, tmp_path: Path) -> None:
+    export(project)
+    root = tmp_path / "root"
+    (root / "include").mkdir(parents=True)
+    (root / "include" / "backup.yaml").write_text("mine")
+
+    done = project.run("kit", "import", "shop.kit", "--into", str(root), "--passphrase-file", "passphrase")
+
+    assert done.returncode == 4
+    assert "exists already" in done.stderr
+    assert [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()] == ["include/backup.yaml"]
+    assert (root / "include" / "backup.yaml").read_text() == "mine"
+
+
+def test_health_says_how_old_the_newest_kit_is(project: Project) -> None:
+    project.config.write_text("databases: {shop: {conn_id: shop_db}}\n")
+    project.json("create", "shop")
+
+    def standing() -> tuple[str, str]:
+        (entry,) = project.json("health")["databases"]
+        (control,) = [item for item in entry["controls"] if item["name"] == "break-glass kit"]
+        return control["result"], control["evidence"]
+
+    assert standing()[0] == "warning"
+    export(project)
+    result, evidence = standing()
+    assert (result, "still the same" in evidence) == ("pass", True)
+    project.config.write_text("databases: {shop: {conn_id: shop_db, owner: anna}}\n")
+    result, evidence = standing()
+    assert (result, "has changed since" in evidence) == ("warning", True)
+
+
+def test_the_demo_needs_no_kit(tmp_path: Path) -> None:
+    from db_backup.jobs.health_report import health_report
+    from db_backup.jobs.workspace import Workspace
+
+    demo = {"AIRFLOW_HOME": str(tmp_path), "BACKUP_LOCAL_PATH": str(tmp_path / "backups")}
+    with Workspace.open(demo) as workspace:
+        if workspace.config.path is not None:
+            pytest.skip("this checkout has an include/backup.yaml of its own")
+        (entry,) = health_report(workspace).databases
+    assert [item.result.value for item in entry.controls if item.name == "break-glass kit"] == ["not_applicable"]
+
+
+class CleanAccount:
+    """An unprivileged user with an empty home, who may read what lies in ``readable`` and write at home alone."""
+
+    def __init__(self, folder: Path, user_id: int) -> None:
+        self.home, self._user_id = folder, user_id
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "db_backup", *arguments],
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": _plugins()},
+            cwd=self.home,
+            user=self._user_id,
+            group=self._user_id,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+def _plugins() -> str:
+    return str(Path(__file__).parents[2] / "plugins")
