@@ -14,8 +14,8 @@ from db_backup.engines.row_hashing import TableCounter
 from db_backup.manifest import DatabaseObject, TableInventory
 
 LARGE_OBJECTS = "pg_catalog.pg_largeobject"
-_IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
-QUALIFIED_NAME = rb"(" + _IDENTIFIER + rb")\.(" + _IDENTIFIER + rb")"
+IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
+QUALIFIED_NAME = rb"(" + IDENTIFIER + rb")\.(" + IDENTIFIER + rb")"
 ATTACH_PARTITION = re.compile(
     rb"^ALTER TABLE ONLY " + QUALIFIED_NAME + rb" ATTACH PARTITION " + QUALIFIED_NAME + rb" ", re.MULTILINE
 )

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
 import psycopg
 from psycopg import sql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, LoadOptions, Preflight
+from db_backup.engines.base import Block, Dump, DumpRequest, Engine, LoadOptions, Preflight, TargetExamination
+from db_backup.engines.postgres import afterwards, replacing, reread, restore, target, tools
 from db_backup.engines.postgres import preflight as questions
-from db_backup.engines.postgres import reread, restore, tools
 from db_backup.engines.postgres.contents import TableName
 from db_backup.engines.postgres.dump import PostgresDump, Snapshot, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
 from db_backup.engines.postgres.left_out import foreign_keys, leave_out
+from db_backup.engines.postgres.maintenance import beside
+from db_backup.engines.postgres.partial import load_tables
 from db_backup.engines.postgres.pieces import Piece, divide, in_order, is_divisible
 from db_backup.engines.postgres.reading import read_archive
+from db_backup.engines.postgres.replacing import MOST_NAME_BYTES
 from db_backup.engines.postgres.room import refuse_without_room, table_sizes
-from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
+from db_backup.engines.postgres.session import Connection, connected, rows
 from db_backup.engines.postgres.snapshot import begin_snapshot
 from db_backup.engines.postgres.stock import stock_commands
+from db_backup.engines.postgres.target import refuse_unavailable
 from db_backup.errors import FeatureNotAvailable, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
 
-_MAINTENANCE_DATABASE = "postgres"
-_MOST_NAME_BYTES = 63  # NAMEDATALEN - 1
 _LOCALE_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}  # pg_database.datlocprovider
 
 
@@ -61,13 +63,13 @@ class PostgresEngine(Engine):
         return stock_commands(parts, DumpFormat.parse(format), self.options)
 
     def database_exists(self, database: str) -> bool:
-        with self._maintenance() as link:
+        with beside(self.connection) as link:
             return bool(rows(link, "SELECT FROM pg_catalog.pg_database WHERE datname = %(name)s", name=database))
 
     def create_database(self, database: str) -> PostgresEngine:
         """With the encoding and locale of the database that this engine is bound to, from the pristine template0."""
         _check_name(database)
-        with self._maintenance() as link:
+        with beside(self.connection) as link:
             try:
                 link.execute(_create_statement(link, database))
             except psycopg.errors.DuplicateDatabase as error:
@@ -78,8 +80,23 @@ class PostgresEngine(Engine):
         return PostgresEngine(dataclasses.replace(self.connection, database=database), self.options)
 
     def drop_database(self, database: str) -> None:
-        with self._maintenance(beside=database) as link:
+        with beside(self.connection, database) as link:
             link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+    def examine_target(self, manifest: Manifest, options: LoadOptions, *, replace: bool) -> TargetExamination:
+        return target.examine_target(self.connection, self.options, manifest, options, replace=replace)
+
+    def replacement_name(self) -> str:
+        return replacing.replacement_name(self.connection.database)
+
+    def replace_with(self, database: str, cancellation: Cancellation) -> tuple[str, ...]:
+        return replacing.replace_with(self.connection, database, cancellation)
+
+    def refresh_statistics(self, cancellation: Cancellation) -> None:
+        afterwards.refresh_statistics(self.connection, cancellation)
+
+    def ask(self, query: str, cancellation: Cancellation) -> object:
+        return afterwards.ask(self.connection, query, cancellation)
 
     def load(
         self,
@@ -88,7 +105,11 @@ class PostgresEngine(Engine):
         cancellation: Cancellation,
         options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
-        return restore.load(self.connection, self.options, streams, manifest, cancellation)
+        wanted = options or LoadOptions()
+        if wanted.tables:
+            refuse_unavailable(manifest, wanted, replace=False)
+        load = load_tables if wanted.tables else restore.load
+        return load(self.connection, self.options, streams, manifest, cancellation, wanted)
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         return reread.take_inventory(self.connection, self.options, manifest, cancellation)
@@ -160,22 +181,6 @@ class PostgresEngine(Engine):
             _load_order(link, snapshot.catalogue) if dump_format.type is BackupType.DATA else (),
         )
 
-    @contextmanager
-    def _maintenance(self, *, beside: str | None = None) -> Iterator[Connection]:
-        """A connection to make and drop databases with: not to the one ``beside`` which it must stand.
-
-        The bound database may itself be what was lost.
-        """
-        elsewhere = dataclasses.replace(self.connection, database=_MAINTENANCE_DATABASE)
-        with ExitStack() as stack:
-            try:
-                link = stack.enter_context(
-                    connected(elsewhere if self.connection.database == beside else self.connection)
-                )
-            except MissingDatabase:
-                link = stack.enter_context(connected(elsewhere))
-            yield link
-
 
 def _load_order(link: Connection, catalogue: Catalogue) -> Sequence[Collection[TableName]]:
     """Of rows alone: foreign keys are there when they are loaded, and only some users may set these aside."""
@@ -189,10 +194,10 @@ def _load_order(link: Connection, catalogue: Catalogue) -> Sequence[Collection[T
 def _check_name(database: str) -> None:
     """:raises UsageError: PostgreSQL would refuse the name, or cut it short."""
     size = len(database.encode(errors="surrogateescape"))
-    if not database or "\0" in database or size > _MOST_NAME_BYTES:
+    if not database or "\0" in database or size > MOST_NAME_BYTES:
         raise UsageError(
             f"A PostgreSQL database cannot be named {database!r} ({size} bytes).",
-            hint=f"Choose a name of 1 to {_MOST_NAME_BYTES} bytes.",
+            hint=f"Choose a name of 1 to {MOST_NAME_BYTES} bytes.",
         )
 
 

@@ -36,6 +36,9 @@ _TABLES_OF_EXTENSIONS = (
     JOIN members m ON m.objid = c.oid AND m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
     WHERE c.relkind = 'r'"""
 )
+_RELATIONS = (
+    PREAMBLE + "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace"
+)
 _SEQUENCE = sql.SQL("SELECT last_value, is_called FROM {}")
 _LOCK_WAIT_SECONDS = 60
 _SequenceValue = tuple[tuple[str, str], int, bool]
@@ -43,10 +46,18 @@ _FIRES_ALWAYS = ["A", "R"]  # pg_trigger.tgenabled: whatever the role; in the ro
 _FIRES = ["A", "O"]
 
 
+def refuse_these_tables(link: Connection, connection: ConnectionInfo, tables: Collection[str]) -> None:
+    """:raises TargetNotEmpty: one of them is there."""
+    there = {f"{schema}.{name}" for schema, name in rows(link, _RELATIONS)}
+    if taken := sorted(there.intersection(tables)):
+        raise TargetNotEmpty(
+            f"The database at {connection.address} has {some(taken)} already; nothing was changed.",
+            hint="Rename or drop what is there first, or restore into a new database and copy the rows from there.",
+        )
+
+
 def refuse_other_tables(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> None:
-    """:raises LoadFailed: a table that has rows in the backup is not there.
-    :raises TargetNotEmpty: there are rows already.
-    """
+    """:raises LoadFailed: a table that has rows in the backup is not there."""
     catalogue = read_catalogue(link)
     members = {".".join(name) for name in rows(link, _TABLES_OF_EXTENSIONS)}
     there = {".".join(name) for name in catalogue.roots} | {LARGE_OBJECTS} | members
@@ -56,7 +67,11 @@ def refuse_other_tables(link: Connection, connection: ConnectionInfo, manifest: 
             "Restore the structure of the same database there first.",
             manifest,
         )
-    if filled := filled_tables(link, catalogue):
+
+
+def refuse_filled_tables(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> None:
+    """:raises TargetNotEmpty: there are rows already."""
+    if filled := filled_tables(link, read_catalogue(link)):
         raise TargetNotEmpty(
             f"The database at {connection.address} has rows in {some(filled)} already; nothing was changed.",
             hint="Load the rows into a database whose tables are empty.",

@@ -51,9 +51,9 @@ WITH schemas AS (
 )
 """
 
-USER_RELATIONS = (
-    PREAMBLE + "SELECT c.relname FROM pg_catalog.pg_class c JOIN schemas n ON n.oid = c.relnamespace ORDER BY 1"
-)
+# What belongs to something else that is listed, and what people install and do not make.
+_NOT_MADE = frozenset({"index", "constraint", "domain constraint", "trigger", "rule", "policy", "extension"})
+_TABLE_KINDS = ("table", "partitioned table", "partition")
 
 TABLE_OWNERS = (
     PREAMBLE
@@ -270,6 +270,13 @@ def read_catalogue(connection: Connection) -> Catalogue:
         parents={(schema, part): (parent_schema, parent) for schema, part, parent_schema, parent in parts},
         large_objects=large_objects,
     )
+
+
+def occupants(catalogue: Catalogue) -> list[str]:
+    """The names of what people made in a database, tables first; none of an empty one."""
+    made = [item for item in catalogue.objects if item.kind not in _NOT_MADE]
+    made.sort(key=lambda item: item.kind not in _TABLE_KINDS)
+    return [f"{item.name} {item.kind}" if item.kind == _LARGE_OBJECTS else item.name for item in made]
 
 
 def count_structure(connection: Connection) -> Inventory:

@@ -57,13 +57,15 @@ _DATABASE_SETTINGS = """SELECT pg_catalog.unnest(s.setconfig) FROM pg_catalog.pg
 _SUBSCRIPTIONS = """SELECT subname FROM pg_catalog.pg_subscription
     WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) ORDER BY 1"""
+# A restore with owners reads the names out of it again: they are nowhere else in a manifest.
+ROLES_SENTENCE = "Roles are not in the backup, and these own or may use something in it: {names}."
 
 _QUESTIONS_OF_DEFINITIONS = (
     (
         "SELECT extname FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
         "These extensions must be installed where this backup is restored: {names}.",
     ),
-    (_ROLES, "Roles are not in the backup, and these own or may use something in it: {names}."),
+    (_ROLES, ROLES_SENTENCE),
     (_DATABASE_SETTINGS, "Settings of the database itself are not restored: {names}."),
     (_INVALID_INDEXES, "Invalid indexes are not in the backup: {names}."),
     (_SUBSCRIPTIONS, "Subscriptions are not in the backup, for only a superuser may dump them: {names}."),
@@ -223,7 +225,7 @@ def _warnings_of_rows(connection: Connection) -> Iterator[str]:
 def _answers(connection: Connection, questions: Sequence[tuple[str, str]]) -> Iterator[str]:
     for query, sentence in questions:
         if names := _first_column(connection, query):
-            yield sentence.format(names=some(names))
+            yield sentence.format(names=", ".join(names) if sentence is ROLES_SENTENCE else some(names))
 
 
 def estimated_bytes(connection: Connection) -> int:

@@ -6,20 +6,25 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from psycopg import sql
 
-from db_backup.engines.base import Block, EngineOptions
+from db_backup.engines.base import Block, EngineOptions, LoadOptions
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.contents import LARGE_OBJECTS, StreamDamaged
 from db_backup.engines.postgres.filling import (
     emptied_after_failure,
+    refuse_filled_tables,
     refuse_other_tables,
+    refuse_these_tables,
     unrefreshed_views,
     without_triggers,
 )
 from db_backup.engines.postgres.formats import Container, DumpFormat
-from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, USER_RELATIONS
+from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, occupants, read_catalogue
+from db_backup.engines.postgres.owners import with_roles_made
 from db_backup.engines.postgres.preflight import is_untrusted, some
 from db_backup.engines.postgres.session import (
     Connection,
@@ -30,6 +35,7 @@ from db_backup.engines.postgres.session import (
     scratch_lost,
     tool_environment,
 )
+from db_backup.engines.postgres.staged import staged
 from db_backup.engines.postgres.tar_archive import for_pg_restore
 from db_backup.errors import LoadFailed, ScratchUnavailable, TargetNotEmpty
 from db_backup.manifest import Manifest
@@ -57,96 +63,180 @@ LOST_SERVER = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Loading:
+    """A load that may begin: through which connection, with which options, by tools of which major version.
+
+    ``keeps_nothing``: whether nothing of it stays when it fails.
+    """
+
+    connection: ConnectionInfo
+    options: EngineOptions
+    manifest: Manifest
+    major: str
+    keeps_nothing: bool = True
+
+    @property
+    def format(self) -> DumpFormat:
+        return DumpFormat.parse(self.manifest.format)
+
+
 def load(
     connection: ConnectionInfo,
     options: EngineOptions,
     streams: Sequence[Iterable[Block]],
     manifest: Manifest,
     cancellation: Cancellation,
+    wanted: LoadOptions,
 ) -> tuple[str, ...]:
     """Load plain bytes into the connection's database, each stream in one transaction where the server has room for it.
 
-    Returns what the tool warned of.
+    With ``wanted.jobs`` a custom archive of everything is staged whole before anything is loaded, and then loaded by
+    several sessions, which no transaction joins. Returns what the tool warned of.
 
     :raises LoadFailed: with the tool's last words.
     :raises ScratchUnavailable: a scratch server lacks what the dump needs.
     :raises TargetNotEmpty: the database holds something already; for a data backup: a table has rows.
+    :raises StorageFull: there is no room to stage it.
     """
-    scratch = is_scratch(connection)
-    with connected(connection, entry=manifest.entry) as link:
-        if manifest.type is BackupType.DATA:
-            refuse_other_tables(link, connection, manifest)
-        else:
-            _refuse_filled(link, connection)
-        major = str(link.info.server_version // 10_000)
-        _check_extensions(link, manifest, scratch)
-        if scratch:
-            options = dataclasses.replace(options, postgres_no_owner=True, postgres_no_privileges=True)
-            if not _needs_superuser(link, manifest):
-                connection = _hand_over(link, connection)
-        if manifest.type is BackupType.DATA:
-            connection = without_triggers(link, connection, manifest)
-    arguments = _load_command(connection, options, manifest, major)
+    loading = prepare(connection, options, manifest, wanted)
     remarks: list[str] = []
-    with emptied_after_failure(connection, manifest, of_several=len(streams) > 1):
+    if wanted.with_owners and not is_scratch(connection):
+        with damage_translated(loading):
+            streams, made = with_roles_made(connection, streams, manifest)
+        remarks += made
+    in_parallel = loads_in_parallel(loading.format, wanted)
+    if in_parallel or len(streams) > 1 or not _goes_into_one_transaction(loading.format, manifest):
+        loading = dataclasses.replace(loading, keeps_nothing=manifest.type is BackupType.DATA)
+    if in_parallel:
+        with staged(streams, options.staging_path, manifest, cancellation) as files:
+            for file in files:
+                remarks += _load_file(loading, file, wanted.jobs, cancellation)
+        return tuple(dict.fromkeys(remarks))
+    with emptied_after_failure(loading.connection, manifest, of_several=len(streams) > 1):
         for content in streams:
-            remarks += _load_stream(arguments, connection, content, manifest, cancellation)
+            remarks += _load_stream(loading, content, cancellation)
     if manifest.type is BackupType.DATA:
-        with connected(connection, entry=manifest.entry) as link:
+        with connected(loading.connection, entry=manifest.entry) as link:
             remarks += unrefreshed_views(link)
     return tuple(dict.fromkeys(remarks))
 
 
-def _load_stream(
-    arguments: Sequence[str],
-    connection: ConnectionInfo,
-    content: Iterable[Block],
-    manifest: Manifest,
-    cancellation: Cancellation,
-) -> list[str]:
+def loads_in_parallel(dump_format: DumpFormat, wanted: LoadOptions) -> bool:
+    """Whether several sessions load it: pg_restore's ``--jobs`` wants a file that it can seek in."""
+    is_whole = dump_format.type is BackupType.FULL and not wanted.tables
+    return wanted.jobs > 1 and is_whole and dump_format.container is Container.CUSTOM
+
+
+def prepare(connection: ConnectionInfo, options: EngineOptions, manifest: Manifest, wanted: LoadOptions) -> Loading:
+    """See that the database is as this backup needs it, and choose whom to load it as.
+
+    :raises LoadFailed, ScratchUnavailable, TargetNotEmpty: as ``load``.
+    """
+    scratch = is_scratch(connection)
+    with connected(connection, entry=manifest.entry) as link:
+        if wanted.tables:
+            refuse_these_tables(link, connection, wanted.tables)
+        elif manifest.type is BackupType.DATA:
+            refuse_other_tables(link, connection, manifest)
+            refuse_filled_tables(link, connection, manifest)
+        else:
+            _refuse_filled(link, connection)
+        major = str(link.info.server_version // 10_000)
+        if not wanted.tables:
+            check_extensions(link, manifest, scratch)
+        if scratch:
+            options = dataclasses.replace(options, postgres_no_owner=True, postgres_no_privileges=True)
+            if not needs_superuser(link, manifest):
+                connection = _hand_over(link, connection)
+        elif wanted.with_owners:
+            options = dataclasses.replace(options, postgres_no_owner=False, postgres_no_privileges=False)
+        if manifest.type is BackupType.DATA:
+            connection = without_triggers(link, connection, manifest)
+    return Loading(connection, options, manifest, major)
+
+
+def _load_stream(loading: Loading, content: Iterable[Block], cancellation: Cancellation) -> list[str]:
     """What the tool warned of."""
-    is_tar = DumpFormat.parse(manifest.format).is_tar
-    if is_tar:
+    dump_format = loading.format
+    if dump_format.is_tar:
         content = for_pg_restore(content)
+    elif not dump_format.is_archive:
+        content = in_a_transaction(content)
     with (
-        _damage_translated(connection, manifest),
-        tool_environment(connection) as environment,
-        ChildProcess(arguments, cancellation=cancellation, stdin=True, stdout=False, environment=environment) as tool,
+        damage_translated(loading),
+        tool_environment(loading.connection) as environment,
+        ChildProcess(
+            _load_command(loading), cancellation=cancellation, stdin=True, stdout=False, environment=environment
+        ) as tool,
     ):
         read_everything = feed(tool, content, cancellation)
         status = tool.wait()
         cancellation.check()
-        if status or not (read_everything or is_tar):  # it may leave the blocks that end a tar unread
-            raise _load_error(tool, status, connection, manifest)
-        return [line for line in tools.remarks(tool) if not line.endswith(_LARGE_OBJECTS_REMARK)]
+        if status or not (read_everything or dump_format.is_tar):  # it may leave the blocks that end a tar unread
+            raise load_error(tool, status, loading)
+        return remarks_of(tool)
+
+
+def _load_file(loading: Loading, file: Path, jobs: int, cancellation: Cancellation) -> list[str]:
+    """What the tool warned of."""
+    arguments = [*_load_command(loading, jobs=jobs), str(file)]
+    with (
+        tool_environment(loading.connection) as environment,
+        ChildProcess(arguments, cancellation=cancellation, stdout=False, environment=environment) as tool,
+    ):
+        status = tool.wait()
+        cancellation.check()
+        if status:
+            raise load_error(tool, status, loading)
+        return remarks_of(tool)
+
+
+def remarks_of(tool: ChildProcess) -> list[str]:
+    """What a tool warned of, without what our own transaction makes it say."""
+    return [line for line in tools.remarks(tool) if not line.endswith(_LARGE_OBJECTS_REMARK)]
+
+
+def in_a_transaction(script: Iterable[Block]) -> Iterator[Block]:
+    """For psql, whose ``--single-transaction`` commits what it has when its input ends: also because we were killed."""
+    yield b"BEGIN;\n"
+    yield from script
+    yield b"COMMIT;\n"
 
 
 @contextmanager
-def _damage_translated(connection: ConnectionInfo, manifest: Manifest) -> Iterator[None]:
+def damage_translated(loading: Loading) -> Iterator[None]:
+    """:raises LoadFailed: instead of ``StreamDamaged``."""
+    manifest = loading.manifest
     try:
         yield
     except StreamDamaged as damage:
         raise LoadFailed(
-            f"The dump in {manifest.id} {damage}, and was not loaded into {connection.address}.",
-            hint=_failure_hint(manifest),
+            f"The dump in {manifest.id} {damage}, and was not loaded into {loading.connection.address}.",
+            hint=_failure_hint(loading),
             database=manifest.entry,
             backup_id=manifest.id,
         ) from damage
 
 
-def _load_command(connection: ConnectionInfo, options: EngineOptions, manifest: Manifest, major: str) -> list[str]:
-    dump_format = DumpFormat.parse(manifest.format)
-    if dump_format.is_archive:
-        tool = tools.find("pg_restore", major, database=manifest.entry)
-        return [
-            str(tool.path),
-            *STREAM_FLAGS[dump_format.container],
-            *restore_flags(options, dump_format, manifest),
-            "--no-password",
-            "-d",
-            database_argument(connection),
-        ]
-    tool = tools.find("psql", major, database=manifest.entry)
+def _load_command(loading: Loading, *, jobs: int = 1) -> list[str]:
+    dump_format, manifest = loading.format, loading.manifest
+    if not dump_format.is_archive:
+        return psql_command(loading)
+    in_one = jobs == 1 and _goes_into_one_transaction(dump_format, manifest)
+    return [
+        str(tools.find("pg_restore", loading.major, database=manifest.entry).path),
+        *STREAM_FLAGS[dump_format.container],
+        *restore_flags(loading.options, one_transaction=in_one),
+        *([f"--jobs={jobs}"] if jobs > 1 else []),
+        "--no-password",
+        "-d",
+        database_argument(loading.connection),
+    ]
+
+
+def psql_command(loading: Loading) -> list[str]:
+    tool = tools.find("psql", loading.major, database=loading.manifest.entry)
     return [str(tool.path), *PSQL_FLAGS, "--no-password"]
 
 
@@ -156,13 +246,11 @@ STREAM_FLAGS: Mapping[Container, tuple[str, ...]] = {
     Container.TAR: ("--format=tar",),
     Container.DIRECTORY: ("--format=tar",),
 }
-PSQL_FLAGS = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction")
+PSQL_FLAGS = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1")
 
 
-def restore_flags(options: EngineOptions, dump_format: DumpFormat, manifest: Manifest | None = None) -> list[str]:
-    """pg_restore's flags; without a manifest those for any size. Rows go in all together, or none of them."""
-    few = manifest is not None and _object_count(manifest) <= _MOST_OBJECTS_IN_ONE_TRANSACTION
-    one_transaction = few or dump_format.type is BackupType.DATA
+def restore_flags(options: EngineOptions, *, one_transaction: bool) -> list[str]:
+    """pg_restore's flags for a whole archive."""
     return [
         "--exit-on-error",
         "--no-tablespaces",
@@ -170,6 +258,12 @@ def restore_flags(options: EngineOptions, dump_format: DumpFormat, manifest: Man
         *(["--no-owner"] if options.postgres_no_owner else []),
         *(["--no-privileges"] if options.postgres_no_privileges else []),
     ]
+
+
+def _goes_into_one_transaction(dump_format: DumpFormat, manifest: Manifest) -> bool:
+    """Rows alone go in all together, or none of them; a script too, whose definitions no tool can cut apart."""
+    few = _object_count(manifest) <= _MOST_OBJECTS_IN_ONE_TRANSACTION
+    return few or dump_format.type is BackupType.DATA or not dump_format.is_archive
 
 
 def _object_count(manifest: Manifest) -> int:
@@ -183,31 +277,37 @@ def _large_objects(manifest: Manifest) -> int:
 def feed(tool: ChildProcess, content: Iterable[Block], cancellation: Cancellation) -> bool:
     """Give the tool all of it; whether it took it.
 
-    When the tool stops reading, the rest of the content is read all the same: damage that it finds at its end explains
-    the tool's failure better than the tool does, and is what is raised. The tool must not see an end of its input then.
+    The last block is held back until the content has come to its end, where its hash is compared: the tool must not be
+    done, and commit, before. When the tool stops reading, the rest of the content is read all the same: damage that it
+    finds at its end explains the tool's failure better than the tool does, and is what is raised. The tool must not see
+    an end of its input then.
     """
-    blocks = iter(content)
-    for block in blocks:
-        cancellation.check()
-        try:
-            tool.write(block)
-        except BrokenPipeError:
-            for _ in blocks:
-                cancellation.check()
-            return False
+    blocks = (bytes(block) for block in content if len(block))
+    held = b""
+    try:
+        for block in blocks:
+            cancellation.check()
+            tool.write(held)
+            held = block
+        tool.write(held)
+    except BrokenPipeError:
+        for _ in blocks:
+            cancellation.check()
+        return False
     tool.close_stdin()
     return True
 
 
 def _refuse_filled(link: Connection, connection: ConnectionInfo) -> None:
-    if names := rows(link, USER_RELATIONS):
+    if names := occupants(read_catalogue(link)):
         raise TargetNotEmpty(
-            f"The database at {connection.address} holds {some([name for (name,) in names])}, and was not touched.",
+            f"The database at {connection.address} holds {some(names)}, and was not touched.",
             hint="Restore into a new database.",
         )
 
 
-def _check_extensions(link: Connection, manifest: Manifest, scratch: bool) -> None:
+def check_extensions(link: Connection, manifest: Manifest, scratch: bool) -> None:
+    """:raises LoadFailed, ScratchUnavailable: the server lacks one that the backup needs."""
     wanted = {item.name for item in manifest.inventory.objects if item.kind == "extension"}
     available = {name for (name,) in rows(link, "SELECT name FROM pg_catalog.pg_available_extensions")}
     if missing := sorted(wanted - available):
@@ -220,7 +320,7 @@ def _check_extensions(link: Connection, manifest: Manifest, scratch: bool) -> No
         )
 
 
-def _needs_superuser(link: Connection, manifest: Manifest) -> bool:
+def needs_superuser(link: Connection, manifest: Manifest) -> bool:
     """Whether only a superuser can load the dump."""
     if manifest.type is BackupType.DATA:
         # Setting triggers aside could not be granted before PostgreSQL 15; the structure may be a superuser's.
@@ -246,9 +346,8 @@ def _hand_over(link: Connection, connection: ConnectionInfo) -> ConnectionInfo:
     return dataclasses.replace(connection, login=_SCRATCH_OWNER, password="")
 
 
-def _load_error(
-    tool: ChildProcess, status: int, connection: ConnectionInfo, manifest: Manifest
-) -> LoadFailed | ScratchUnavailable:
+def load_error(tool: ChildProcess, status: int, loading: Loading) -> LoadFailed | ScratchUnavailable:
+    connection, manifest = loading.connection, loading.manifest
     scratch = is_scratch(connection)
     complaint = tools.complaint(tool) or "it stopped reading before the end of the dump"
     if scratch and LOST_SERVER.search(complaint):
@@ -256,13 +355,16 @@ def _load_error(
     lacking = scratch and _SCRATCH_LACKS.search(complaint)
     return (ScratchUnavailable if lacking else LoadFailed)(
         f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {complaint}.",
-        hint="A proof needs a scratch server that has what the dump needs." if lacking else _failure_hint(manifest),
+        hint="A proof needs a scratch server that has what the dump needs." if lacking else _failure_hint(loading),
         database=manifest.entry,
         backup_id=manifest.id,
     )
 
 
-def _failure_hint(manifest: Manifest) -> str:
+def _failure_hint(loading: Loading) -> str:
+    manifest = loading.manifest
     if manifest.type is BackupType.DATA and manifest.format == str(_PLAIN_DATA) and _large_objects(manifest):
         return "What came before its large objects may be kept: empty the tables, mend what the tool names, load again."
+    if not loading.keeps_nothing:
+        return "The database is incomplete: drop it, if it is still there, mend what the tool names, and restore again."
     return "Nothing of it is kept; mend what the tool names, and restore again."

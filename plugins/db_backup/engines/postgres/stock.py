@@ -35,9 +35,9 @@ def _content_commands(
         setting = f"PGOPTIONS='{NO_TRIGGERS}' "
         description = "As a superuser, load the rows into a database that has the tables and no rows"
     if not dump_format.is_archive:
-        load = shlex.join(["psql", *PSQL_FLAGS, "--dbname=restored"])
+        load = shlex.join(["psql", *PSQL_FLAGS, "--single-transaction", "--dbname=restored"])
         return (StockCommand(description=description, command=f"{unpack_command(parts)} | {setting}{load}"),)
-    flags = restore_flags(options, dump_format)
+    flags = restore_flags(options, one_transaction=dump_format.type is BackupType.DATA)  # whatever its size
     if dump_format.container is Container.DIRECTORY:
         load = shlex.join(["pg_restore", "--format=directory", *flags, "--dbname=restored", _UNPACKED])
         return (

@@ -36,6 +36,22 @@ Steps = Generator[None, "bytes | None", None]
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One entry of the table of contents, as far as choosing among entries asks for it.
+
+    ``id`` and ``dependencies`` count within one archive. ``schema`` and ``owner`` are empty where there are none.
+    """
+
+    id: int
+    description: str  # "TABLE", "FK CONSTRAINT"
+    schema: str
+    tag: str
+    definition: bytes
+    owner: str
+    dependencies: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Announced:
     """A table-of-contents entry whose data must follow; ``file``: the member that holds it, where members do."""
 
@@ -75,13 +91,17 @@ def check_all_came(missing: Iterable[Announced]) -> None:
 
 
 class TocReader:
-    """A ``DumpReader`` of ``toc.dat``, which the tar and the directory format have. ``announced`` is in its order."""
+    """A ``DumpReader`` of ``toc.dat``, which the tar and the directory format have. ``announced`` is in its order.
+
+    :param entries: gets every entry, in the archive's order.
+    """
 
     _kind: ClassVar[str] = "tar or directory"
     _format_code: ClassVar[int] = 3  # archTar; a directory's says so too, for it is a tar taken apart
 
-    def __init__(self) -> None:
+    def __init__(self, entries: list[Entry] | None = None) -> None:
         self.announced: dict[int, Announced] = {}
+        self._entries = entries
         self._contents = DumpContents()
         self._version = NEWEST_VERSION
         self._data = b""
@@ -167,10 +187,11 @@ class TocReader:
             yield from self._text(where)  # table access method
         if self._version >= (1, 16):
             yield from self._integer(where)  # relation kind
-        for _ in ("owner", "with oids"):
-            yield from self._text(where)
-        while (yield from self._text(where)) is not None:
-            pass  # dependencies, ended by a null
+        owner = yield from self._text(where)
+        yield from self._text(where)  # with oids
+        dependencies = []
+        while (dependency := (yield from self._text(where))) is not None:  # ended by a null
+            dependencies.append(dependency)
         file = yield from self._place(where)
         table = (_name(schema), _name(tag))
         if has_data:
@@ -182,6 +203,9 @@ class TocReader:
             self._contents.sequence_values.append(sequence_value(definition or b""))
         if description in {"TABLE", "TABLE ATTACH"} and definition:
             attachments(definition, self._contents.parents.__setitem__)
+        if self._entries is not None:
+            numbers = tuple(int(number) for number in dependencies if number.isdigit())
+            self._entries.append(Entry(entry_id, description, *table, definition or b"", _name(owner), numbers))
 
     def _integer(self, where: str) -> Generator[None, bytes | None, int]:
         sign, magnitude = sized.unpack((yield from self._take(5, where)))
