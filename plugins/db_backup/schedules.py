@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -48,6 +48,7 @@ class Schedule:
 DEFAULT_DAILY = Schedule("backup_daily", "0 3 * * *", ZoneInfo("UTC"))
 DEFAULT_WEEKLY = Schedule("backup_weekly", "0 4 * * 0", ZoneInfo("UTC"))
 DEFAULT_VERIFICATION = Schedule("backup_verification", "0 6 * * *", ZoneInfo("UTC"))
+DEFAULT_DRILL = Schedule("backup_restore_drill", "0 5 1 * *", ZoneInfo("UTC"))
 
 
 def daily_schedule(settings: Settings) -> Schedule:
@@ -81,9 +82,19 @@ def verification_schedule(settings: Settings) -> Schedule:
     )
 
 
+def drill_schedule(settings: Settings) -> Schedule:
+    """On the first of the month. No setting stops it: whoever can do without knowing pauses the DAG in Airflow."""
+    return replace(DEFAULT_DRILL, zone=settings.backup_timezone)
+
+
 def all_schedules(settings: Settings) -> tuple[Schedule, ...]:
     """Every DAG that has a schedule."""
-    return (daily_schedule(settings), weekly_schedule(settings), verification_schedule(settings))
+    return (
+        daily_schedule(settings),
+        weekly_schedule(settings),
+        verification_schedule(settings),
+        drill_schedule(settings),
+    )
 
 
 def _cron(at: time, day: Weekday | None = None) -> str:

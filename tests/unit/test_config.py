@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 
 from db_backup.config import Config, Entry, choose_compression, load_config
+from db_backup.config.schema import Check, Hook, RestoreTarget
 from db_backup.errors import ConfigurationError, FeatureNotAvailable, UnknownDatabase
 from db_backup.model import BackupType, Compression, EngineName, Scope, Tier, VerificationLevel
 from db_backup.settings import load_settings
@@ -353,15 +354,13 @@ def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines(refus
 # A value away from its default for every key that is not there yet, and for every value that is not.
 TOO_EARLY_IN_FILE = {
     "storages": "storages: {s3: {url: 's3://bucket/prefix', conn_id: aws}}",
-    "restore_targets": "restore_targets: {staging: {conn_id: staging}}",
     "servers": "servers: {main: {conn_id: main, types: [full, incremental], databases: all}}",
 }
 TOO_EARLY_IN_ENTRY = {
     "encrypt": "encrypt: true",
     "tier": "tier: critical",
-    "objectives": "objectives: {rpo_minutes: 60}",
-    "checks": "checks: [{sql: select 1, expect: 1}]",
-    "hooks": "hooks: {before_restore: {trigger_dag: stop}}",
+    "objectives.window": "objectives: {rpo_minutes: 60, window: 'Mon-Fri 09:00-18:00'}",
+    "objectives.otherwise": "objectives: {rpo_minutes: 60, otherwise: 1440}",
     "channels": "channels: {slack: '#alerts'}",
 }
 OTHER_VALUES_TOO_EARLY = {
@@ -404,7 +403,6 @@ def test_keys_whose_feature_is_not_there_may_ask_for_nothing(read: ReadConfig) -
         read,
         """
         storages: {}
-        restore_targets:
         servers: {}
         defaults: {encrypt: false, jobs: 1}
         databases:
@@ -412,6 +410,37 @@ def test_keys_whose_feature_is_not_there_may_ask_for_nothing(read: ReadConfig) -
         """,
     )
     assert (shop.encrypt, shop.jobs, shop.types) == (False, 1, (BackupType.FULL,))
+
+
+def test_an_entry_has_objectives_and_hooks_of_its_own(read: ReadConfig) -> None:
+    shop = entry(
+        read,
+        """
+        databases:
+          shop:
+            conn_id: a
+            objectives: {rpo_minutes: 60, rto_minutes: 45}
+            hooks: {before_restore: {trigger_dag: stop_shop}, after_restore: {trigger_dag: start_shop}}
+        """,
+    )
+    assert (shop.objectives.rpo_minutes, shop.objectives.rto_minutes) == (60, 45)
+    assert shop.hooks.before_restore == Hook(trigger_dag="stop_shop")
+    assert shop.hooks.after_restore == Hook(trigger_dag="start_shop")
+
+
+def test_restores_have_targets_and_checks(read: ReadConfig) -> None:
+    config = read(
+        "restore_targets: {staging: {conn_id: staging_pg}}\n"
+        "databases: {shop: {conn_id: a, checks: [{sql: 'select count(*) > 0 from orders', expect: true}]}}"
+    )
+    assert config.restore_targets == {"staging": RestoreTarget(conn_id="staging_pg")}
+    assert config.entries["shop"].checks == (Check(sql="select count(*) > 0 from orders", expect=True),)
+
+
+def test_a_check_expects_one_value(refusal: Callable[[str], str]) -> None:
+    said = refusal("databases: {shop: {conn_id: a, checks: [{sql: select 1, expect: [1, 2]}]}}")
+    assert "databases.shop.checks[0].expect" in said
+    assert "one value" in said
 
 
 def test_an_entry_says_which_types_it_takes_and_which_tables_it_leaves_out(read: ReadConfig) -> None:

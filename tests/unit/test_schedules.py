@@ -11,11 +11,13 @@ import pytest
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.schedules import (
     DEFAULT_DAILY,
+    DEFAULT_DRILL,
     DEFAULT_VERIFICATION,
     DEFAULT_WEEKLY,
     Schedule,
     all_schedules,
     daily_schedule,
+    drill_schedule,
     verification_schedule,
     weekly_schedule,
 )
@@ -78,9 +80,24 @@ def test_the_verification_schedule_follows_the_settings(tmp_path: Path) -> None:
         assert (off.enabled, off.disabled_by) == (False, f"{variable}=false")
 
 
+def test_the_drill_is_on_the_first_of_the_month_in_the_time_zone_and_no_setting_stops_it(tmp_path: Path) -> None:
+    environment = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "BACKUP_TIMEZONE": "Europe/Berlin",
+        "BACKUP_ENABLED": "false",
+        "BACKUP_VERIFICATION_ENABLED": "false",
+    }
+    found = drill_schedule(load_settings(environment, root=tmp_path))
+    assert found.next_runs(at("2026-01-31T00:00Z"), 3) == (
+        at("2026-02-01T04:00Z"),
+        at("2026-03-01T04:00Z"),
+        at("2026-04-01T03:00Z"),
+    )
+
+
 def test_a_dag_whose_settings_are_wrong_keeps_to_the_defaults_of_the_settings(tmp_path: Path) -> None:
     settings = load_settings({"AIRFLOW_HOME": str(tmp_path)}, root=tmp_path)
-    assert all_schedules(settings) == (DEFAULT_DAILY, DEFAULT_WEEKLY, DEFAULT_VERIFICATION)
+    assert all_schedules(settings) == (DEFAULT_DAILY, DEFAULT_WEEKLY, DEFAULT_VERIFICATION, DEFAULT_DRILL)
 
 
 def test_a_run_that_is_due_now_is_not_a_next_one() -> None:

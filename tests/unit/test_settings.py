@@ -69,7 +69,6 @@ ASKED_TOO_EARLY = {
     "BACKUP_ENCRYPT": "true",
     "BACKUP_ENCRYPTION_KEY_ID": "key-1",
     "BACKUP_ADMIN_ROLES": "Admin,Op",
-    "BACKUP_RESTORE_FOUR_EYES": "true",
 }
 
 

@@ -93,7 +93,9 @@ def _unavailable(document: Document, location: Location, feature: str) -> Proble
 
 def _entry_features(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
     for key, not_yet in NOT_YET_ENTRY_KEYS.items():
-        yield from _not_there(document, (*location, key), keys.get(key), not_yet)
+        outer, _, inner = key.rpartition(".")
+        holder = _mapping(keys.get(outer)) if outer else keys
+        yield from _not_there(document, (*location, *key.split(".")), holder.get(inner), not_yet)
     for index, name in enumerate(_items(keys.get("types"))):
         known = isinstance(name, str) and name in set(BackupType)
         if known and name not in AVAILABLE_TYPES and not _belongs_to_server(location, keys, name):

@@ -5,6 +5,7 @@ from db_backup.operators.cleanup import CleanupOperator
 from db_backup.operators.fresh import require_fresh_backup
 from db_backup.operators.health import HealthScoreOperator
 from db_backup.operators.outcome import OutcomeOperator
+from db_backup.operators.restore import RestoreOperator
 from db_backup.operators.verify import VerifyOperator
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "CleanupOperator",
     "HealthScoreOperator",
     "OutcomeOperator",
+    "RestoreOperator",
     "VerifyOperator",
     "require_fresh_backup",
 ]

@@ -108,13 +108,13 @@ class WorkspaceOperator(BaseOperator):
                 progress = TaskProgress(self.log, context.get("task_state_store"))
                 return self.work(Job(workspace, context, run_info(context), progress, cancellation))
         except AirflowSkipException as skipped:
-            _leave(context, "skipped", str(skipped))
+            leave_outcome(context, "skipped", str(skipped))
             raise
         except EntryLocked as locked:
-            _leave(context, "skipped", locked.message, locked.hint)
+            leave_outcome(context, "skipped", locked.message, locked.hint)
             raise AirflowSkipException(str(locked)) from locked
         except BackupError as error:
-            _leave(context, "failed", error.message, error.hint)
+            leave_outcome(context, "failed", error.message, error.hint)
             raise task_failure(error) from error
         finally:
             # AirflowTaskTimeout is a BaseException, raised in the middle of anything: whatever still works is stopped.
@@ -164,7 +164,8 @@ def run_info(context: Context) -> RunInfo:
     )
 
 
-def _leave(context: Context, state: str, reason: str, hint: str = "") -> None:
+def leave_outcome(context: Context, state: str, reason: str, hint: str = "") -> None:
+    """Say under ``OUTCOME_KEY`` why this task returns nothing, for the tasks after it."""
     context["ti"].xcom_push(OUTCOME_KEY, {"state": state, "reason": reason, "hint": hint})
 
 
@@ -222,3 +223,8 @@ def names(value: object) -> tuple[str, ...] | None:
         return None
     listed = value if isinstance(value, Sequence) and not isinstance(value, str) else str(value).split(",")
     return tuple(str(name).strip() for name in listed)
+
+
+def text(value: object) -> str | None:
+    """A templated argument as a text; None where it was not given."""
+    return str(value) if given(value) else None

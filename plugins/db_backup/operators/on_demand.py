@@ -12,9 +12,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from db_backup.config import choose_compression, load_config
 from db_backup.errors import BackupError, ConfigurationError, UsageError
 from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, MOST_DAYS, BackupType, Compression
+from db_backup.operators.forms import refuse_unknown_keys
 from db_backup.settings import load_settings
 from db_backup.settings.availability import AVAILABLE_STORAGES, AVAILABLE_TYPES
-from db_backup.settings.problems import did_you_mean, nearest
 
 _WHAT, _HOW, _THEN = "What", "How", "Afterwards"
 _AS_CONFIGURED = "Empty: as the configuration says."
@@ -98,7 +98,7 @@ def select_asked(params: Mapping[str, Any] | None = None, dag: Any = None, dag_r
     """The entries that were asked for, once everything that was asked for can be: nothing is made by half."""
     asked = params or {}
     try:
-        _refuse_unknown_keys(dag_run.conf or {}, dag.params)
+        refuse_unknown_keys(dag.dag_id, dag_run.conf, dag.params)
         config = load_config(load_settings())
         entries = tuple(config.entry(name) for name in asked["databases"] or config.entries)
         for entry in entries:
@@ -110,17 +110,6 @@ def select_asked(params: Mapping[str, Any] | None = None, dag: Any = None, dag_r
     except BackupError as error:
         raise AirflowFailException(str(error)) from error
     return [entry.name for entry in entries]
-
-
-def _refuse_unknown_keys(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """What is no param Airflow makes one, unlooked at: "compresion" would change nothing, in silence.
-
-    :raises UsageError:
-    """
-    for key in conf:
-        if key not in params:
-            hint = did_you_mean(nearest(key, params)) or f"There are: {', '.join(params)}."
-            raise UsageError(f"A run of backup_on_demand takes no '{key}'.", hint=hint)
 
 
 def _configured() -> tuple[str, list[str], list[str]]:

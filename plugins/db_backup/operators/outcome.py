@@ -117,7 +117,7 @@ class OutcomeOperator(BaseOperator):
             raise AirflowFailException(
                 "Nothing was backed up: the entries could not be selected. The first task's log says why."
             )
-        ends = _Ends(context["ti"], [self.backup_task_id, self.verify_task_id, *self.follow_up_task_ids])
+        ends = TaskEnds(context["ti"], [self.backup_task_id, self.verify_task_id, *self.follow_up_task_ids])
         entries = [
             EntryEnd(str(database), ends.of(self.backup_task_id, index), ends.of(self.verify_task_id, index))
             for index, database in enumerate(self.databases)
@@ -141,7 +141,7 @@ def _failures(entries: Sequence[EntryEnd], follow_ups: Mapping[str, TaskEnd]) ->
     return " ".join(told)
 
 
-class _Ends:
+class TaskEnds:
     """How the tasks of this run ended."""
 
     def __init__(self, instance: Any, task_ids: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +15,12 @@ from db_backup.errors import BackupError, ConfigurationError
 from db_backup.model import BackupType
 from db_backup.schedules import (
     DEFAULT_DAILY,
+    DEFAULT_DRILL,
     DEFAULT_VERIFICATION,
     DEFAULT_WEEKLY,
     Schedule,
     daily_schedule,
+    drill_schedule,
     verification_schedule,
     weekly_schedule,
 )
@@ -37,6 +39,7 @@ class Plan:
     dag_id: str
     schedule: CronTriggerTimetable | None
     execution_timeout: timedelta
+    max_active_runs: int = 1
 
     @property
     def dag_arguments(self) -> dict[str, Any]:
@@ -50,7 +53,7 @@ class Plan:
             "dag_id": self.dag_id,
             "schedule": self.schedule,
             "catchup": False,
-            "max_active_runs": 1,
+            "max_active_runs": self.max_active_runs,
             "tags": ["backup"],
             "default_args": {
                 "execution_timeout": self.execution_timeout,
@@ -77,6 +80,17 @@ def verification_plan() -> Plan:
 def on_demand_plan() -> Plan:
     """``backup_on_demand`` runs when somebody asks for it."""
     return _plan(Schedule("backup_on_demand", "", DEFAULT_DAILY.zone, "it has no schedule"))
+
+
+def restore_plan() -> Plan:
+    """``backup_restore`` runs when somebody asks for it; one run that waits for approval holds back no other."""
+    plan = _plan(Schedule("backup_restore", "", DEFAULT_DAILY.zone, "it has no schedule"))
+    return replace(plan, max_active_runs=16)
+
+
+def drill_plan() -> Plan:
+    """When ``backup_restore_drill`` runs."""
+    return _plan(DEFAULT_DRILL, drill_schedule)
 
 
 def _plan(default: Schedule, by_settings: Callable[[Settings], Schedule] | None = None) -> Plan:

@@ -24,6 +24,7 @@ _CLOUD = "cloud storage"
 _NOTIFICATIONS = "notifications"
 _ENCRYPTION = "encryption"
 _SERVERS = "server entries and point-in-time recovery"
+_OBJECTIVES_BY_HOUR = "recovery objectives that change with the time of day"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
@@ -44,7 +45,6 @@ NOT_YET_VARIABLES: Mapping[str, str] = {
     "BACKUP_ENCRYPT": _ENCRYPTION,
     "BACKUP_ENCRYPTION_KEY_ID": _ENCRYPTION,
     "BACKUP_ADMIN_ROLES": "the REST API",
-    "BACKUP_RESTORE_FOUR_EYES": "approval of restores",
 }
 
 
@@ -59,17 +59,15 @@ class NotYet:
 #: Keys at the file's top level.
 NOT_YET_FILE_KEYS: Mapping[str, NotYet] = {
     "storages": NotYet("storage other than local", (None, {})),
-    "restore_targets": NotYet("restoring to other servers", (None, {})),
     "servers": NotYet(_SERVERS, (None, {})),
 }
 
-#: Keys of an entry and of ``defaults``.
+#: Keys of an entry and of ``defaults``; a dot leads into a key's own keys.
 NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
     "encrypt": NotYet(_ENCRYPTION, (None, False)),
     "tier": NotYet("five-minute backups of critical entries", (None, "standard")),
     "server": NotYet(_SERVERS),
-    "objectives": NotYet("recovery objectives", (None, {})),
-    "checks": NotYet("application checks", (None, [])),
-    "hooks": NotYet("restore hooks", (None, {})),
+    "objectives.window": NotYet(_OBJECTIVES_BY_HOUR),
+    "objectives.otherwise": NotYet(_OBJECTIVES_BY_HOUR),
     "channels": NotYet(_NOTIFICATIONS, (None, {})),
 }

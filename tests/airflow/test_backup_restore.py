@@ -1,0 +1,376 @@
+"""The real ``backup_restore`` where nobody has to be asked, its approval by itself, and ``RestoreOperator``."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from db_backup.catalog import Catalog
+from db_backup.jobs.restore import RestorePlan
+from db_backup.model import ConnectionInfo
+from support.dag_runs import Run, dag_named
+from support.project import Project
+from support.shop_database import sqlite_database
+
+pytestmark = pytest.mark.airflow
+
+DAG_ID = "backup_restore"
+ProjectOf = Callable[..., Project]
+RunOf = Callable[..., Run]
+
+
+class Instance:
+    """What the operators use of a running task instance."""
+
+    dag_id, run_id, task_id, map_index, try_number = DAG_ID, "manual__1", "task", -1, 1
+
+    def __init__(self) -> None:
+        self.xcoms: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+
+def context(by: str | None = "anna") -> Any:
+    return {"ti": Instance(), "dag_run": SimpleNamespace(run_type="manual", triggering_user_name=by, conf={})}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> ConnectionInfo:
+    return sqlite_database(tmp_path, "shop")
+
+
+@pytest.fixture
+def made(project: ProjectOf, shop: ConnectionInfo) -> Project:
+    created = project(shop=shop)
+    created.as_process = False
+    return created
+
+
+@pytest.fixture
+def backup_id(made: Project) -> str:
+    return str(made.json("create", "--no-cleanup")["backups"][0]["id"])
+
+
+def rows(path: str | Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM orders").fetchone()[0])
+
+
+def lose_rows(shop: ConnectionInfo) -> None:
+    with closing(sqlite3.connect(shop.database)) as connection, connection:
+        connection.execute("DELETE FROM orders")
+
+
+def configure(project: Project, **keys: Any) -> None:
+    config = yaml.safe_load(project.config.read_text())
+    config["databases"]["shop"].update(keys)
+    project.config.write_text(yaml.safe_dump(config))
+
+
+def restore(where: Any, **arguments: Any) -> Any:
+    from db_backup.operators import RestoreOperator
+
+    operator = RestoreOperator(task_id="restore", **arguments)
+    operator.render_template_fields(where)
+    return type(operator).execute.__wrapped__(operator, where)
+
+
+def plan_of(made: Project, **asked: Any) -> dict[str, Any]:
+    """A plan as the task before the approval leaves it."""
+    from db_backup.jobs.restore import RestoreRequest, plan_restore
+    from db_backup.jobs.workspace import Workspace
+
+    with Workspace.open() as workspace:
+        return plan_restore(workspace, RestoreRequest(**asked)).model_dump(mode="json")
+
+
+def answered(plan: dict[str, Any], option: str | None, *, by: str, asked_by: str | None = "anna") -> Instance:
+    """Resume the approval as Airflow does: with this answer, or with none when the time is up."""
+    from db_backup.operators.approval import RestoreApprovalOperator
+
+    operator = RestoreApprovalOperator(task_id="approval", plan=plan, expires_after=timedelta(hours=24))
+    where = {**context(asked_by), "task": operator}
+    event: dict[str, Any] = {"error": "timeout", "error_type": "timeout"}
+    if option is not None:
+        event = {
+            "chosen_options": [option],
+            "params_input": {},
+            "responded_at": datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
+            "responded_by_user": {"id": by, "name": by},
+            "timedout": False,
+        }
+    try:
+        operator.execute_complete(where, event)
+    except Exception as error:
+        error.instance = where["ti"]  # type: ignore[attr-defined]
+        raise
+    return where["ti"]  # type: ignore[no-any-return]
+
+
+def acts(project: Project, act: str) -> list[tuple[str, str, str]]:
+    trail = project.json("audit")["acts"]
+    return [(one["actor"], one["outcome"], one["detail"]) for one in trail if one["act"] == act]
+
+
+# The DAG
+
+
+def test_the_form_asks_for_what_a_restore_needs_in_sections(made: Project) -> None:
+    params = dag_named(DAG_ID).params
+    sections = {name: params.get_param(name).schema["section"] for name in params}
+    assert sections == {
+        "database": "What",
+        "backup": "What",
+        "source_database": "What",
+        "tables": "What",
+        "to": "Where",
+        "new_name": "Where",
+        "test": "Where",
+        "force": "How",
+        "safety_backup": "How",
+        "with_owners": "How",
+    }
+    assert params.get_param("database").schema["examples"] == ["shop"]
+    params.validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backup", "../shop"),
+        ("database", "Shop!"),
+        ("to", "postgres://me:secret@host/db"),
+        ("new_name", ""),
+        ("new_name", "a\nb"),
+        ("tables", "orders"),
+        ("tables", ["orders", "orders"]),
+        ("force", "yes"),
+    ],
+)
+def test_what_does_not_fit_the_form_is_refused(made: Project, name: str, value: object) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = dag_named(DAG_ID).params
+    with pytest.raises(ParamValidationError, match=name):
+        params[name] = value
+
+
+def test_it_has_no_schedule_and_a_run_that_waits_holds_back_no_other(made: Project) -> None:
+    dag = dag_named(DAG_ID)
+    assert dag.timetable.can_be_scheduled is False
+    assert dag.max_active_runs > 1
+    assert dag.get_task("restore").pool == "backup_restore"
+    assert dag.get_task("restore").execution_timeout is None
+    assert dag.get_task("approval").response_timeout == timedelta(hours=24)
+
+
+def test_a_new_database_is_made_without_anybody_being_asked(
+    made: Project, run: RunOf, backup_id: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.sqlite"
+    ended = run(DAG_ID, conf={"database": "shop", "new_name": str(copy)})
+
+    assert ended.state == "success"
+    assert {ended.task(name).state for name in ("before_restore", "after_restore")} == {"skipped"}
+    report = ended.xcoms["restore", -1, "return_value"]
+    assert (report["backup_id"], report["way"], report["approved_by"]) == (backup_id, "new", "")
+    assert rows(copy) > 0
+    assert ended.xcoms["report", -1, "return_value"]["report"] == report
+    with Catalog.open(made.catalog) as catalog:
+        assert catalog.leases() == [], "the last task lets the backup go"
+
+
+def test_a_test_restores_into_scratch_and_touches_nothing_else(made: Project, run: RunOf, backup_id: str) -> None:
+    before = made.files()
+    ended = run(DAG_ID, conf={"backup": backup_id, "test": True})
+
+    assert ended.state == "success"
+    assert ended.xcoms["restore", -1, "return_value"]["way"] == "scratch"
+    assert made.files() == before
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"database": "shpo"}, "Did you mean 'shop'?"),
+        ({"database": "shop", "forse": True}, "Did you mean 'force'?"),
+        ({}, "Nobody said which backup to restore"),
+        ({"database": "shop"}, "is not empty"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_plan_and_the_run_is_red(
+    made: Project, run: RunOf, backup_id: str, conf: dict[str, Any], said: str
+) -> None:
+    ended = run(DAG_ID, conf=conf)
+
+    assert ended.state == "failed"
+    assert ended.task("plan").state == ended.task("report").state == "failed"
+    assert ended.task("restore").state == "upstream_failed"
+    outcome = ended.xcoms["plan", -1, "outcome"]
+    assert said in f"{outcome['reason']} {outcome['hint']}"
+
+
+def test_the_backup_stays_reserved_when_the_restore_fails_only_until_the_run_ends(
+    made: Project, run: RunOf, backup_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytearray(made.artefact(backup_id).read_bytes())
+    content[len(content) // 2] ^= 1
+    made.artefact(backup_id).write_bytes(content)
+
+    ended = run(DAG_ID, conf={"backup": backup_id, "new_name": str(tmp_path / "copy.sqlite")})
+
+    assert ended.state == "failed"
+    assert ended.task("restore").state == "failed"
+    assert ended.xcoms["plan", -1, "reservation"]
+    with Catalog.open(made.catalog) as catalog:
+        assert catalog.leases() == []
+
+
+# The approval
+
+
+def test_the_approval_shows_the_plan_as_text_that_no_name_can_turn_into_markup(made: Project, backup_id: str) -> None:
+    from db_backup.manifest import RunInfo
+    from db_backup.operators.approval import approval_text
+
+    plan = RestorePlan.model_validate(plan_of(made, backup=backup_id, force=True))
+    plan = plan.model_copy(update={"warnings": ("![x](http://evil)<b>`",)})
+    text = approval_text(plan, RunInfo(origin="airflow", actor="anna"), timedelta(hours=24))
+
+    assert "**anna** asks for this restore." in text
+    assert "expires after 24 hours" in text
+    assert f"- {backup_id}: a full backup of 'shop'" in text
+    assert "A safety backup of 'shop' is made first." in text
+    assert r"!\[x\](http://evil)\<b\>\`" in text
+
+
+def test_an_answer_is_audited_under_the_name_of_who_gave_it(made: Project, backup_id: str) -> None:
+    plan = plan_of(made, backup=backup_id, force=True)
+
+    instance = answered(plan, "Approve", by="bob")
+
+    assert instance.xcoms["answer"] == {"approved": True, "by": "bob", "at": "2026-01-31T12:00:00+00:00"}
+    (actor, outcome, detail), _ = acts(made, "approval")
+    assert (actor, outcome) == ("bob", "done")
+    assert detail == f"approved the restore to {plan['target_address']} (replace), which anna asked for"
+
+
+def test_when_nobody_answers_in_time_the_run_ends_red_with_the_reason(made: Project, backup_id: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=r"Nobody answered within 24 hours.*Nothing was changed") as raised:
+        answered(plan_of(made, backup=backup_id, force=True), None, by="")
+
+    assert raised.value.instance.xcoms["outcome"]["state"] == "failed"  # type: ignore[attr-defined]
+    assert acts(made, "approval")[0][1] == "refused"
+
+
+def test_with_four_eyes_nobody_approves_their_own_restore(
+    made: Project, backup_id: str, shop: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("BACKUP_RESTORE_FOUR_EYES", "true")
+    lose_rows(shop)
+    plan = plan_of(made, backup=backup_id, force=True)
+    with pytest.raises(AirflowFailException, match="wants two people"):
+        answered(plan, "Approve", by="Anna")
+    with pytest.raises(AirflowFailException, match="nobody knows who asked"):
+        answered(plan, "Approve", by="bob", asked_by=None)
+    yes = answered(plan, "Approve", by="bob").xcoms["answer"]
+
+    with pytest.raises(AirflowFailException, match="wants two people"):
+        restore(context(), plan=plan, approval={**yes, "by": "anna"}, force=True)
+    with pytest.raises(AirflowFailException, match="nobody has approved"):
+        restore(context(), backup=backup_id, force=True)
+    assert rows(shop.database) == 0, "nothing was changed"
+
+    assert restore(context(), plan=plan, approval=yes, force=True)["approved_by"] == "bob"
+    assert rows(shop.database) > 0
+
+
+# The operator by itself
+
+
+def test_every_argument_of_a_restore_is_templated(made: Project, backup_id: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite"
+    where = context()
+    where["params"] = {"id": backup_id, "name": str(copy), "no": None, "tables": []}
+
+    summary = restore(
+        where,
+        backup="{{ params.id }}",
+        database="{{ params.no }}",
+        to="{{ params.no }}",
+        new_name="{{ params.name }}",
+        source_database="{{ params.no }}",
+        tables="{{ params.tables | tojson }}",
+        with_owners="{{ false }}",
+        force="{{ false }}",
+        safety_backup="{{ true }}",
+        scratch="{{ false }}",
+        jobs="{{ 1 }}",
+    )
+
+    assert (summary["backup_id"], summary["restored_to"], summary["differences"]) == (backup_id, str(copy), [])
+    assert where["ti"].xcoms["report"] == summary
+
+
+def test_a_filled_database_is_replaced_only_with_force_and_a_protected_one_only_with_a_yes(
+    made: Project, backup_id: str, shop: ConnectionInfo
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    lose_rows(shop)
+    with pytest.raises(AirflowFailException, match="is not empty"):
+        restore(context(), backup=backup_id)
+    configure(made, protected=True)
+    with pytest.raises(AirflowFailException, match="nobody has approved"):
+        restore(context(), backup=backup_id, force=True)
+    assert rows(shop.database) == 0
+
+    configure(made, protected=False)
+    assert restore(context(), backup=backup_id, force=True)["safety_backup_id"].startswith("backup_shop_full_")
+    assert rows(shop.database) > 0
+
+
+def test_what_changed_since_the_approval_is_not_restored(made: Project, backup_id: str, shop: ConnectionInfo) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    plan = plan_of(made, backup=backup_id, force=True)
+    yes = answered(plan, "Approve", by="bob").xcoms["answer"]
+    lose_rows(shop)
+    configure(made, hooks={"before_restore": {"trigger_dag": "stop_shop"}})
+
+    with pytest.raises(AirflowFailException, match=r"not the one that was agreed to.*stop_shop"):
+        restore(context(), plan=plan, approval=yes, force=True)
+    assert rows(shop.database) == 0
+
+
+def test_a_rejected_restore_changes_nothing_even_if_its_task_is_started(
+    made: Project, backup_id: str, shop: ConnectionInfo
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    lose_rows(shop)
+    no = {"approved": False, "by": "bob", "at": "2026-01-31T12:00:00+00:00"}
+    with pytest.raises(AirflowFailException, match="bob rejected"):
+        restore(context(), plan=plan_of(made, backup=backup_id, force=True), approval=no, force=True)
+    assert rows(shop.database) == 0
+
+
+@pytest.mark.parametrize("tables", ["[oops", "{{ 1 }}"])
+def test_arguments_that_cannot_be_fail_without_a_retry(made: Project, backup_id: str, tables: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException):
+        restore(context(), backup=backup_id, new_name="copy.sqlite", tables=tables)
