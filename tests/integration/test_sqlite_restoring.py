@@ -113,11 +113,12 @@ def replacement(engine: SqliteEngine, dumped: Dumped) -> str:
     return name
 
 
-def replace(path: Path, dumped: Dumped, options: EngineOptions) -> None:
+def replace(path: Path, dumped: Dumped, options: EngineOptions) -> tuple[str, ...]:
     engine = engine_on(path, options)
     engine.examine_target(dumped.manifest, LoadOptions(), replace=True)
-    engine.replace_with(replacement(engine, dumped), Cancellation())
+    warnings = engine.replace_with(replacement(engine, dumped), Cancellation())
     assert not Path(engine.replacement_name()).exists()
+    return warnings
 
 
 def in_a_child(work: Callable[[], object]) -> int:
@@ -183,7 +184,7 @@ both_modes = pytest.mark.parametrize("application", ["delete", "wal"], indirect=
 
 def test_a_file_that_nobody_has_open_is_renamed_over(target: Path, dumped: Dumped, options: EngineOptions) -> None:
     before = target.stat().st_ino
-    replace(target, dumped, options)
+    assert replace(target, dumped, options) == ()
     assert target.stat().st_ino != before
     assert contents(target) == NEW
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -267,7 +268,8 @@ def test_a_program_that_has_it_open_and_idle_goes_on_in_the_new_database(
 ) -> None:
     assert application.run("SELECT whose FROM t") == OLD
     source = create(tmp_path / "backed-up.sqlite", NEW, journal_mode=mode_of_the_backup)
-    replace(target, dump_of(engine_on(source, options)), options)
+    (warning,) = replace(target, dump_of(engine_on(source, options)), options)
+    assert "Restart" in warning
     assert application.run("SELECT whose FROM t") == NEW
     assert application.run("UPDATE t SET whose = 'of the program'") == "done"
     application.kill()
@@ -540,7 +542,7 @@ def test_a_backup_of_another_engine_is_refused(target: Path, dumped: Dumped, opt
         engine_on(target, options).examine_target(other, LoadOptions(), replace=False)
 
 
-def test_a_folder_that_may_not_be_written_is_told_before_anything_begins(
+def test_a_folder_or_file_that_may_not_be_written_is_told_before_anything_begins(
     folder: Path, target: Path, dumped: Dumped, options: EngineOptions
 ) -> None:
     def as_nobody() -> None:
@@ -549,10 +551,12 @@ def test_a_folder_that_may_not_be_written_is_told_before_anything_begins(
         for path in (target, folder / "new.sqlite"):
             with pytest.raises(PrivilegeMissing, match=str(folder)):
                 engine_on(path, options).examine_target(dumped.manifest, LoadOptions(), replace=True)
-        (folder / "open").chmod(0o777)
+        with pytest.raises(PrivilegeMissing, match=str(read_only)):
+            engine_on(read_only, options).examine_target(dumped.manifest, LoadOptions(), replace=True)
 
     (folder / "open").mkdir()
-    os.chown(folder / "open", NOBODY, NOBODY)
+    (folder / "open").chmod(0o777)
+    read_only = create(folder / "open" / "shop.sqlite", OLD)
     assert in_a_child(as_nobody) == 0
 
 

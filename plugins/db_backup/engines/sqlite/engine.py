@@ -163,8 +163,7 @@ class SqliteEngine(Engine):
         return str(replacement_of(real_path(self.connection.database)))
 
     def replace_with(self, database: str, cancellation: Cancellation) -> tuple[str, ...]:
-        replace(real_path(self.connection.database), Path(database), cancellation)
-        return ()
+        return replace(real_path(self.connection.database), Path(database), cancellation)
 
     def refresh_statistics(self, cancellation: Cancellation) -> None:
         """An image brings the statistics that its source had; where that had none, ``ANALYZE`` would make a table that

@@ -60,8 +60,9 @@ def give_name(file: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-def replace(target: Path, new: Path, cancellation: Cancellation) -> None:
+def replace(target: Path, new: Path, cancellation: Cancellation) -> tuple[str, ...]:
     """Put the database ``new`` in the place of ``target``, both real files of one folder; ``new`` is gone afterwards.
+    Returns warnings.
 
     A process that is killed in here leaves the old database or the new one under the name, whole. One that is killed
     while SQLite writes leaves a journal too, with which whoever opens the file next gets the old one.
@@ -75,18 +76,23 @@ def replace(target: Path, new: Path, cancellation: Cancellation) -> None:
             refuse_existing(target)
             give_name(new, target)
             new.unlink()
-            return
+            return ()
         _settle(target)
         cancellation.check()
-        if not _rename_over(new, target):
-            _write_over(new, target, cancellation)
-            new.unlink()
+        if _rename_over(new, target):
+            return ()
+        _write_over(new, target, cancellation)
+        new.unlink()
     except sqlite3.Error as error:
         raise _explain(target, error) from error
     except OSError as error:
         raise LoadFailed(
             f"{target} could not be replaced: {error.strerror}.", hint="Nothing was changed; check the disk and rights."
         ) from error
+    return (
+        f"{target} was not renamed over, but written anew: a program that has it open goes on in the restored "
+        "database. Restart one that keeps in memory what it has read.",
+    )
 
 
 def in_use(target: Path) -> Refused:
