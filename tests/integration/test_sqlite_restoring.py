@@ -223,6 +223,19 @@ def test_both_names_of_one_file_get_the_new_contents(
     assert contents(folder / "second.sqlite") == contents(target) == NEW
 
 
+def test_a_file_that_is_mounted_by_itself_gets_the_new_contents(
+    target: Path, dumped: Dumped, options: EngineOptions
+) -> None:
+    done = subprocess.run(["mount", "--bind", target, target], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        replace(target, dumped, options)
+    finally:
+        subprocess.run(["umount", "--lazy", target], check=True)
+    assert contents(target) == NEW
+
+
 def test_a_user_who_cannot_give_files_away_writes_into_the_file_of_another(
     folder: Path, target: Path, dumped: Dumped, options: EngineOptions
 ) -> None:

@@ -132,7 +132,10 @@ def _rename_over(new: Path, target: Path) -> bool:
         ):
             return False
         _sync(new)
-        new.replace(target)
+        try:
+            new.replace(target)
+        except OSError:  # a file that is mounted into a container, for one
+            return False
         _sync(target.parent)
         # Who has waited for the lease gets the old file, which has no name any more: it shall be no database to them.
         os.pwrite(descriptor, bytes(_HEADER_BYTES), 0)
