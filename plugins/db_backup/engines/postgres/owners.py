@@ -22,13 +22,14 @@ from db_backup.model import ConnectionInfo
 
 # PUBLIC stands for everybody and is no role; a role of that name cannot be made.
 _ROLE = rb"(?!PUBLIC\b)(" + IDENTIFIER + rb")"
+_BETWEEN = rb' (?:[^";]|"(?:[^"]|"")*")*? '  # nothing within a quoted name counts
 _IN_GRANTS = (
-    re.compile(rb"^(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) [^;]*? (?:TO|FROM) " + _ROLE, re.MULTILINE),
+    re.compile(rb"^(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES)" + _BETWEEN + rb"(?:TO|FROM) " + _ROLE, re.MULTILINE),
     re.compile(rb"^SET SESSION AUTHORIZATION " + _ROLE, re.MULTILINE),
     re.compile(rb"^ALTER DEFAULT PRIVILEGES FOR ROLE " + _ROLE, re.MULTILINE),
 )
 _POLICY_ROLES = re.compile(
-    rb"\s*CREATE POLICY " + IDENTIFIER + rb" ON [^;]*? TO (" + IDENTIFIER + rb"(?:, " + IDENTIFIER + rb")*)"
+    rb"\s*CREATE POLICY " + IDENTIFIER + rb" ON" + _BETWEEN + rb"TO (" + IDENTIFIER + rb"(?:, " + IDENTIFIER + rb")*)"
 )
 _CUT_SHORT = re.compile(r" and \d+ more$")
 

@@ -170,17 +170,16 @@ def _rename(link: Connection, steps: Sequence[tuple[str, str]]) -> list[str]:
 
 @contextmanager
 def _sessions_ended(link: Connection, databases: list[str]) -> Iterator[None]:
-    """While the block runs, sessions of these databases are ended, again and again.
+    """Before the block begins, and again and again while it runs, sessions of these databases are ended.
 
     Where that fails and the block does, too, it is that which is raised: it explains the other.
     """
     done = threading.Event()
+    rows(link, _TERMINATE, names=databases)  # what this user may not do, it may not from the start
 
     def end_sessions() -> None:
-        while True:
+        while not done.wait(_BETWEEN_TERMINATIONS_SECONDS):
             rows(link, _TERMINATE, names=databases)
-            if done.wait(_BETWEEN_TERMINATIONS_SECONDS):
-                return
 
     with ThreadPoolExecutor(1, thread_name_prefix="end-sessions") as thread:
         ending = thread.submit(end_sessions)

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from db_backup.engines.base import EngineOptions, LoadOptions, Occupancy, TargetExamination
 from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.contents import LARGE_OBJECTS
 from db_backup.engines.postgres.filling import refuse_other_tables, refuse_these_tables, without_triggers
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, occupants, read_catalogue
@@ -86,7 +87,7 @@ def refuse_unavailable(manifest: Manifest, wanted: LoadOptions, *, replace: bool
             "is a plain SQL script, out of which pg_restore cannot take tables",
             "Restore all of it into a new database, and copy the tables from there.",
         )
-    known = [table.name for table in manifest.inventory.tables]
+    known = [table.name for table in manifest.inventory.tables if table.name != LARGE_OBJECTS]
     for name in wanted.tables:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
@@ -120,7 +121,7 @@ def _examine_existing(
     if manifest.type is BackupType.DATA:
         refuse_other_tables(link, connection, manifest)
         without_triggers(link, connection, manifest)
-    warnings = [*_warnings(link, manifest, wanted)]
+    warnings = [*_warnings(link, options, manifest, wanted)]
     if replace:
         warnings += [
             f"The database lies in the tablespace {name}; the one in its place will lie in the server's default one."
@@ -142,7 +143,7 @@ def _examine_new(
     server = _server(link, connection, manifest)
     _refuse_without_right_to_create(link, connection, manifest)
     _refuse_what_is_missing(link, options, manifest, wanted, server)
-    return TargetExamination(server, None, (*_of_locale(server, manifest), *_warnings(link, manifest, wanted)))
+    return TargetExamination(server, None, (*_of_locale(server, manifest), *_warnings(link, options, manifest, wanted)))
 
 
 def _server(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> ServerInfo:
@@ -257,13 +258,20 @@ def _has_rows(link: Connection, catalogue: Catalogue) -> bool:
     return False
 
 
-def _warnings(link: Connection, manifest: Manifest, wanted: LoadOptions) -> Iterator[str]:
+def _warnings(link: Connection, options: EngineOptions, manifest: Manifest, wanted: LoadOptions) -> Iterator[str]:
     if left_out := sorted(set(wanted.tables).intersection(manifest.excluded_tables)):
         yield f"The rows of {some(left_out)} were left out of this backup."
     if not wanted.tables and not value(link, _IS_SUPERUSER) and needs_superuser(link, manifest):
         yield "The backup holds something that only a superuser may create, and this user is none."
     if wanted.with_owners:
         yield from _of_owners(link, manifest)
+    elif manifest.type is not BackupType.DATA and options.postgres_no_owner and options.postgres_no_privileges:
+        user = value(link, "SELECT current_user::text")
+        if others := sorted(roles_in_manifest(manifest) - {user}):
+            yield (
+                f"All that is restored will belong to '{user}', and {some(others)} may not use it before they are "
+                "granted it, unless the restore is asked for owners and grants (--with-owners)."
+            )
 
 
 def _of_owners(link: Connection, manifest: Manifest) -> Iterator[str]:
