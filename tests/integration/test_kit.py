@@ -9,7 +9,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyrage
@@ -18,8 +20,10 @@ import yaml
 
 from db_backup.model import ConnectionInfo, EngineName
 from support import quick_age
+from support.lab_postgres import PostgresLab
 from support.project import Project, connection_variable
 from support.shop_database import sqlite_database
+from support.terminal import TerminalSession
 
 pytestmark = pytest.mark.integration
 
@@ -312,26 +316,112 @@ def test_the_demo_needs_no_kit(tmp_path: Path) -> None:
     assert [item.result.value for item in entry.controls if item.name == "break-glass kit"] == ["not_applicable"]
 
 
+@pytest.fixture
+def clean_account() -> Iterator[CleanAccount]:
+    """Its home lies outside of pytest's folders, which are closed to others than the user of the tests."""
+    if os.getuid() != 0:
+        pytest.skip("only root can run a program as another user")
+    with tempfile.TemporaryDirectory(prefix="clean-account-", dir="/tmp") as name:
+        account = CleanAccount(Path(name))
+        account.home.mkdir(mode=0o700)
+        os.chown(account.home, account.user_id, account.user_id)
+        account.folder.chmod(0o755)
+        yield account
+
+
 class CleanAccount:
-    """An unprivileged user with an empty home, who may read what lies in ``readable`` and write at home alone."""
+    """A user id that nothing here belongs to, with an empty home.
 
-    def __init__(self, folder: Path, user_id: int) -> None:
-        self.home, self._user_id = folder, user_id
+    It can write at ``home`` alone; ``folder``, around it, is for what it may read.
+    """
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    user_id = 54_321
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`db-backup ARGUMENTS` with no more in its environment than a login gives."""
         return subprocess.run(
-            [sys.executable, "-m", "db_backup", *arguments],
-            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": _plugins()},
+            [self._python(), "-m", "db_backup", *arguments],
+            env={"HOME": str(self.home), "PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(_packages())},
             cwd=self.home,
-            user=self._user_id,
-            group=self._user_id,
+            user=self.user_id,
+            group=self.user_id,
             extra_groups=[],
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
 
+    def _python(self) -> str:
+        """Ours, or the system's where ours lies in root's own home."""
+        wanted = f"import sys; assert sys.version_info[:2] == {sys.version_info[:2]}"
+        for program in (sys.executable, "/usr/bin/python3"):
+            try:
+                subprocess.run(
+                    [program, "-c", wanted], user=self.user_id, group=self.user_id, extra_groups=[], cwd="/", check=True
+                )
+            except (OSError, subprocess.CalledProcessError):
+                continue
+            return program
+        pytest.skip(f"no Python {sys.version_info[:2]} that others than root can run")
 
-def _plugins() -> str:
-    return str(Path(__file__).parents[2] / "plugins")
+
+def _packages() -> list[str]:
+    return [str(Path(__file__).parents[2] / "plugins"), sysconfig.get_path("purelib")]
+
+
+def test_a_clean_account_restores_with_the_kit_its_passphrase_and_the_storage(
+    clean_account: CleanAccount, tmp_path: Path, postgres_lab: PostgresLab
+) -> None:
+    database = postgres_lab.create_sample()
+    project = Project(tmp_path / "project", {"crm": postgres_lab.connection(database)}, as_process=False)
+    backup = project.json("create", "crm")["backups"][0]["id"]
+    (project.folder / "passphrase").write_text(f"{PASSPHRASE}\n")
+    storage = clean_account.folder / "storage"
+    kit = clean_account.folder / "shop.kit"
+    shutil.move(project.storage, storage)
+    project.environment["BACKUP_LOCAL_PATH"] = str(storage)
+    shutil.move(export(project), kit)
+    os.chown(kit, clean_account.user_id, clean_account.user_id)
+    shutil.rmtree(project.folder)
+    for path in storage.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    storage.chmod(0o755)
+    before = {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()}
+    copy = postgres_lab.fresh_name()
+
+    unlocked = ["--kit", str(kit), "--passphrase-file", "-"]
+    done = clean_account.run(*unlocked, "restore", backup, "--as", copy, "--json", stdin=f"{PASSPHRASE}\n")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["differences"] == []
+    assert postgres_lab.counts(copy) == postgres_lab.counts(database)
+    assert "audit trail lacks this act" in done.stderr
+    assert {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()} == before
+    listed = clean_account.run(*unlocked, "list", "--json", stdin=f"{PASSPHRASE}\n")
+    assert [item["id"] for item in json.loads(listed.stdout)["backups"]] == [backup]
+    password = postgres_lab.connection(database).password
+    left = [path for path in clean_account.home.rglob("*") if path.is_file()]
+    for content in (done.stdout.encode(), done.stderr.encode(), *(path.read_bytes() for path in left)):
+        assert password.encode() not in content
+        assert PASSPHRASE.encode() not in content
+
+
+def test_a_passphrase_is_typed_twice_and_never_shown(project: Project) -> None:
+    command = [sys.executable, "-m", "db_backup", "kit", "export", str(project.folder / "typed.kit"), "--json"]
+    with TerminalSession(command, project.environment) as session:
+        for attempt in ("a slip of the finger", PASSPHRASE):
+            session.wait_for("Passphrase of the kit: ")
+            session.type(f"{PASSPHRASE}\n")
+            session.wait_for("Repeat for confirmation: ")
+            session.type(f"{attempt}\n")
+        code, out = session.finish()
+        assert PASSPHRASE not in session.screen + session.written
+    assert code == 0
+    assert json.loads(out)["connections"] == ["crm_db", "crm_replica", "shop_db"]
+    shutil.copy(project.folder / "typed.kit", project.folder / "shop.kit")
+    assert with_kit(project, "databases").returncode == 0

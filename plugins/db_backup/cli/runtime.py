@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import signal
 import socket
 import sys
@@ -28,7 +29,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 
 def cli_run() -> RunInfo:
     """The person at this terminal."""
-    return RunInfo(origin="cli", actor=getpass.getuser(), host=socket.gethostname())
+    try:
+        actor = getpass.getuser()
+    except (KeyError, OSError):  # nobody gave this user id a name, as containers do; Python 3.13 raises the second
+        actor = f"user id {os.getuid()}"
+    return RunInfo(origin="cli", actor=actor, host=socket.gethostname())
 
 
 @contextmanager
