@@ -20,7 +20,7 @@ _AUTO_INCREMENTS = """SELECT c.table_name FROM information_schema.columns c
 _SEQUENCES = """SELECT table_name FROM information_schema.tables
     WHERE table_schema = %s AND table_type = 'SEQUENCE' ORDER BY table_name"""
 # ALTER TABLE reads the whole definition again, which may be older than today's rules.
-_SETTINGS = (
+ALTER_SETTINGS = (
     "SET SESSION sql_mode = '', foreign_key_checks = 0",
     "/*M!100304 SET SESSION system_versioning_alter_history = KEEP */",
 )
@@ -54,11 +54,15 @@ def _sequences(session: Session, database: str) -> Iterator[Counter]:
 
 def counters_section(session: Session, database: str) -> bytes:
     """The end of a data backup, after the tool's own."""
-    statements = ["SET NAMES utf8mb4", *_SETTINGS, *(counter.statement for counter in read_counters(session, database))]
+    statements = [
+        "SET NAMES utf8mb4",
+        *ALTER_SETTINGS,
+        *(counter.statement for counter in read_counters(session, database)),
+    ]
     lines = "".join(f"{statement};\n" for statement in statements).encode(errors="surrogateescape")
     return b"\n%b\n\n%b\n%b\n" % (COUNTERS_BEGIN, lines, COUNTERS_END)
 
 
 def set_counters(session: Session, counters: Sequence[Counter]) -> None:
-    for statement in (*_SETTINGS, *(counter.statement for counter in counters)):
+    for statement in (*ALTER_SETTINGS, *(counter.statement for counter in counters)):
         query(session, statement)

@@ -26,6 +26,12 @@ _CODE = re.compile(
     .replace(b"{name}", _NAME),
     re.IGNORECASE | re.DOTALL,
 )
+_ON_TABLE = re.compile(
+    rb"{gap}(?:BEFORE|AFTER)\b{gap}(?:INSERT|UPDATE|DELETE)\b{gap}ON\b{gap}(?:{name}{gap}\.{gap})?{name}".replace(
+        b"{gap}", GAP
+    ).replace(b"{name}", _NAME),
+    re.IGNORECASE | re.DOTALL,
+)
 # The column's attribute has no "=", and what stands in quotes is the user's own.
 _AUTO_INCREMENT = re.compile(rb"'[^'\\]*(?:\\.[^'\\]*)*'|`(?:[^`]|``)*`|\bAUTO_INCREMENT=(\d+)", re.DOTALL)
 _SEQUENCE_START = re.compile(rb" start with (-?\d+) .* increment by (-?\d+) ")
@@ -238,6 +244,15 @@ def code_head(statement: bytes) -> tuple[str, str] | None:
     """Kind and name of the trigger, routine or event that a statement creates."""
     match = _CODE.match(statement)
     return (match[1].decode().lower(), unquoted(match[3])) if match is not None else None
+
+
+def trigger_table(statement: bytes) -> str | None:
+    """The table of the trigger that a statement creates."""
+    head = _CODE.match(statement)
+    if head is None or head[1].upper() != b"TRIGGER":
+        return None
+    match = _ON_TABLE.match(statement, head.end())
+    return unquoted(match[2]) if match is not None else None
 
 
 def with_name(statement: bytes, name: bytes) -> bytes:

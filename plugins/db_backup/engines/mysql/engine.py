@@ -10,27 +10,39 @@ from typing import ClassVar
 
 import pymysql
 
-from db_backup.engines.base import Block, Dump, DumpRequest, Engine, EngineOptions, LoadOptions, Preflight
+from db_backup.engines.base import (
+    Block,
+    Dump,
+    DumpRequest,
+    Engine,
+    EngineOptions,
+    LoadOptions,
+    Preflight,
+    TargetExamination,
+)
 from db_backup.engines.mysql import loading
-from db_backup.engines.mysql.connecting import Session, connect, error_code, identifier, query, session_for
+from db_backup.engines.mysql.connecting import Session, ask, error_code, identifier, query, session_for
 from db_backup.engines.mysql.contents import contents_of
+from db_backup.engines.mysql.databases import character_set, check_name, replacement_name
 from db_backup.engines.mysql.dump import open_dump, read_moment
 from db_backup.engines.mysql.filling import load_rows
 from db_backup.engines.mysql.formats import type_of
 from db_backup.engines.mysql.inventory import inventory_of
+from db_backup.engines.mysql.journal import mend
 from db_backup.engines.mysql.preflight import describe_server, examine_copy, run_preflight
+from db_backup.engines.mysql.replacing import put_in_place
 from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.engines.mysql.stock import stock_commands
 from db_backup.engines.mysql.streams import open_stream
-from db_backup.engines.mysql.tables import count_rows
-from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty, UsageError
+from db_backup.engines.mysql.tables import count_rows, refresh_statistics
+from db_backup.engines.mysql.target import examine_target
+from db_backup.errors import FeatureNotAvailable, LoadFailed, TargetNotEmpty
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import BackupType, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 
 _BLOCK_BYTES = 1 << 20
 _DATABASE_EXISTS = 1007
-_LONGEST_NAME = 64
 
 
 class MysqlEngine(Engine):
@@ -46,11 +58,8 @@ class MysqlEngine(Engine):
         self._source: ServerInfo | None = None  # of the backup that was opened last
 
     def check(self) -> ServerInfo:
-        session = connect(self.connection)
-        try:
+        with session_for(self.connection, "examine") as session:
             return describe_server(session, self.connection).info
-        finally:
-            session.close()
 
     def preflight(self, request: DumpRequest) -> Preflight:
         self._require_supported(request)
@@ -73,16 +82,16 @@ class MysqlEngine(Engine):
 
     def database_exists(self, database: str) -> bool:
         with self._maintenance() as session:
-            return bool(_schema(session, database))
+            return bool(character_set(session, database))
 
     def create_database(self, database: str) -> MysqlEngine:
         """With the character set of the database that this engine is bound to, where that is there.
 
         :raises UsageError: no server takes this name.
         """
-        _check_name(database)
+        check_name(database)
         with self._maintenance() as session:
-            defaults = _schema(session, self.connection.database)
+            defaults = character_set(session, self.connection.database)
             like = f" CHARACTER SET {defaults[0]} COLLATE {defaults[1]}" if defaults else ""
             try:
                 query(session, f"CREATE DATABASE {identifier(database)}{like}")
@@ -96,8 +105,29 @@ class MysqlEngine(Engine):
         return MysqlEngine(dataclasses.replace(self.connection, database=database), self.options)
 
     def drop_database(self, database: str) -> None:
+        """With this database's replacement goes what an interrupted ``replace_with`` has left besides."""
+        if database == self.replacement_name():
+            mend(self.connection)
         with self._maintenance() as session:
             query(session, f"DROP DATABASE IF EXISTS {identifier(database)}")
+
+    def examine_target(self, manifest: Manifest, options: LoadOptions, *, replace: bool) -> TargetExamination:
+        return examine_target(self.connection, manifest, options, replace=replace)
+
+    def replacement_name(self) -> str:
+        return replacement_name(self.connection.database)
+
+    def replace_with(self, database: str, cancellation: Cancellation) -> tuple[str, ...]:
+        return put_in_place(self.connection, self.options, database, cancellation)
+
+    def refresh_statistics(self, cancellation: Cancellation) -> None:
+        with session_for(self.connection, "refresh the statistics of") as session:
+            refresh_statistics(session, self.connection, cancellation)
+
+    def ask(self, query: str, cancellation: Cancellation) -> object:
+        cancellation.check()
+        with session_for(self.connection, "ask a query of the configuration of") as session:
+            return ask(session, query)
 
     def load(
         self,
@@ -108,7 +138,7 @@ class MysqlEngine(Engine):
     ) -> tuple[str, ...]:
         if manifest.type is BackupType.DATA:
             return load_rows(self.connection, self.options, streams, manifest, cancellation)
-        return loading.load(self.connection, streams, manifest, cancellation)
+        return loading.load(self.connection, streams, manifest, cancellation, options or LoadOptions())
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
         """By the same tool, arguments and reader as the dump's; rows that nobody expects are counted in SQL."""
@@ -164,33 +194,3 @@ class MysqlEngine(Engine):
             session_for(self.connection, "manage databases at", database="") as session,
         ):
             yield session
-
-
-def _check_name(database: str) -> None:
-    """The rules of the MySQL manual, "Schema Object Names"."""
-    if not database:
-        wrong = "is empty"
-    elif len(database) > _LONGEST_NAME:
-        wrong = f"has {len(database)} characters, and {_LONGEST_NAME} are the most"
-    elif database.endswith(" "):
-        wrong = "ends in a space"
-    elif any(character == "\0" or character > "\uffff" for character in database):
-        wrong = "holds a character that names may not hold"
-    else:
-        return
-    raise UsageError(f"The name '{database}' for a new database {wrong}.", hint="Choose another name.")
-
-
-def _schema(session: Session, database: str) -> tuple[str, str] | None:
-    """Character set and collation of a database; None when there is none of exactly this name."""
-    folded = bool(query(session, "SELECT @@lower_case_table_names")[0][0])
-    rows = query(
-        session,
-        "SELECT schema_name, default_character_set_name, default_collation_name FROM information_schema.schemata "
-        "WHERE schema_name = %s",
-        (database,),
-    )
-    for name, encoding, collation in rows:
-        if name == database or (folded and str(name).lower() == database.lower()):
-            return str(encoding), str(collation)
-    return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,22 +16,22 @@ from db_backup.engines.base import Block, EngineOptions
 from db_backup.engines.mysql.client import load_script
 from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
 from db_backup.engines.mysql.counters import Counter, read_counters, set_counters
+from db_backup.engines.mysql.databases import some
 from db_backup.engines.mysql.dump_parser import DumpParser, code_head, with_name
 from db_backup.engines.mysql.dump_splitter import Kind
-from db_backup.engines.mysql.loading import feed_all
+from db_backup.engines.mysql.feeding import feed_all
 from db_backup.engines.mysql.preflight import Findings, examine_copy
 from db_backup.engines.mysql.privileges import read_privileges
 from db_backup.engines.mysql.scratch_faults import scratch_faults
+from db_backup.engines.mysql.sessions import await_end_of_load, other_sessions
 from db_backup.engines.mysql.streams import running_tool
 from db_backup.engines.mysql.tables import Table, empty_tables, filled_tables, read_tables
-from db_backup.errors import BackupError, LoadFailed, SourceError, TargetNotEmpty
+from db_backup.errors import BackupError, LoadFailed, TargetNotEmpty
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 
 _LOCK_WAIT_SECONDS = 60
-_SHOWN = 10
-_OTHER_SESSIONS = "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()"
 _TRIGGERS = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = %s"
 
 
@@ -78,13 +77,13 @@ def _examine(session: Session, connection: ConnectionInfo, manifest: Manifest, f
     tables = tuple(read_tables(session, database))
     if missing := sorted({table.name for table in manifest.inventory.tables} - {table.name for table in tables}):
         raise _failed(
-            f"The database at {connection.address} has no {_some(missing)}, and {manifest.id} has rows for it.",
+            f"The database at {connection.address} has no {some(missing)}, and {manifest.id} has rows for it.",
             "Restore the structure of the same database there first.",
             manifest,
         )
     if filled := filled_tables(session, tables):
         raise TargetNotEmpty(
-            f"The database at {connection.address} has rows in {_some(filled)} already; nothing was changed.",
+            f"The database at {connection.address} has rows in {some(filled)} already; nothing was changed.",
             hint="Load the rows into a database whose tables are empty.",
             database=manifest.entry,
             backup_id=manifest.id,
@@ -100,7 +99,7 @@ def _examine(session: Session, connection: ConnectionInfo, manifest: Manifest, f
         tables,
         read_counters(session, database),
         tuple(str(name) for (name,) in query(session, _TRIGGERS, (database,))),
-        frozenset(number for (number,) in query(session, _OTHER_SESSIONS, (database,))),
+        other_sessions(session, database),
     )
 
 
@@ -125,7 +124,7 @@ def _without_triggers(
         if problem := _put_back(connection, findings, target, script):
             raise _failed(
                 f"The triggers of {connection.address} could not be put back: {problem}",
-                f"Make them again from a structure backup of the same database: {_some(target.triggers)}.",
+                f"Make them again from a structure backup of the same database: {some(target.triggers)}.",
                 manifest,
             )
 
@@ -216,7 +215,7 @@ def _go_back(connection: ConnectionInfo, target: _Target, manifest: Manifest, er
     """
     try:
         with _session(connection) as session:
-            _end_load(session, connection, target)
+            await_end_of_load(session, connection.database, target.sessions, connection.address)
             loaded = {table.name for table in manifest.inventory.tables}
             empty_tables(session, [table for table in target.tables if table.name in loaded])
             set_counters(session, target.counters)
@@ -229,35 +228,11 @@ def _go_back(connection: ConnectionInfo, target: _Target, manifest: Manifest, er
         ) from error
 
 
-def _end_load(session: Session, connection: ConnectionInfo, target: _Target) -> None:
-    """The client is gone; the server may still be at its last statement, and must not fill what we have emptied."""
-    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-    ours = _busy_sessions(session, connection) - target.sessions
-    while ours:  # those that come later belong to others
-        if time.monotonic() > deadline:
-            raise SourceError(
-                f"The server of {connection.address} has not ended the load after {_LOCK_WAIT_SECONDS} s.",
-                hint="See SHOW PROCESSLIST for what it is at.",
-            )
-        time.sleep(0.02)
-        ours &= _busy_sessions(session, connection)
-
-
-def _busy_sessions(session: Session, connection: ConnectionInfo) -> frozenset[int]:
-    busy = query(session, f"{_OTHER_SESSIONS} AND command <> 'Sleep'", (connection.database,))
-    return frozenset(number for (number,) in busy)
-
-
 @contextmanager
 def _session(connection: ConnectionInfo) -> Iterator[Session]:
     with session_for(connection, "load rows into") as session:
         query(session, f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
         yield session
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _failed(message: str, hint: str, manifest: Manifest) -> LoadFailed:

@@ -251,13 +251,13 @@ def _require(
         raise PrivilegeMissing(
             f"The user '{connection.login}' lacks {', '.join(lacking)} on the database '{connection.database}': "
             "the dump would leave out what the user cannot see.",
-            hint=f"GRANT {', '.join(lacking)} ON {scope} TO {_account(connection)};",
+            hint=f"GRANT {', '.join(lacking)} ON {scope} TO {account_of(connection)};",
         )
     if defines and options.mysql_routines and not privileges.sees_all_routines(server.flavour, server.version):
         raise PrivilegeMissing(
             f"The user '{connection.login}' cannot see all stored routines of the database '{connection.database}': "
             "the dump would leave them out in silence.",
-            hint=f"{_routine_grant(server, scope)} TO {_account(connection)};",
+            hint=f"{_routine_grant(server, scope)} TO {account_of(connection)};",
         )
 
 
@@ -273,7 +273,7 @@ def _require_common_moment(privileges: Privileges, connection: ConnectionInfo, o
         raise PrivilegeMissing(
             f"The user '{connection.login}' lacks RELOAD, which it takes to begin the streams of "
             f"'{connection.database}' at one moment.",
-            hint=f"GRANT RELOAD ON *.* TO {_account(connection)}; or use 1 job.",
+            hint=f"GRANT RELOAD ON *.* TO {account_of(connection)}; or use 1 job.",
         )
 
 
@@ -285,7 +285,8 @@ def _routine_grant(server: Server, scope: str) -> str:
     return "GRANT SELECT ON mysql.proc"
 
 
-def _account(connection: ConnectionInfo) -> str:
+def account_of(connection: ConnectionInfo) -> str:
+    """The user as a GRANT names it; from which hosts it comes is not ours to know."""
     return f"'{connection.login}'@'%'"
 
 
@@ -397,7 +398,7 @@ def _structure_warning(connection: ConnectionInfo, flavour: Flavour) -> str:
     privilege = "RELOAD" if flavour is Flavour.MARIADB else "BACKUP_ADMIN"
     return (
         "The structure could have been changed while the dump ran, and the dump then fails: "
-        f"GRANT {privilege} ON *.* TO {_account(connection)} lets the backup hold such changes back."
+        f"GRANT {privilege} ON *.* TO {account_of(connection)} lets the backup hold such changes back."
     )
 
 

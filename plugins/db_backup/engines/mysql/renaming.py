@@ -34,6 +34,7 @@ class Renaming:
             ).replace(b"{name}", name),
             re.IGNORECASE | re.DOTALL,
         )
+        self._own_settings = re.compile(rb"ALTER DATABASE %s(?= )" % re.escape(old))
         self._mention = re.compile(rb"(?<![\w$`.])%s\s*\.\s*[`\w]" % name)
         self.warnings: list[str] = []
         self._source = source
@@ -43,8 +44,10 @@ class Renaming:
         if self._same or piece.kind is not Kind.STATEMENT:
             return piece.text
         text = piece.text
+        if self._own_settings.match(text):  # around code that was made while the database had another character set
+            return self._own_settings.sub(lambda _: b"ALTER DATABASE " + self._new, text, count=1)
         if text.startswith(b"CREATE TABLE") or _VIEW.match(text):
-            return self._qualifier.sub(self._renamed, text)
+            return self.requalified(text)
         code = code_head(text)
         if code is None:
             return text
@@ -55,6 +58,10 @@ class Renaming:
                 f"The {code[0]} '{code[1]}' names the database '{self._source}' in its text, and goes on using it."
             )
         return text
+
+    def requalified(self, expression: bytes) -> bytes:
+        """An expression as the server prints it, with what names the source naming the target."""
+        return self._qualifier.sub(self._renamed, expression)
 
     def _renamed(self, match: re.Match[bytes]) -> bytes:
         return match[0] if match[1] is None else self._new

@@ -1,4 +1,4 @@
-"""The tables of a database as their rows are concerned: counted, found, and taken away again."""
+"""The tables of a database as their rows are concerned: counted, analysed, found, and taken away again."""
 
 # ruff: noqa: S608 - names are quoted
 from __future__ import annotations
@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from db_backup.engines.mysql.connecting import Session, identifier, query
+from db_backup.errors import SourceError
+from db_backup.model import ConnectionInfo
+from db_backup.progress import Cancellation
 
 _VERSIONED = "SYSTEM VERSIONED"
 # The dump tools print no rows of these: they are other tables', or lie elsewhere.
@@ -77,3 +80,20 @@ def empty_tables(session: Session, tables: Iterable[Table]) -> None:
             else:
                 query(session, f"TRUNCATE TABLE {name}")
         query(session, f"ALTER TABLE {name} ENABLE KEYS")
+
+
+def refresh_statistics(session: Session, connection: ConnectionInfo, cancellation: Cancellation) -> None:
+    """Each replica keeps its own: nothing of this goes to the binlog.
+
+    :raises SourceError: the server says that it could not.
+    """
+    for table in read_tables(session, connection.database):
+        cancellation.check()
+        if not table.has_own_rows:
+            continue
+        for _, _, kind, said in query(session, f"ANALYZE NO_WRITE_TO_BINLOG TABLE {identifier(table.name)}"):
+            if str(kind).lower() == "error":
+                raise SourceError(
+                    f"The statistics of '{table.name}' at '{connection.address}' could not be refreshed: {said}.",
+                    hint="Run ANALYZE TABLE yourself; the rows are not concerned.",
+                )

@@ -1,0 +1,98 @@
+"""What a database holds besides tables: its views, routines, triggers and events, as the scripts that make them.
+
+Made by the stock dump tool, so that definers, SQL modes, character sets and time zones come along. Small: in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+
+from db_backup.engines.base import EngineOptions
+from db_backup.engines.mysql.dump_parser import DumpParser, code_head
+from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
+from db_backup.engines.mysql.events import is_enabled, is_event, woken
+from db_backup.engines.mysql.flavour import DumpPlan
+from db_backup.engines.mysql.preflight import examine_copy
+from db_backup.engines.mysql.renaming import Renaming
+from db_backup.engines.mysql.streams import running_tool
+from db_backup.errors import LoadFailed
+from db_backup.model import BackupType, ConnectionInfo
+from db_backup.progress import Cancellation
+
+# The tool marks what it prints of views, routines and events; what it prints of tables has other marks, or none.
+_OF_CODE = re.compile(rb"/\*!(?:50001|50003|50106) |(?:/\*M?!\d+ )?SET\b|ALTER DATABASE\b")
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """Scripts, to be loaded in this order. ``events`` has the events as they are to be in the end."""
+
+    views_and_routines: bytes
+    triggers: bytes
+    events: bytes
+    active_events: int
+
+
+def read_code(connection: ConnectionInfo, options: EngineOptions, target: str, cancellation: Cancellation) -> Code:
+    """The code of the connection's database, as it is to be made in the database ``target``.
+
+    :raises LoadFailed: the tool does not give all of it.
+    """
+    findings = examine_copy(connection, BackupType.STRUCTURE)
+    nothing = dataclasses.replace(findings.plan, definitions=False, triggers=False, events=False)
+    everything = dataclasses.replace(options, mysql_routines=True, mysql_triggers=True, mysql_events=True)
+    renaming = Renaming(connection.database, target)
+    active = 0
+
+    def script(plan: DumpPlan, rewrite: Callable[[Piece], Piece]) -> bytes:
+        with running_tool(connection, everything, findings.dump_tool, plan, cancellation) as tool:
+            plain = tool.stdout.read()
+            status = tool.wait()
+            cancellation.check()
+            words = tool.last_words
+        return b"".join(renaming.apply(rewrite(piece)) for piece in _pieces(plain, connection, status, words))
+
+    def as_it_is(piece: Piece) -> Piece:
+        return piece
+
+    def as_it_will_be(piece: Piece) -> Piece:
+        nonlocal active
+        if piece.kind is not Kind.STATEMENT or not is_event(piece.text):
+            return piece
+        text = woken(piece.text) if target != connection.database else piece.text
+        active += is_enabled(text)
+        return piece._replace(text=text)
+
+    return Code(
+        script(dataclasses.replace(nothing, definitions=True), as_it_is),
+        script(dataclasses.replace(nothing, triggers=True), as_it_is),
+        script(dataclasses.replace(nothing, events=True), as_it_will_be),
+        active,
+    )
+
+
+def _pieces(plain: bytes, connection: ConnectionInfo, status: int, words: str) -> Iterator[Piece]:
+    """Of a script that is found whole, those that make code."""
+    parser = DumpParser()
+    try:
+        pieces = list(parser.pieces(plain))
+        parser.finish()
+        problem = "" if parser.complete else "its end marker is missing"
+    except MalformedDump as error:
+        problem = str(error)
+    problem = words if status else problem or "".join(parser.refusals[:1])
+    if status or problem:
+        raise LoadFailed(
+            f"The views, routines, triggers and events of '{connection.address}' could not be read: "
+            f"{problem or f'the tool ended with status {status}'}.",
+            hint="Mend what it names, and restore again.",
+        )
+    return (piece for piece in pieces if _makes_code(piece))
+
+
+def _makes_code(piece: Piece) -> bool:
+    if piece.kind is Kind.STATEMENT:
+        return _OF_CODE.match(piece.text) is not None or code_head(piece.text) is not None
+    return piece.kind in {Kind.BLANK, Kind.DELIMITER}

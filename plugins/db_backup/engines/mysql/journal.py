@@ -1,0 +1,149 @@
+"""What a database in another's place has set aside, in the database that takes in the old tables; and putting it back.
+
+Whatever ends a swap early, the next attempt finds here how far it was.
+"""
+
+# ruff: noqa: S608 - names are quoted
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from db_backup.engines.mysql.client import load_script
+from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
+from db_backup.engines.mysql.databases import (
+    Item,
+    character_set,
+    code_items,
+    drop_items,
+    move_tables,
+    replaced_name,
+    replacement_name,
+    some,
+    stored_tables,
+)
+from db_backup.engines.mysql.preflight import describe_server
+from db_backup.errors import Refused, SourceError
+from db_backup.model import ConnectionInfo
+from db_backup.progress import Cancellation
+
+_TABLE = "__db_backup_journal"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """``items``: the code that is dropped before the tables change places; ``script`` makes it again."""
+
+    old_tables: tuple[str, ...]
+    new_tables: tuple[str, ...]
+    items: tuple[Item, ...]
+    script: bytes
+    moved: bool = False
+
+
+def begin_journal(session: Session, aside: str, journal: Journal) -> None:
+    """Make the database that will take in the old tables, with the journal in it."""
+    query(session, f"CREATE DATABASE {identifier(aside)} CHARACTER SET utf8mb4")
+    query(
+        session,
+        f"CREATE TABLE {_place(aside)} (old_tables longtext NOT NULL, new_tables longtext NOT NULL, "
+        "items longtext NOT NULL, script longblob NOT NULL, moved bool NOT NULL) ENGINE = InnoDB",
+    )
+    query(
+        session,
+        f"INSERT INTO {_place(aside)} VALUES (%s, %s, %s, %s, false)",
+        (json.dumps(journal.old_tables), json.dumps(journal.new_tables), json.dumps(journal.items), journal.script),
+    )
+
+
+def mark_moved(session: Session, aside: str) -> None:
+    """The tables have changed places: the old ones may be dropped from now on."""
+    query(session, f"UPDATE {_place(aside)} SET moved = true")
+
+
+def mend(connection: ConnectionInfo) -> bool:
+    """Put in order what an interrupted swap of this connection's database has left; nothing where there is nothing.
+
+    Returns whether the new tables had come into their place, so that the old ones are gone now.
+
+    :raises Refused: what is there is not what a swap leaves.
+    """
+    database, aside = connection.database, replaced_name(connection.database)
+    with session_for(connection, "put in order what an interrupted restore has left of", database="") as session:
+        if character_set(session, aside) is None:
+            return False
+        tables = stored_tables(session, aside)
+        journal = _read(session, aside, tables)
+        if journal is None and tables:
+            raise Refused(
+                f"The database '{aside}' at {connection.address} is in the way: it holds {some(tables)}, and no "
+                "restore has left it so.",
+                hint="See whether anybody needs it, and rename or drop it.",
+            )
+        in_place = journal is not None and _is_in_place(session, database, tables, journal)
+        if journal is not None and not in_place and character_set(session, database) is not None:
+            _put_tables_back(session, connection, tables, journal)
+            _put_code_back(session, connection, journal)
+        query(session, f"DROP DATABASE {identifier(aside)}")
+        return in_place
+
+
+def _read(session: Session, aside: str, tables: list[str]) -> Journal | None:
+    """None where an attempt ended before it had written anything."""
+    rows = query(session, f"SELECT * FROM {_place(aside)}") if _TABLE in tables else []
+    if _TABLE in tables:
+        tables.remove(_TABLE)
+    for old, new, items, script, moved in rows:
+        return Journal(
+            tuple(json.loads(old)),
+            tuple(json.loads(new)),
+            tuple((kind, name) for kind, name in json.loads(items)),
+            script,
+            bool(moved),
+        )
+    return None
+
+
+def _is_in_place(session: Session, database: str, aside: list[str], journal: Journal) -> bool:
+    if journal.moved:
+        return True
+    there = set(stored_tables(session, database))
+    return bool(journal.old_tables or journal.new_tables) and (
+        set(aside) >= set(journal.old_tables)
+        and there >= set(journal.new_tables)
+        and not (set(journal.old_tables) - set(journal.new_tables)) & there
+    )
+
+
+def _put_tables_back(session: Session, connection: ConnectionInfo, aside: list[str], journal: Journal) -> None:
+    """Servers that rename all tables or none leave nothing to do here; older ones, when they crash."""
+    database, copy = connection.database, replacement_name(connection.database)
+    there = set(stored_tables(session, database))
+    came = there & set(journal.new_tables) if set(aside) >= set(journal.old_tables) else set()
+    moves = [(database, copy, name) for name in sorted(came)] if aside else []
+    moves += [(replaced_name(database), database, name) for name in aside]
+    if len(moves) > len(aside) and character_set(session, copy) is None:
+        raise Refused(
+            f"Of the tables that were to be replaced in '{connection.address}' all lie in '{replaced_name(database)}', "
+            f"and of those in their place only {some(sorted(came))} are there.",
+            hint=f"Move these away, and the others back, by RENAME TABLE; then drop '{replaced_name(database)}'.",
+        )
+    if moves:
+        move_tables(session, moves)
+
+
+def _put_code_back(session: Session, connection: ConnectionInfo, journal: Journal) -> None:
+    there = set(code_items(session, connection.database))
+    if all(item in there for item in journal.items):
+        return
+    drop_items(session, connection.database, journal.items)
+    flavour = describe_server(session, connection).flavour
+    if problem := load_script(connection, flavour, journal.script, Cancellation()):
+        raise SourceError(
+            f"The triggers and events of '{connection.address}' could not be put back: {problem}",
+            hint=f"They are in the journal, {_place(replaced_name(connection.database))}.",
+        )
+
+
+def _place(aside: str) -> str:
+    return f"{identifier(aside)}.{_TABLE}"
