@@ -264,6 +264,21 @@ def test_an_answer_is_audited_under_the_name_of_who_gave_it(made: Project, backu
     assert detail == f"approved the restore to {plan['target_address']} (replace), which anna asked for"
 
 
+def test_a_run_that_was_cleared_asks_nobody_again_under_the_text_of_an_earlier_plan(
+    made: Project, backup_id: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from db_backup.operators.approval import RestoreApprovalOperator
+
+    plan = plan_of(made, backup=backup_id, force=True)
+    operator = RestoreApprovalOperator(task_id="approval", plan=plan, expires_after=timedelta(hours=24))
+    where = context()
+    where["ti"].try_number = 2
+    with pytest.raises(AirflowFailException, match="Start a new run"):
+        type(operator).execute.__wrapped__(operator, where)
+
+
 def test_when_nobody_answers_in_time_the_run_ends_red_with_the_reason(made: Project, backup_id: str) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
@@ -296,6 +311,80 @@ def test_with_four_eyes_nobody_approves_their_own_restore(
 
     assert restore(context(), plan=plan, approval=yes, force=True)["approved_by"] == "bob"
     assert rows(shop.database) > 0
+
+
+# The hooks
+
+
+class After(Instance):
+    """The run after these tasks have ended so."""
+
+    def __init__(self, **states: str) -> None:
+        super().__init__()
+        self.states = states
+
+    def get_task_states(self, **asked: Any) -> dict[str, dict[str, str]]:
+        return {self.run_id: self.states}
+
+    def get_dag(self, dag_id: str) -> Any:
+        return SimpleNamespace(is_paused=dag_id == "paused")
+
+    def xcom_pull(self, **place: Any) -> None:
+        return None
+
+
+def started_after(plan: dict[str, Any] | None, **states: str) -> str:
+    """Which DAG the hook after a restore starts, or why none."""
+    from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
+
+    from db_backup.operators.hooks import AfterRestoreOperator
+
+    hook = AfterRestoreOperator(task_id="after", plan=plan, before_task_id="before", restore_task_id="restore")
+    try:
+        type(hook).execute.__wrapped__(hook, {**context(), "ti": After(**states)})
+    except DagRunTriggerException as started:
+        return str(started.trigger_dag_id)
+    except AirflowSkipException as skipped:
+        return str(skipped)
+    return "nothing"
+
+
+@pytest.mark.parametrize(
+    ("states", "started"),
+    [
+        ({"before": "success", "restore": "success"}, "start_shop"),
+        ({"before": "success", "restore": "failed"}, "start_shop"),
+        ({"before": "failed", "restore": "upstream_failed"}, "start_shop"),
+        ({"before": "skipped", "restore": "success"}, "start_shop"),
+        ({"before": "skipped", "restore": "failed"}, "Nothing was stopped"),
+        ({"before": "upstream_failed", "restore": "upstream_failed"}, "Nothing was stopped"),
+    ],
+)
+def test_what_was_stopped_is_started_again_also_when_the_restore_failed(states: dict[str, str], started: str) -> None:
+    plan = {
+        "entry": "shop",
+        "backup_id": "b",
+        "target_address": "x",
+        "before_dag": "stop_shop",
+        "after_dag": "start_shop",
+    }
+    assert started in started_after(plan, **states)
+
+
+def test_without_a_plan_or_a_dag_nothing_is_started() -> None:
+    assert "names no DAG" in started_after(None, before="upstream_failed", restore="upstream_failed")
+    assert "names no DAG" in started_after({"after_dag": None}, before="skipped", restore="success")
+
+
+def test_a_dag_that_is_paused_fails_the_hook_instead_of_waiting_for_ever() -> None:
+    from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
+
+    from db_backup.operators.hooks import BeforeRestoreOperator
+
+    plan = {"entry": "shop", "backup_id": "b", "target_address": "x", "before_dag": "paused"}
+    hook = BeforeRestoreOperator(task_id="before", plan=plan)
+    with pytest.raises(DagIsPaused):
+        type(hook).execute.__wrapped__(hook, {**context(), "ti": After()})
 
 
 # The operator by itself

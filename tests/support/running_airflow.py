@@ -23,13 +23,16 @@ from support.ports import free_port
 
 _PATIENCE_SECONDS = 120.0
 _SERVICES = {"api-server": ("--workers", "1"), "scheduler": (), "dag-processor": ()}
-_USER, _PASSWORD = "anna", "for-this-test-only"
+_PASSWORD = "for-this-test-only"
+_ROLES = {"anna": "admin", "bob": "admin", "victor": "viewer"}
 
 
 class RunningAirflow:
-    """Asked over its public REST API, as anybody would."""
+    """Asked over its public REST API, as anybody would; here by one of ``_ROLES``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, scheduler_log: Path) -> None:
+        self._url = url
+        self._scheduler_log = scheduler_log
         self._client = httpx.Client(base_url=url, timeout=60, trust_env=False)
 
     def answers(self) -> bool:
@@ -39,10 +42,16 @@ class RunningAirflow:
             return False
         return health.is_success
 
-    def log_in(self) -> None:
-        response = self._client.post("/auth/token", json={"username": _USER, "password": _PASSWORD})
+    def log_in(self, user: str = "anna") -> None:
+        response = self._client.post("/auth/token", json={"username": user, "password": _PASSWORD})
         assert response.is_success, response.text
         self._client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+
+    def seen_by(self, user: str) -> RunningAirflow:
+        """The same, asked by somebody else."""
+        other = RunningAirflow(self._url, self._scheduler_log)
+        other.log_in(user)
+        return other
 
     def knows(self, dag_id: str) -> bool:
         return self._client.get(f"/api/v2/dags/{dag_id}").is_success
@@ -57,6 +66,26 @@ class RunningAirflow:
 
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> httpx.Response:
         return self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf)})
+
+    def state_of(self, dag_id: str, run_id: str, task_id: str) -> str | None:
+        state = self.get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")["state"]
+        return None if state is None else str(state)
+
+    def asks(self, dag_id: str, run_id: str, task_id: str) -> bool:
+        """Whether the task waits for a person, and the scheduler has heard that its process ended.
+
+        An answer before that, which no person is quick enough for, fails the task in Airflow 3.3: the scheduler takes
+        the end of the process that asked for the end of the one that is to go on.
+        """
+        heard = ("Received executor event", task_id, run_id)
+        return self.state_of(dag_id, run_id, task_id) == "awaiting_input" and any(
+            all(word in line for word in heard) for line in self._scheduler_log.read_text().splitlines()
+        )
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> httpx.Response:
+        """Choose an option of a task that waits for a person."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        return self._client.patch(path, json={"chosen_options": [option], "params_input": {}})
 
     def end_of(self, dag_id: str, run_id: str) -> str:
         """The run's state, once it has ended."""
@@ -75,14 +104,14 @@ def running_airflow(home: Path, database: Path, environment: Mapping[str, str]) 
     port = free_port()
     home.mkdir()
     shutil.copy(database, home / "airflow.db")
-    (home / "passwords.json").write_text(json.dumps({_USER: _PASSWORD}))
+    (home / "passwords.json").write_text(json.dumps(dict.fromkeys(_ROLES, _PASSWORD)))
     url = f"http://127.0.0.1:{port}"
     own = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "2",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in _ROLES.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__API__HOST": "127.0.0.1",
@@ -93,7 +122,7 @@ def running_airflow(home: Path, database: Path, environment: Mapping[str, str]) 
     with ExitStack() as stopping:
         for service, options in _SERVICES.items():
             stopping.enter_context(_service(service, options, home, {**environment, **own}))
-        airflow = RunningAirflow(url)
+        airflow = RunningAirflow(url, home / "scheduler.log")
         wait_until(airflow.answers, "the API server did not answer")
         airflow.log_in()
         yield airflow

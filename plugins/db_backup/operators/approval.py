@@ -48,6 +48,16 @@ class RestoreApprovalOperator(ApprovalOperator):
         if may_go_unasked(plan):
             self.log.info("Nobody has to approve it: nothing that exists is touched.")
             return
+        if context["ti"].try_number > 1:
+            # Airflow 3.3 keeps the text of the first question (execution_api/routes/hitl.py, upsert_hitl_detail).
+            raise _told(
+                context,
+                Refused(
+                    "This run has asked for approval before, and Airflow would show the plan of that time again.",
+                    hint="Start a new run.",
+                    backup_id=plan.backup_id,
+                ),
+            )
         run = run_info(context)
         self.subject = f"Restore {plan.backup_id} to {plan.target_address}?"
         self.body = approval_text(plan, run, self.expires_after)
@@ -58,8 +68,7 @@ class RestoreApprovalOperator(ApprovalOperator):
         try:
             answer = self._written_down(plan, run, event)
         except BackupError as error:
-            leave_outcome(context, "failed", error.message, error.hint)
-            raise task_failure(error) from error
+            raise _told(context, error) from error
         context["ti"].xcom_push(ANSWER_KEY, answer.document)
         if not answer.approved:
             leave_outcome(context, "rejected", f"{answer.by} rejected it. Nothing was changed.")
@@ -101,6 +110,12 @@ class RestoreApprovalOperator(ApprovalOperator):
         from db_backup.jobs.restore import RestorePlan
 
         return RestorePlan.model_validate(self.plan)
+
+
+def _told(context: Context, error: BackupError) -> Exception:
+    """What to raise for it, once it is left for the last task to tell."""
+    leave_outcome(context, "failed", error.message, error.hint)
+    return task_failure(error)
 
 
 def approval_text(plan: RestorePlan, run: RunInfo, expires_after: timedelta) -> str:
