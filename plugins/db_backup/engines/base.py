@@ -231,6 +231,7 @@ class Engine(ABC):
     def drop_database(self, database: str) -> None:
         """Remove a database that the caller created itself a moment ago. A missing one is no error."""
 
+    @abstractmethod
     def examine_target(self, manifest: Manifest, options: LoadOptions, *, replace: bool) -> TargetExamination:
         """Whether this backup can be restored to this connection's database, which may not exist; changes nothing.
 
@@ -243,40 +244,42 @@ class Engine(ABC):
         :raises UsageError: ``options.tables`` names a table that the backup does not hold.
         :raises FeatureNotAvailable: this engine or this backup's type cannot do what ``options`` ask for.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def replacement_name(self) -> str:
         """What the replacement of this connection's database is called until it takes its place.
 
         Always the same for one database, so that what an interrupted restore left there is found (and dropped, by the
         holder of the target's lock) by the next. For SQLite a path in the same folder.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def replace_with(self, database: str, cancellation: Cancellation) -> tuple[str, ...]:
         """Put ``database``, made beside it and loaded, in the place of this connection's database; returns warnings.
 
         That may not exist; if it does, its sessions are ended, and its contents are gone when this returns. What
-        belongs to the database itself stays as it was: owner, grants and settings (SQLite: owner and mode of the file).
+        belongs to the database itself stays as it was: owner, grants and settings. SQLite has no sessions: owner and
+        mode of the file stay, and programs that have it open without a lock go on in the new contents.
 
         :raises Refused: the database is in use and cannot be freed; nothing was changed.
         :raises BackupError: any other: the old database is whole and in service, or the error says what is not.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def refresh_statistics(self, cancellation: Cancellation) -> None:
         """Let the planner know what was loaded into this connection's database (ANALYZE).
 
+        Where a backup brings its source's statistics along (an image of SQLite), they stay as they are.
+
         :raises SourceError:
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, query: str, cancellation: Cancellation) -> object:
         """The first value of the first row of a query of the configuration, run so that it cannot write; None: no row.
 
         :raises SourceError: the query failed.
         """
-        raise NotImplementedError
 
     @abstractmethod
     def load(
