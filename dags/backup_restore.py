@@ -23,7 +23,7 @@ failed.
 - `BACKUP_RESTORE_FOUR_EYES=true`: whoever started the run cannot approve it.
 - **before_restore** and **after_restore** run the DAGs of `hooks` in `backup.yaml`, and wait for them; the second also
   when the restore failed. They must not be paused.
-- Who may start a run or answer is Airflow's to say: editors and administrators, never viewers.
+- Who may start a run or answer is Airflow's to say: whoever may run DAGs; viewers may not.
 - Pool: `backup_restore`. Runs that wait for approval hold back no other.
 
 Over REST, with only the keys that are wanted:

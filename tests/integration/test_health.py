@@ -119,6 +119,30 @@ def test_a_missed_objective_ends_with_3_though_the_score_is_high(project: Projec
     assert results(only_entry(document))["RPO met"] == "fail"
 
 
+def test_an_entry_is_held_against_its_own_objectives(project: Project) -> None:
+    remember(project, 0.1)  # 2 hours and 24 minutes, restored in 2.5 seconds
+    remember(project, 0.2, type=BackupType.STRUCTURE)
+    usual = {time["type"]: time["target_seconds"] for time in only_entry(project.json("health"))["recovery_times"]}
+    assert usual == {"full": 1800, "structure": 300}
+
+    for minutes, targets in ((60, {"full": 3600, "structure": 300}), (1, {"full": 60, "structure": 60})):
+        objectives(project, rto_minutes=minutes)
+        times = only_entry(project.json("health"))["recovery_times"]
+        assert {time["type"]: time["target_seconds"] for time in times} == targets
+        assert {time["measured_seconds"] for time in times} == {2.5}
+
+    objectives(project, rpo_minutes=120)
+    document = project.json("health", exit_code=3)
+    assert results(only_entry(document))["RPO met"] == "fail"
+    assert "the target is 2h 00m" in project.run("health").stdout
+
+
+def objectives(project: Project, **minutes: int) -> None:
+    config = yaml.safe_load(project.config.read_text())
+    config["databases"]["shop"]["objectives"] = minutes
+    project.config.write_text(yaml.safe_dump(config))
+
+
 def test_failed_and_killed_attempts_count_and_running_ones_do_not(project: Project) -> None:
     remember(project, 0.1)
     with Catalog.open(project.catalog) as catalog:
