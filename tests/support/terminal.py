@@ -15,11 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 
-def at_terminal(arguments: Sequence[str], environment: Mapping[str, str], *, columns: int, typed: str = "") -> str:
-    """What `db-backup ARGUMENTS` writes to a terminal of so many columns: stdout and stderr, less the colours.
-
-    :param typed: what a person types ahead; the terminal shows it too.
-    """
+def at_terminal(arguments: Sequence[str], environment: Mapping[str, str], *, columns: int) -> str:
+    """What `db-backup ARGUMENTS` writes to a terminal of so many columns: stdout and stderr, less the colours."""
     outside, inside = pty.openpty()
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     kept = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
@@ -31,7 +28,6 @@ def at_terminal(arguments: Sequence[str], environment: Mapping[str, str], *, col
         stderr=inside,
     )
     os.close(inside)
-    os.write(outside, typed.encode())
     written = b""
     with os.fdopen(outside, "rb", buffering=0) as terminal:
         while True:
@@ -83,6 +79,18 @@ class TerminalSession:
         while text not in self.written:
             assert self._read(), f"The program ended without writing {text!r}: {self.written!r}"
         self.screen, _, self.written = self.written.partition(text)
+
+    def answer(self, answers: Mapping[str, str]) -> str:
+        """Until the program ends, whenever it asks one of these: type what belongs to it; returns what was written."""
+        shown = ""
+        while True:
+            for question, reply in answers.items():
+                before, asked, after = self.written.partition(question)
+                if asked:
+                    shown, self.written = shown + before + asked, after
+                    self.type(f"{reply}\n")
+            if not self._read():
+                return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown + self.written).replace("\r\n", "\n")
 
     def type(self, keys: str) -> None:
         os.write(self._outside, keys.encode())

@@ -35,6 +35,12 @@ def _databases(value: object) -> object:
     raise WrongValue("'all' or a list of database names", "all")
 
 
+def _one_value(value: object) -> object:
+    if isinstance(value, list | dict):
+        raise WrongValue("one value, such as true, 0 or 'ok'")
+    return value
+
+
 ConnectionId = Annotated[str, BeforeValidator(_connection_id)]
 Days = Annotated[StrictInt, Field(ge=1, le=MOST_DAYS)]
 Minutes = Annotated[StrictInt, Field(ge=1)]
@@ -73,7 +79,7 @@ class Check(_Keys):
     """An application check: a query and the one value that it must give."""
 
     sql: str
-    expect: Any
+    expect: Annotated[Any, BeforeValidator(_one_value)]
 
 
 class Hook(_Keys):
