@@ -1,0 +1,208 @@
+"""The runbooks, followed literally: each command as it stands on the page, at a terminal, after the real disaster."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from db_backup.model import ConnectionInfo
+from support import quick_age
+from support.lab_postgres import PostgresLab
+from support.project import Project, connection_variable
+from support.terminal import TerminalSession
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "runbooks"
+PASSPHRASE = "correct horse battery staple"
+SHOP = """
+CREATE TABLE customers (id integer PRIMARY KEY, name text NOT NULL);
+CREATE TABLE orders (id integer PRIMARY KEY, customer integer REFERENCES customers, total numeric NOT NULL);
+INSERT INTO customers VALUES (1, 'Ada'), (2, 'Grace');
+INSERT INTO orders VALUES (1, 1, 12.50), (2, 2, 99), (3, 1, 7);
+"""
+
+
+def commands(page: str, heading: str) -> list[str]:
+    """What follows the prompt in the page's console blocks below this heading."""
+    _, found, text = (PAGES / page).read_text().partition(f"\n## {heading}\n")
+    assert found, f"{page} has no heading '{heading}'"
+    blocks = re.findall(r"^ *```console\n(.*?)^ *```", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    assert lines
+    assert all(line.startswith("$ ") for line in lines)
+    return [line.removeprefix("$ ") for line in lines]
+
+
+@pytest.fixture
+def shop(postgres_lab: PostgresLab) -> Iterator[ConnectionInfo]:
+    """The database `shop` on a real server; what the pages make beside it is taken away with it."""
+    made = ("shop", "shop_before", "shop_rescue", "shop_copy")
+    for name in made:
+        postgres_lab.drop(name)
+    postgres_lab.server.run("CREATE DATABASE shop")
+    postgres_lab.execute("shop", *filter(str.strip, SHOP.split(";")))
+    yield postgres_lab.connection("shop")
+    for name in made:
+        postgres_lab.drop(name)
+
+
+@pytest.fixture
+def project(tmp_path: Path, shop: ConnectionInfo) -> Project:
+    """A host with `db-backup` on its path and one verified backup."""
+    made = Project(tmp_path / "project", {"shop": shop}, as_process=False)
+    programs = made.folder / "bin"
+    programs.mkdir()
+    program = programs / "db-backup"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m db_backup \"$@\"\n")
+    program.chmod(0o755)
+    made.environment["PATH"] = f"{programs}:{made.environment['PATH']}"
+    return made
+
+
+def create(project: Project) -> str:
+    (backup,) = project.json("create", "shop")["backups"]
+    assert backup["status"] == "good"
+    return str(backup["id"])
+
+
+def follow(project: Project, page: str, heading: str, answers: Mapping[str, str]) -> str:
+    """Type the section's commands into a shell that ends at the first that fails; what the terminal showed.
+
+    :param answers: what to type whenever this is asked.
+    """
+    script = "\n".join(["set -e", f"cd '{project.folder}'", *commands(page, heading)])
+    with TerminalSession(["bash", "-c", script], project.environment, columns=200) as session:
+        shown = session.answer(answers)
+        code, out = session.finish()
+    assert code == 0, shown + out
+    return shown + out
+
+
+def counts(lab: PostgresLab, database: str) -> dict[str, int]:
+    return {name.removeprefix("public."): rows for name, rows in lab.counts(database).items()}
+
+
+def test_every_page_is_in_the_index_and_every_section_with_commands_is_followed() -> None:
+    pages = {path.name for path in PAGES.glob("*.md")} - {"README.md"}
+    linked = set(re.findall(r"\]\(([a-z-]+\.md)\)", (PAGES / "README.md").read_text()))
+    assert linked == pages
+    sections = {
+        (path.name, section.partition("\n")[0])
+        for path in PAGES.glob("*.md")
+        for section in path.read_text().split("\n## ")[1:]
+        if "```console" in section
+    }
+    followed = re.findall(r'follow\(\s*\w+,\s*"([a-z-]+\.md)",\s*"([^"]+)"', Path(__file__).read_text())
+    assert sections == set(followed)
+    for path in PAGES.glob("*.md"):
+        assert "```console" not in path.read_text().partition("\n## ")[0], f"{path.name}: nobody runs this"
+
+
+def test_dropped_table(project: Project, postgres_lab: PostgresLab) -> None:
+    backup = create(project)
+    postgres_lab.execute("shop", "DROP TABLE orders", "INSERT INTO customers VALUES (3, 'Edsger')")
+
+    follow(project, "dropped-table.md", "The table is gone", {"Backup: ": backup})
+
+    assert counts(postgres_lab, "shop") == {"customers": 3, "orders": 3}
+
+    postgres_lab.execute("shop", "DELETE FROM orders WHERE id > 1")
+    follow(project, "dropped-table.md", "The table is there, and rows are missing", {"Backup: ": backup})
+    assert counts(postgres_lab, "shop_rescue") == {"orders": 3}
+    assert counts(postgres_lab, "shop") == {"customers": 3, "orders": 1}
+
+
+def test_wrong_deploy(project: Project, postgres_lab: PostgresLab) -> None:
+    backup = create(project)
+    postgres_lab.execute("shop", "UPDATE orders SET total = 0", "CREATE TABLE news (id integer)")
+    spoiled = postgres_lab.stock_dump("shop")
+
+    shown = follow(project, "wrong-deploy.md", "Go back", {"Backup: ": backup, "Type 'shop' to replace it": "shop"})
+
+    assert counts(postgres_lab, "shop") == counts(postgres_lab, "shop_before") == {"customers": 2, "orders": 3}
+    assert postgres_lab.stock_dump("shop") != spoiled
+    safety = re.findall(r"Safety backup of what was there before: (\S+)", shown)
+    assert len(safety) == 1
+    follow(
+        project,
+        "wrong-deploy.md",
+        "It was not the deploy: undo",
+        {"Safety backup: ": safety[0], "Type 'shop' to replace it": "shop"},
+    )
+    assert postgres_lab.stock_dump("shop") == spoiled
+
+
+def test_lost_server(project: Project, postgres_lab: PostgresLab, shop: ConnectionInfo) -> None:
+    create(project)
+    before = postgres_lab.stock_dump("shop")
+    postgres_lab.drop("shop")
+    new_connection = connection_variable(shop)
+    project.environment["AIRFLOW_CONN_SHOP_DB"] = connection_variable(postgres_lab.unreachable("shop"))
+
+    shown = follow(project, "lost-server.md", "Restore to a new server", {"New connection: ": new_connection})
+
+    assert postgres_lab.stock_dump("shop") == before
+    assert shop.password not in shown
+
+
+def test_lost_airflow(
+    project: Project, postgres_lab: PostgresLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(project)
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", quick_age.encrypt)  # the page opens the kit again and again
+    (project.folder / "passphrase").write_text(PASSPHRASE)
+    exported = project.run("kit", "export", "shop.kit.age", "--passphrase-file", "passphrase")
+    assert exported.returncode == 0, exported.stderr
+    lost_but_for_the_storage(project, tmp_path)
+    answers = {"Passphrase of the kit: ": PASSPHRASE}
+
+    follow(project, "lost-airflow.md", "Restore without Airflow", answers)
+    assert counts(postgres_lab, "shop_copy") == {"customers": 2, "orders": 3}
+
+    follow(project, "lost-airflow.md", "Set it up again", answers)
+    listed = project.run_process(["db-backup", "list", "--json"])
+    assert [backup["status"] for backup in json.loads(listed.stdout)["backups"]] == ["good", "good"]
+
+
+def lost_but_for_the_storage(project: Project, tmp_path: Path) -> None:
+    """The project in a fresh checkout: no configuration, no catalogue, and nothing in the environment."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in project.folder.glob("*.*"):
+        if path.suffix in {".yaml", ".sqlite"} or path.name == "no-airflow":
+            path.unlink()
+    kept = {name: value for name, value in project.environment.items() if not name.startswith(("BACKUP_", "AIRFLOW"))}
+    home = tmp_path / "home"
+    home.mkdir()
+    packages = [str(checkout / "plugins"), *filter(None, [kept.get("PYTHONPATH")])]
+    project.environment = {**kept, "HOME": str(home), "PYTHONPATH": os.pathsep.join(packages)}
+
+
+def test_corrupt_latest_backup(project: Project, postgres_lab: PostgresLab) -> None:
+    good = create(project)
+    damaged = create(project)
+    artefact = project.artefact(damaged)
+    content = bytearray(artefact.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    artefact.write_bytes(content)
+    assert project.run("verify", damaged).returncode == 3
+
+    shown = follow(project, "corrupt-latest-backup.md", "Get a good one, now", {})
+    assert "Some are damaged." in shown
+    assert re.search(rf"{damaged}.*failed_verification", shown)
+
+    newest = max(backup["id"] for backup in project.json("list")["backups"])
+    assert newest not in {good, damaged}
+    shown = follow(project, "corrupt-latest-backup.md", "The database is needed back as well", {})
+    assert newest in shown
+    assert counts(postgres_lab, "shop_copy") == {"customers": 2, "orders": 3}
