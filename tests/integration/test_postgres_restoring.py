@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from db_backup.comparison import compare
 from db_backup.engines.base import LoadOptions
-from db_backup.engines.postgres import PostgresEngine
+from db_backup.engines.postgres import PostgresEngine, replacing
 from db_backup.engines.postgres.contents import LARGE_OBJECTS
 from db_backup.errors import (
     ArtefactCorrupt,
@@ -222,6 +223,27 @@ def test_a_kill_at_any_moment_leaves_a_database_in_service_and_a_second_attempt_
     assert databases_like(postgres_server, connection.database) == [connection.database]
 
 
+def test_a_database_that_cannot_be_freed_stays_as_it_was(
+    postgres_server: PostgresServer, engine: Callable[..., PostgresEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of the server that stands still takes no notice of being ended."""
+    monkeypatch.setattr(replacing, "_ATTEMPTS", 1)
+    target = engine(MARKS, "INSERT INTO marks VALUES (1, 'in service')")
+    name = target.connection.database
+    before = belongings(postgres_server, name)
+    target.create_database(target.replacement_name())
+    with postgres_server.connect(name) as session:
+        os.kill(session.info.backend_pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Refused, match=f"'{name}'.*sessions \\(of postgres\\).*nothing was changed"):
+                target.replace_with(target.replacement_name(), Cancellation())
+        finally:
+            os.kill(session.info.backend_pid, signal.SIGCONT)
+    assert words(postgres_server, name) == ["in service"]
+    assert belongings(postgres_server, name) == before
+    target.replace_with(target.replacement_name(), Cancellation())
+
+
 def test_long_names_get_replacements_of_their_own(postgres_lab: PostgresLab) -> None:
     names = {
         PostgresEngine(postgres_lab.connection(database), postgres_lab.options).replacement_name()
@@ -332,6 +354,11 @@ def test_what_a_user_may_not_do_is_known_before_anything_is_changed(
     refused("may not create a database", "not_there_at_all", replace=False)
     postgres_server.run(f"ALTER ROLE {user} CREATEDB")
     refused("may not replace this database", replace=True)
+    roles = "Roles are not in the backup, and these own or may use something in it: no_such_role."
+    with pytest.raises(PrivilegeMissing, match="may not make the roles no_such_role"):
+        PostgresEngine(
+            postgres_server.connection("not_there_at_all", user=user, password=password), target.options
+        ).examine_target(full_manifest(warnings=(roles,)), LoadOptions(with_owners=True), replace=False)
     postgres_server.run(f"ALTER DATABASE {database} OWNER TO {user}")
     modest = PostgresEngine(postgres_server.connection(database, user=user, password=password), target.options)
     with postgres_server.connect(database):

@@ -78,7 +78,11 @@ def _carry_over_settings(link: Connection, oid: int, database: sql.Identifier) -
         try:
             with link.transaction():
                 link.execute(statement)
-        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedObject) as error:
+        except (
+            psycopg.errors.InsufficientPrivilege,
+            psycopg.errors.UndefinedObject,
+            psycopg.errors.InvalidParameterValue,
+        ) as error:
             whom = f" of the role {role}" if role else ""
             yield f"The setting {name}{whom} in this database could not be carried over: {one_line(error)}."
 

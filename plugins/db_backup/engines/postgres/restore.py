@@ -101,7 +101,7 @@ def load(
     """
     loading = prepare(connection, options, manifest, wanted)
     remarks: list[str] = []
-    if wanted.with_owners and not is_scratch(connection):
+    if wanted.with_owners and manifest.type is not BackupType.DATA and not is_scratch(connection):
         with damage_translated(loading):
             streams, made = with_roles_made(connection, streams, manifest)
         remarks += made

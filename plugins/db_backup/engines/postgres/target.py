@@ -30,6 +30,7 @@ _EXAMPLES = 5
 _PATIENCE_SECONDS = 10
 _IS_SUPERUSER = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
 _MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+_MAY_MAKE_ROLES = "SELECT rolcreaterole OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
 _OWNS_DATABASE = """SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database
     WHERE datname = current_database()"""
 # pg_stat_activity hides the kind of other users' sessions from an ordinary user, and never whose they are.
@@ -111,13 +112,14 @@ def _examine_existing(
     server = _server(link, connection, manifest)
     if replace:
         _refuse_without_right_to_create(link, connection, manifest)
-        _refuse_without_right_to_replace(link, connection, manifest)
         refuse_irreplaceable(link, connection.database, connection.address)
+        _refuse_without_right_to_replace(link, connection, manifest)
     elif manifest.type is not BackupType.DATA:
         _refuse_without_right_to_define(link, connection, manifest)
     if wanted.tables and not replace:
         refuse_these_tables(link, connection, wanted.tables)
     _refuse_what_is_missing(link, options, manifest, wanted, server)
+    _refuse_without_right_to_make_roles(link, connection, manifest, wanted)
     if manifest.type is BackupType.DATA:
         refuse_other_tables(link, connection, manifest)
         without_triggers(link, connection, manifest)
@@ -143,6 +145,7 @@ def _examine_new(
     server = _server(link, connection, manifest)
     _refuse_without_right_to_create(link, connection, manifest)
     _refuse_what_is_missing(link, options, manifest, wanted, server)
+    _refuse_without_right_to_make_roles(link, connection, manifest, wanted)
     return TargetExamination(server, None, (*_of_locale(server, manifest), *_warnings(link, options, manifest, wanted)))
 
 
@@ -178,6 +181,8 @@ def _refuse_without_right_to_create(link: Connection, connection: ConnectionInfo
 def _refuse_without_right_to_replace(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> None:
     if not value(link, _OWNS_DATABASE):
         raise _missing_right(connection, manifest, "replace this database", "Use its owner, or a superuser.")
+    with beside(connection, connection.database):  # a database is renamed from another one, which must be in reach
+        pass
     if value(link, _IS_SUPERUSER):
         return
     if users := [name for (name,) in rows(link, _SESSIONS_OUT_OF_REACH)]:
@@ -193,6 +198,21 @@ def _refuse_without_right_to_define(link: Connection, connection: ConnectionInfo
     if not value(link, _MAY_DEFINE):
         raise _missing_right(
             connection, manifest, "create anything in this database", "GRANT CREATE ON DATABASE, or use its owner."
+        )
+
+
+def _refuse_without_right_to_make_roles(
+    link: Connection, connection: ConnectionInfo, manifest: Manifest, wanted: LoadOptions
+) -> None:
+    """Of chosen tables it is not known yet which roles they name."""
+    if not wanted.with_owners or wanted.tables or value(link, _MAY_MAKE_ROLES):
+        return
+    if missing := missing_roles(link, roles_in_manifest(manifest)):
+        raise _missing_right(
+            connection,
+            manifest,
+            f"make the roles {some(missing)}, which the backup's owners and grants need,",
+            "Create them first, or use a connection that has CREATEROLE.",
         )
 
 
