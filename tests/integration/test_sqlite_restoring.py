@@ -215,6 +215,18 @@ def test_a_symbolic_link_stays_one(folder: Path, target: Path, dumped: Dumped, o
     assert [path.name for path in (folder / "elsewhere").iterdir()] == ["link.sqlite"]
 
 
+def test_a_symbolic_link_whose_file_is_gone_gets_it_back(
+    folder: Path, dumped: Dumped, options: EngineOptions, tmp_path: Path
+) -> None:
+    link = folder / "link.sqlite"
+    link.symlink_to(tmp_path / "gone.sqlite")
+    engine = engine_on(link, options)
+    assert engine.examine_target(dumped.manifest, LoadOptions(), replace=False).occupancy is None
+    engine.replace_with(replacement(engine, dumped), Cancellation())
+    assert link.is_symlink()
+    assert contents(tmp_path / "gone.sqlite") == NEW
+
+
 def test_both_names_of_one_file_get_the_new_contents(
     folder: Path, target: Path, dumped: Dumped, options: EngineOptions
 ) -> None:
@@ -535,8 +547,9 @@ def test_a_file_that_is_no_database_is_refused(
 ) -> None:
     path = folder / "letter.txt"
     path.write_text("Dear reader, this is no database. " * 100)
-    with pytest.raises(SourceUnsupported, match="not an SQLite database"):
+    with pytest.raises(SourceUnsupported, match="not an SQLite database") as caught:
         engine_on(path, options).examine_target(dumped.manifest, LoadOptions(), replace=replacing_it)
+    assert ("move it away" in caught.value.hint) is replacing_it
 
 
 @pytest.mark.parametrize("name", ["", "zero\0byte", "folder", "missing/file.sqlite"])

@@ -154,6 +154,8 @@ def _occupancy(target: Path, *, replace: bool) -> tuple[Occupancy, list[str]]:
             names = [item.name for item in objects if item.name not in shadow]
             rows = _has_rows(connection)
     except SourceError as error:
+        if isinstance(error, SourceUnsupported) and replace:
+            error.hint = f"If it was one and is damaged, move it away: then restore to {target} as to a new one."
         if not replace or not _is_broken(error):
             raise
         return Occupancy(rows=True, sessions=None, size_bytes=size_bytes), [
