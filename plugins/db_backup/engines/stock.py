@@ -12,7 +12,7 @@ _TOOLS = {
     Compression.GZIP: "gunzip -c",
     Compression.BZIP2: "bzip2 -dc",
     Compression.ZSTD: "zstd -dc",
-    Compression.LZ4: "lz4 -dc",
+    Compression.LZ4: "lz4 -dcm",  # without m a second file would be the name of its output
     Compression.XZ: "xz -dc",
     Compression.NONE: "cat",
 }
