@@ -70,6 +70,10 @@ A `conn_id` is looked up in this order:
    backend and its metadata database.
 3. `car_marketplace_db` alone is there by itself: the demo database, `include/demo/car_marketplace.sqlite`.
 
+With `db-backup --kit FILE`, a variable that the environment does not have comes from the break-glass kit, settings as
+well as connections; then `.env` and Airflow. Only `BACKUP_CATALOG_*`, `BACKUP_SCRATCH_PATH`, `BACKUP_STAGING_PATH` and
+`BACKUP_FILE_GROUP` do not, which belong to the machine: a kit has a catalogue of its own in `AIRFLOW_HOME`.
+
 The value is Airflow's: a URI whose parts are URL-encoded, or JSON.
 
     AIRFLOW_CONN_SHOP_DB='postgres://backup:p%40ss@db.example.com:5432/shop?sslmode=require'
