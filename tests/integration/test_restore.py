@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -204,6 +205,37 @@ def test_a_check_that_fails_keeps_the_old_database_in_its_place(project: Project
     assert [check["passed"] for check in report["checks"]] == [True]
     assert report["in_place"]
     assert lab.counts(source)[lab.table("marks")] == 3
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (EngineName.POSTGRES, {"version": "99.1"}),
+        (EngineName.MYSQL, {"version": "99.1.0"}),
+        (EngineName.MYSQL, {"flavour": "MySQL", "version": "8.0.36"}),
+    ],
+    ids=["older PostgreSQL", "older MariaDB", "MariaDB for MySQL"],
+)
+def test_a_server_that_is_older_or_of_another_flavour_is_refused_before_anything_is_changed(
+    tmp_path: Path, labs: Mapping[EngineName, EngineLab], engine: EngineName, said: dict[str, str]
+) -> None:
+    lab = labs[engine]
+    database = lab.create_sample()
+    project = Project(tmp_path / "project", {"shop": lab.connection(database)}, as_process=False)
+    backup = create(project, "--no-verify")
+    manifest = project.manifest(backup)
+    manifest["server"] |= said
+    project.manifest_path(backup).write_text(json.dumps(manifest))
+    before, files, copy = lab.stock_dump(database), project.files(), lab.fresh_name()
+
+    for arguments in (["--force"], ["--as", copy]):
+        done = project.run("restore", backup, *arguments)
+        assert done.returncode == 1
+        assert said["version"].rpartition(".")[0] in done.stderr
+
+    assert (lab.stock_dump(database), project.files()) == (before, files)
+    assert not lab.exists(copy)
+    lab.drop(database)
 
 
 @pytest.mark.parametrize("damage", ["start", "middle", "end", "truncated", "missing"])

@@ -69,8 +69,8 @@ def confirm(plan: RestorePlan, typed: str | None) -> None:
         )
 
 
-def print_report(report: RestoreReport) -> None:
-    """A table, then on stderr what a person must look at."""
+def print_report(report: RestoreReport, plan: RestorePlan) -> None:
+    """A table, then on stderr what a person must look at and was not told with the plan."""
     bytes_a_second = report.plain_bytes / seconds if (seconds := report.fetch_seconds + report.load_seconds) else 0
     passed = sum(check.passed for check in report.checks)
     cells = {
@@ -89,7 +89,7 @@ def print_report(report: RestoreReport) -> None:
         click.echo(line)
     for difference in report.differences:
         click.echo(f"  {difference}", err=True)
-    for warning in report.warnings:
+    for warning in (warning for warning in report.warnings if warning not in plan.warnings):
         click.echo(f"Warning: {warning}", err=True)
 
 

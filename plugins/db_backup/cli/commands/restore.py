@@ -111,7 +111,7 @@ def _restore(workspace: Workspace, request: RestoreRequest, typed: str | None, a
         if as_json:
             print_json(report.model_dump(mode="json"))
         else:
-            print_report(report)
+            print_report(report, planned.plan)
         return 3 if report.differences else 0
 
 

@@ -48,7 +48,7 @@ def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
     if not plan.same_server:
         yield f"This is another server than the backup was taken of ({plan.source_address})."
     if plan.protected:
-        yield f"The target is protected in the configuration of '{plan.safety_backup_of or plan.entry}'."
+        yield "The target is protected by its configuration."
     if plan.way is Way.REPLACE:
         yield from _replacing(plan)
     elif plan.safety_backup_of:
@@ -94,6 +94,8 @@ def _replacing(plan: RestorePlan) -> Iterator[str]:
     else:
         yield "No safety backup is made: what the target holds cannot be brought back."
     yield "It is loaded beside the target and compared; until it takes its place, the target stays in service."
+    if plan.engine is EngineName.SQLITE:
+        return  # nobody's: a file that is in use is refused
     if plan.sessions is None:
         yield "Sessions on the target are ended then; nobody can know how many there are."
     elif plan.sessions:

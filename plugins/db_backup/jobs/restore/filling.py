@@ -71,7 +71,11 @@ class Filling:
             raise  # before anything was changed
         except BaseException:
             undo.pop_all()  # it may be all that there is
-            self.outcome.target_state += f" The restored copy is kept as {name}."
+            unchanged = self.outcome.target_state.removesuffix(".")
+            self.outcome.target_state = (
+                f"Where this does not say otherwise, {unchanged}; what of the restored copy did not take its place "
+                f"is kept as {name}."
+            )
             raise
         self.outcome.target_state = f"{address} is restored and in place."
 
