@@ -21,6 +21,7 @@ _CODE = """SELECT 'VIEW' AS kind, table_name FROM information_schema.views WHERE
     UNION ALL SELECT 'EVENT', event_name FROM information_schema.events WHERE event_schema = %s ORDER BY 1, 2"""
 
 Item = tuple[str, str]  # what DROP calls the kind, and the name
+Place = tuple[str, str]  # a database and the name of a table in it
 
 
 def check_name(database: str) -> None:
@@ -104,17 +105,18 @@ def drop_tables(session: Session, database: str, names: Iterable[str]) -> None:
             query(session, "SET SESSION foreign_key_checks = 1")
 
 
-def move_tables(session: Session, moves: Iterable[tuple[str, str, str]]) -> None:
-    """All or none of them. Each: from this database, to that one, under the same name.
+def move_tables(session: Session, moves: Iterable[tuple[Place, Place]]) -> None:
+    """All or none of them, each from one place to another.
 
     Foreign keys among them follow: with checks switched off, they would not.
     """
-    pairs = [
-        f"{identifier(source)}.{identifier(name)} TO {identifier(target)}.{identifier(name)}"
-        for source, target, name in moves
-    ]
+    pairs = [f"{_written(source)} TO {_written(target)}" for source, target in moves]
     query(session, "SET SESSION foreign_key_checks = 1")
     query(session, f"RENAME TABLE {', '.join(pairs)}")
+
+
+def _written(place: Place) -> str:
+    return ".".join(map(identifier, place))
 
 
 def empty_database(session: Session, database: str) -> None:

@@ -13,6 +13,7 @@ from db_backup.engines.mysql.client import load_script
 from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
 from db_backup.engines.mysql.databases import (
     Item,
+    Place,
     character_set,
     code_items,
     drop_items,
@@ -28,6 +29,7 @@ from db_backup.model import ConnectionInfo
 from db_backup.progress import Cancellation
 
 _TABLE = "__db_backup_journal"
+_DONE = "__db_backup_journal_done"
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,18 @@ def begin_journal(session: Session, aside: str, journal: Journal) -> None:
     query(
         session,
         f"CREATE TABLE {_place(aside)} (old_tables longtext NOT NULL, new_tables longtext NOT NULL, "
-        "items longtext NOT NULL, script longblob NOT NULL, moved bool NOT NULL) ENGINE = InnoDB",
+        "items longtext NOT NULL, script longblob NOT NULL) ENGINE = InnoDB",
     )
     query(
         session,
-        f"INSERT INTO {_place(aside)} VALUES (%s, %s, %s, %s, false)",
+        f"INSERT INTO {_place(aside)} VALUES (%s, %s, %s, %s)",
         (json.dumps(journal.old_tables), json.dumps(journal.new_tables), json.dumps(journal.items), journal.script),
     )
 
 
-def mark_moved(session: Session, aside: str) -> None:
-    """The tables have changed places: the old ones may be dropped from now on."""
-    query(session, f"UPDATE {_place(aside)} SET moved = true")
+def mark_of_move(aside: str) -> tuple[Place, Place]:
+    """What is renamed together with the tables, as the last: once it has this name, the old ones may be dropped."""
+    return (aside, _TABLE), (aside, _DONE)
 
 
 def mend(connection: ConnectionInfo) -> bool:
@@ -80,53 +82,47 @@ def mend(connection: ConnectionInfo) -> bool:
                 "restore has left it so.",
                 hint="See whether anybody needs it, and rename or drop it.",
             )
-        in_place = journal is not None and _is_in_place(session, database, tables, journal)
-        if journal is not None and not in_place and character_set(session, database) is not None:
+        if journal is not None and not journal.moved and character_set(session, database) is not None:
             _put_tables_back(session, connection, tables, journal)
             _put_code_back(session, connection, journal)
         query(session, f"DROP DATABASE {identifier(aside)}")
-        return in_place
+        return journal is not None and journal.moved
 
 
 def _read(session: Session, aside: str, tables: list[str]) -> Journal | None:
-    """None where an attempt ended before it had written anything."""
-    rows = query(session, f"SELECT * FROM {_place(aside)}") if _TABLE in tables else []
-    if _TABLE in tables:
-        tables.remove(_TABLE)
-    for old, new, items, script, moved in rows:
-        return Journal(
-            tuple(json.loads(old)),
-            tuple(json.loads(new)),
-            tuple((kind, name) for kind, name in json.loads(items)),
-            script,
-            bool(moved),
-        )
+    """Takes the journal off the list. None where an attempt ended before it had written anything."""
+    for name in (_TABLE, _DONE):
+        if name not in tables:
+            continue
+        tables.remove(name)
+        statement = f"SELECT old_tables, new_tables, items, script FROM {identifier(aside)}.{name}"
+        for old, new, items, script in query(session, statement):
+            return Journal(
+                tuple(json.loads(old)),
+                tuple(json.loads(new)),
+                tuple((kind, item) for kind, item in json.loads(items)),
+                script,
+                moved=name == _DONE,
+            )
     return None
 
 
-def _is_in_place(session: Session, database: str, aside: list[str], journal: Journal) -> bool:
-    if journal.moved:
-        return True
-    there = set(stored_tables(session, database))
-    return bool(journal.old_tables or journal.new_tables) and (
-        set(aside) >= set(journal.old_tables)
-        and there >= set(journal.new_tables)
-        and not (set(journal.old_tables) - set(journal.new_tables)) & there
-    )
-
-
 def _put_tables_back(session: Session, connection: ConnectionInfo, aside: list[str], journal: Journal) -> None:
-    """Servers that rename all tables or none leave nothing to do here; older ones, when they crash."""
-    database, copy = connection.database, replacement_name(connection.database)
+    """Servers that rename all tables or none leave nothing to do here; older ones do, when they crash."""
+    database, copy, place = (
+        connection.database,
+        replacement_name(connection.database),
+        replaced_name(connection.database),
+    )
     there = set(stored_tables(session, database))
     came = there & set(journal.new_tables) if set(aside) >= set(journal.old_tables) else set()
-    moves = [(database, copy, name) for name in sorted(came)] if aside else []
-    moves += [(replaced_name(database), database, name) for name in aside]
+    moves = [((database, name), (copy, name)) for name in sorted(came)] if aside else []
+    moves += [((place, name), (database, name)) for name in aside]
     if len(moves) > len(aside) and character_set(session, copy) is None:
         raise Refused(
-            f"Of the tables that were to be replaced in '{connection.address}' all lie in '{replaced_name(database)}', "
+            f"Of the tables that were to be replaced in '{connection.address}' all lie in '{place}', "
             f"and of those in their place only {some(sorted(came))} are there.",
-            hint=f"Move these away, and the others back, by RENAME TABLE; then drop '{replaced_name(database)}'.",
+            hint=f"Move these away, and the others back, by RENAME TABLE; then drop '{place}'.",
         )
     if moves:
         move_tables(session, moves)

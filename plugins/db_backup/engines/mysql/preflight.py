@@ -257,7 +257,7 @@ def _require(
         raise PrivilegeMissing(
             f"The user '{connection.login}' cannot see all stored routines of the database '{connection.database}': "
             "the dump would leave them out in silence.",
-            hint=f"{_routine_grant(server, scope)} TO {account_of(connection)};",
+            hint=f"{routine_grant(server, scope)} TO {account_of(connection)};",
         )
 
 
@@ -277,7 +277,8 @@ def _require_common_moment(privileges: Privileges, connection: ConnectionInfo, o
         )
 
 
-def _routine_grant(server: Server, scope: str) -> str:
+def routine_grant(server: Server, scope: str) -> str:
+    """What lets a user see every routine of a database, as a GRANT without its end."""
     if server.flavour is Flavour.MARIADB and server.version >= (11, 3, 0):
         return f"GRANT SHOW CREATE ROUTINE ON {scope}"
     if server.flavour is Flavour.MYSQL and server.version >= (8, 0, 20):

@@ -29,7 +29,7 @@ from db_backup.engines.mysql.databases import (
     replaced_name,
     stored_tables,
 )
-from db_backup.engines.mysql.journal import Journal, begin_journal, mark_moved, mend
+from db_backup.engines.mysql.journal import Journal, begin_journal, mark_of_move, mend
 from db_backup.engines.mysql.preflight import describe_server
 from db_backup.engines.mysql.renaming import Renaming
 from db_backup.engines.mysql.sessions import end_sessions
@@ -169,12 +169,12 @@ class _Swap:
         drop_items(self.session, self.database, [item for item in self.new_items if item[0] == "TRIGGER"])
 
     def _rename(self) -> None:
-        moves = [(self.target, self.aside, name) for name in self.old_tables]
-        moves += [(self.database, self.target, name) for name in self.new_tables]
+        moves = [((self.target, name), (self.aside, name)) for name in self.old_tables]
+        moves += [((self.database, name), (self.target, name)) for name in self.new_tables]
+        if self.old is not None:
+            moves.append(mark_of_move(self.aside))
         if moves:
             move_tables(self.session, moves)
-        if self.old is not None:
-            mark_moved(self.session, self.aside)
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:
@@ -182,25 +182,26 @@ class _Swap:
             yield
         except BaseException as error:
             try:
-                self._undo()
+                in_place = self._undo()
             except BackupError as problem:
                 raise LoadFailed(
                     f"'{self.connection.address}' could not be replaced ({_said(error)}), nor be put back as it was: "
                     f"{problem.message} What is missing lies in the database '{self.aside}'.",
                     hint="Restore again: it begins with putting that back.",
                 ) from error
+            if in_place:  # the server had done it, and could not say so
+                raise self._unfinished(self._steps(), _said(error)) from error
             raise
 
-    def _undo(self) -> None:
+    def _undo(self) -> bool:
+        """Whether there was nothing to be undone any more."""
         if self.old is not None:
-            in_place = mend(self.connection)
-        else:
-            with _session(self.connection) as session:
-                in_place = bool(self.new_tables) and bool(stored_tables(session, self.target))
-                if not in_place:
-                    query(session, f"DROP DATABASE IF EXISTS {identifier(self.target)}")
-        if in_place:  # the server had done it, and could not say so
-            raise self._unfinished(self._steps(), "the connection was lost.")
+            return mend(self.connection)
+        with _session(self.connection) as session:
+            if stored_tables(session, self.target):
+                return True
+            query(session, f"DROP DATABASE IF EXISTS {identifier(self.target)}")
+            return False
 
     def finish(self) -> None:
         """The tables are in their place: now what they cannot do without, and then the leftovers."""

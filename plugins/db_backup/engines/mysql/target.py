@@ -17,8 +17,8 @@ from db_backup.engines.mysql.databases import (
     some,
     stored_tables,
 )
-from db_backup.engines.mysql.flavour import find_client_tool, version_numbers
-from db_backup.engines.mysql.preflight import Server, account_of, describe_server
+from db_backup.engines.mysql.flavour import Flavour, find_client_tool, version_numbers
+from db_backup.engines.mysql.preflight import Server, account_of, describe_server, routine_grant
 from db_backup.engines.mysql.privileges import Privileges, read_privileges
 from db_backup.engines.mysql.replacing import refuse_outside_keys
 from db_backup.engines.mysql.replica import read_replica
@@ -40,6 +40,9 @@ _EXAMPLES = 5
 _MAY_NOT_SEE = {1044, 1142, 1143}
 _SIZE = "SELECT SUM(data_length + index_length) FROM information_schema.tables WHERE table_schema = %s"
 _ROUTINE_GRANTS = "SELECT COUNT(*) FROM mysql.procs_priv WHERE db = %s"
+_SET_ASIDE = """SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s
+    UNION SELECT definer FROM information_schema.events WHERE event_schema = %s"""
+_MAY_NAME_DEFINERS = ("SET USER", "SUPER", "SET_USER_ID", "SET_ANY_DEFINER")
 # What a table takes; and then what each kind of object takes besides.
 _TABLES_TAKE = ("SELECT", "INSERT", "CREATE", "DROP", "ALTER")
 _KINDS_TAKE = {
@@ -202,13 +205,27 @@ def _require_privileges(
                 f"to '{connection.address}' takes; nothing was changed.",
                 hint=f"GRANT {', '.join(lacking)} ON {identifier(place)}.* TO {account_of(connection)};",
             )
-    if replace and not read_privileges(session, database, server.flavour).sees_all_routines(
-        server.flavour, server.version
-    ):
+    if replace:
+        _require_all_code(session, server, connection, read_privileges(session, database, server.flavour))
+
+
+def _require_all_code(session: Session, server: Server, connection: ConnectionInfo, privileges: Privileges) -> None:
+    """To see it, and to make it again under the names of its definers."""
+    if not privileges.sees_all_routines(server.flavour, server.version):
         raise PrivilegeMissing(
-            f"The user '{connection.login}' cannot see all stored routines of the database '{database}', and could "
-            "not replace them; nothing was changed.",
-            hint=f"GRANT SELECT ON mysql.* TO {account_of(connection)};",
+            f"The user '{connection.login}' cannot see all stored routines of the database '{connection.database}', "
+            "and could not replace them; nothing was changed.",
+            hint=f"{routine_grant(server, f'{identifier(connection.database)}.*')} TO {account_of(connection)};",
+        )
+    others = {str(name) for (name,) in query(session, _SET_ASIDE, (connection.database,) * 2)}
+    others.discard(str(query(session, "SELECT CURRENT_USER()")[0][0]))
+    if others and not any(privileges.on_all(name) for name in _MAY_NAME_DEFINERS):
+        privilege = "SET USER" if server.flavour is Flavour.MARIADB else "SET_USER_ID"
+        raise PrivilegeMissing(
+            f"The user '{connection.login}' may not make the triggers and events of '{connection.address}' again, "
+            f"should the restore not come into its place: their definers are {some(sorted(others))}; nothing was "
+            "changed.",
+            hint=f"GRANT {privilege} ON *.* TO {account_of(connection)};",
         )
 
 
