@@ -698,7 +698,7 @@ DELETE FROM counted WHERE id = 6;
 PRAGMA ignore_check_constraints = ON;
 INSERT INTO counted (id, word, price) VALUES (3, 'below', -1);
 CREATE INDEX counted_by_price ON counted (price DESC) WHERE price > 1;
-CREATE TRIGGER count_more AFTER INSERT ON counted BEGIN DELETE FROM numbered; END;
+CREATE TRIGGER count_more AFTER INSERT ON Counted BEGIN DELETE FROM numbered; END;
 CREATE TABLE keyed (a TEXT, b ANY, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID;
 INSERT INTO keyed VALUES ('x', 1), ('x', 'one'), ('y', x'00');
 CREATE INDEX keyed_by_b ON keyed (b);

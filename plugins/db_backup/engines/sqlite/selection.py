@@ -13,7 +13,6 @@ from db_backup.engines.sqlite.contents import interruptible, quoted
 from db_backup.engines.sqlite.landing import FILE_MODE, beside, receive_image
 from db_backup.engines.sqlite.replacing import connect_to_write, give_name, in_use, refuse_existing
 from db_backup.engines.sqlite.source import open_unchanging, primary_code
-from db_backup.engines.sqlite.structure import stay_inside
 from db_backup.engines.sqlite.tables import SEQUENCES, TableRows, read_tables
 from db_backup.errors import BackupError, FeatureNotAvailable, LoadFailed, StorageFull, TargetNotEmpty, UsageError
 from db_backup.manifest import Manifest
@@ -129,7 +128,6 @@ def _bring(
     connection.execute("ATTACH ? AS backup", (f"{image.absolute().as_uri()}?mode=ro&immutable=1",))
     connection.execute("BEGIN IMMEDIATE")  # ends with the connection, undone, unless it comes to COMMIT
     refuse_taken(connection, [name for table in tables for name in table.names], target)
-    connection.set_authorizer(stay_inside)
     with interruptible(connection, cancellation):
         for table in tables:
             connection.execute(table.definition)
