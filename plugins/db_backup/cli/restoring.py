@@ -74,7 +74,7 @@ def print_report(report: RestoreReport, plan: RestorePlan) -> None:
     bytes_a_second = report.plain_bytes / seconds if (seconds := report.fetch_seconds + report.load_seconds) else 0
     passed = sum(check.passed for check in report.checks)
     cells = {
-        "RESTORED TO": report.restored_to if report.way is Way.SCRATCH or not report.in_place else report.target,
+        "RESTORED TO": report.target if report.in_place else report.restored_to,
         "TABLES": f"{report.tables:,}",
         "ROWS": f"{report.rows:,}",
         "DIFFERENCES": f"{len(report.differences):,}",
