@@ -51,6 +51,7 @@ class BackupSummary(BaseModel):
     proof_reason: str
     restored_at: datetime | None = None  # restored for proof and found equal, with no failure since
     restore_seconds: float | None = None  # how long that restore took, where it was timed
+    restore_setup_seconds: float = 0.0  # of these, what the scratch server took, whatever the backup's size
     storages: tuple[str, ...]
     pinned: bool
     legal_hold: bool = False
@@ -70,8 +71,21 @@ class BackupSummary(BaseModel):
 
 def _seconds(restore: Proof | None) -> float | None:
     """Evidence is free text to readers: what is no number was not timed."""
-    seconds = restore.evidence.get("restore_seconds") if restore else None
-    return float(seconds) if isinstance(seconds, int | float) else None
+    return _number(restore, "restore_seconds")
+
+
+def _setup_seconds(restore: Proof | None) -> float:
+    """The part of the whole that was neither fetching nor loading nor checking."""
+    whole = _number(restore, "restore_seconds")
+    parts = [_number(restore, f"{part}_seconds") for part in ("fetch", "load", "check")]
+    if whole is None or None in parts:
+        return 0.0
+    return round(max(0.0, whole - sum(part for part in parts if part is not None)), 3)
+
+
+def _number(restore: Proof | None, name: str) -> float | None:
+    value = restore.evidence.get(name) if restore else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def summarise(manifest: Manifest, state: State) -> BackupSummary:
@@ -96,6 +110,7 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         proof_reason=proof.reason if proof else "",
         restored_at=restore.checked_at if restore else None,
         restore_seconds=_seconds(restore),
+        restore_setup_seconds=_setup_seconds(restore),
         storages=tuple(copy.storage for copy in state.copies),
         pinned=state.pinned,
         legal_hold=state.legal_hold,

@@ -131,6 +131,19 @@ def test_a_database_that_has_grown_too_large_for_its_rto_misses_it_before_the_ne
     assert health.misses_objective
 
 
+def test_a_small_restores_scratch_server_is_not_taken_for_a_slow_restore() -> None:
+    small = backup(48, plain_bytes=MEGABYTE, restored_at=NOW, restore_seconds=4, restore_setup_seconds=3)
+    health = health_of([backup(1, plain_bytes=600 * MEGABYTE), small])
+
+    (time,) = health.recovery_times
+    assert time.predicted_seconds == 603
+    found = control("RTO met", health)
+    assert found.result is PASS
+    assert (
+        "at its rate of 1.0 MB/s uncompressed, and 3.00s for the server, full-1h would take 10m 03s" in found.evidence
+    )
+
+
 def test_without_plain_bytes_nothing_is_predicted() -> None:
     empty = backup(48, type=BackupType.STRUCTURE, plain_bytes=0, restored_at=NOW, restore_seconds=2)
     health = health_of([backup(1, type=BackupType.STRUCTURE), empty])

@@ -46,6 +46,7 @@ def test_a_verified_backup_in_full() -> None:
         "proof_reason": "",
         "restored_at": "2026-01-31T03:10:00Z",
         "restore_seconds": None,
+        "restore_setup_seconds": 0.0,
         "storages": ["local"],
         "pinned": False,
         "legal_hold": False,
@@ -126,3 +127,12 @@ def test_a_timed_restore_says_how_long_it_took(seconds: object, told: float | No
     proof = make_proof(evidence={"restore_seconds": seconds})
 
     assert summarise(manifest, make_state(manifest, proof)).restore_seconds == told
+
+
+def test_what_a_timed_restore_spent_on_its_scratch_server_is_told_apart() -> None:
+    parts = {"restore_seconds": 9.0, "fetch_seconds": 1.5, "load_seconds": 4.0, "check_seconds": 0.5}
+    manifest = make_manifest()
+
+    assert summarise(manifest, make_state(manifest, make_proof(evidence=parts))).restore_setup_seconds == 3.0
+    del parts["check_seconds"]
+    assert summarise(manifest, make_state(manifest, make_proof(evidence=parts))).restore_setup_seconds == 0.0

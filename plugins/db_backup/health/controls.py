@@ -84,9 +84,10 @@ def _restore_time(time: RecoveryTime) -> str:
         f"{_moment(time.measured_at)}"
     )
     if time.predicted_for != time.measured_on and time.predicted_seconds is not None:
+        setup = f", and {human_duration(time.setup_seconds)} for the server" if time.setup_seconds else ""
         words += (
-            f"; at its rate of {human_bytes(time.bytes_per_second)}/s uncompressed, {time.predicted_for} would take "
-            f"{human_duration(time.predicted_seconds)}"
+            f"; at its rate of {human_bytes(time.bytes_per_second)}/s uncompressed{setup}, {time.predicted_for} would "
+            f"take {human_duration(time.predicted_seconds)}"
         )
     return f"{words}; the target of {time.type} backups is {human_duration(time.target_seconds)}."
 

@@ -21,7 +21,8 @@ class BackupRecord:
     """What health asks of a backup.
 
     :param parent_id: the backup that an incremental goes on from.
-    :param restored_at: when it was last restored for proof, and stood; with ``restore_seconds``, where it was timed.
+    :param restored_at: when it was last restored for proof, and stood; with ``restore_seconds``, where it was timed, of
+        which ``restore_setup_seconds`` went into the scratch server.
     :param storages: the storages that hold a copy.
     """
 
@@ -39,6 +40,7 @@ class BackupRecord:
     parent_id: str | None = None
     restored_at: datetime | None = None
     restore_seconds: float | None = None
+    restore_setup_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,18 @@ def _of_type(history: History, backup_type: BackupType, target_seconds: float) -
     if not restored:
         return
     measured_at, last = max(restored, key=lambda one: one[0])
-    seconds, newest = last.restore_seconds, backups[0]
-    if seconds is not None:
-        yield RecoveryTime(
-            type=backup_type,
-            target_seconds=target_seconds,
-            measured_seconds=seconds,
-            measured_on=last.id,
-            measured_at=measured_at,
-            bytes_per_second=last.plain_bytes / seconds if seconds else 0.0,
-            predicted_seconds=seconds * newest.plain_bytes / last.plain_bytes if last.plain_bytes else None,
-            predicted_for=newest.id,
-        )
+    if last.restore_seconds is None:
+        return
+    newest, working = backups[0], last.restore_seconds - last.restore_setup_seconds
+    predicted = working * newest.plain_bytes / last.plain_bytes if last.plain_bytes else None
+    yield RecoveryTime(
+        type=backup_type,
+        target_seconds=target_seconds,
+        measured_seconds=last.restore_seconds,
+        measured_on=last.id,
+        measured_at=measured_at,
+        setup_seconds=last.restore_setup_seconds,
+        bytes_per_second=last.plain_bytes / working if working else 0.0,
+        predicted_seconds=None if predicted is None else predicted + last.restore_setup_seconds,
+        predicted_for=newest.id,
+    )

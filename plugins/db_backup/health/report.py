@@ -71,8 +71,9 @@ class Control(_Document):
 class RecoveryTime(_Document):
     """How long a restore of this type takes, against its target, in seconds (SPEC §9).
 
-    ``measured_seconds``: of the last timed restore, that of ``measured_on``. ``predicted_seconds``: of the newest
-    backup, ``predicted_for``, at the rate at which the plain bytes of the former came back; None where it had none.
+    ``measured_seconds``: of the last timed restore, that of ``measured_on``, of which ``setup_seconds`` went into the
+    scratch server. ``predicted_seconds``: of the newest backup, ``predicted_for``, with the same for its server and at
+    the rate at which the plain bytes of the former came back; None where it had none.
     """
 
     type: BackupType
@@ -80,6 +81,7 @@ class RecoveryTime(_Document):
     measured_seconds: float
     measured_on: str
     measured_at: datetime
+    setup_seconds: float
     bytes_per_second: float
     predicted_seconds: float | None
     predicted_for: str

@@ -76,6 +76,7 @@ def _backup(summary: BackupSummary) -> BackupRecord:
         parent_id=summary.parent_id or summary.base_id,
         restored_at=summary.restored_at,
         restore_seconds=summary.restore_seconds,
+        restore_setup_seconds=summary.restore_setup_seconds,
     )
 
 
