@@ -18,7 +18,9 @@ import pyrage
 import pytest
 import yaml
 
+from db_backup.jobs.kit import Kit, open_by_kit
 from db_backup.model import ConnectionInfo, EngineName
+from db_backup.stream.process import child_environment
 from support import quick_age
 from support.lab_postgres import PostgresLab
 from support.project import Project, connection_variable
@@ -145,6 +147,15 @@ def test_a_connection_that_is_not_there_is_named_and_no_kit_is_written(project: 
     assert_no_secret(project, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("value", [f"postgres://app:{PASSWORD}@[primary", f'{{"password": "{PASSWORD}"', PASSWORD])
+def test_a_connection_that_makes_no_sense_is_named_without_a_piece_of_it(project: Project, value: str) -> None:
+    project.environment["AIRFLOW_CONN_CRM_DB"] = value
+    done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+    assert done.returncode == 2
+    assert "CRM_DB" in done.stderr
+    assert_no_secret(project, done.stdout, done.stderr)
+
+
 def test_connections_that_differ_in_capitals_alone_are_refused(project: Project) -> None:
     project.config.write_text("databases: {a: {conn_id: shop_db}, b: {conn_id: SHOP_DB}}\n")
     done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
@@ -219,6 +230,29 @@ def test_the_environment_wins_over_the_kit(project: Project, tmp_path: Path) -> 
     assert gone.returncode == 1
     assert str(project.storage) in gone.stderr
     assert len(json.loads(with_kit(other, "list", "--json", BACKUP_LOCAL_PATH=str(copy)).stdout)["backups"]) == 1
+
+
+def test_a_catalogue_that_others_share_is_left_as_it_is(project: Project, tmp_path: Path) -> None:
+    export(project)
+    known = project.json("create", "shop")["backups"][0]["id"]
+    kit_of_another = elsewhere(project, tmp_path)
+    shutil.rmtree(project.storage / "metadata")
+
+    listed = with_kit(kit_of_another, "list", "--json", BACKUP_CATALOG_PATH=str(project.catalog))
+
+    assert [item["id"] for item in json.loads(listed.stdout)["backups"]] == [known]
+
+
+def test_a_kit_is_used_without_a_trace_in_the_environment(project: Project, tmp_path: Path) -> None:
+    before = dict(os.environ)
+    kit = Kit.unseal(export(project).read_bytes(), PASSPHRASE, source="shop.kit")
+
+    with open_by_kit(kit, indexed=True, own={"AIRFLOW_HOME": str(tmp_path / "home")}) as workspace:
+        assert workspace.connection("crm_db").password == PASSWORD
+        assert dict(os.environ) == before
+        seen = subprocess.run(["env"], env=child_environment(), capture_output=True, text=True, check=True).stdout
+    assert "AIRFLOW_CONN" not in seen
+    assert PASSWORD not in seen
 
 
 @pytest.mark.parametrize("command", [["create"], ["health"], ["kit", "export", "x"], ["cleanup"]])

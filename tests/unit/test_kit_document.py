@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 
 import pyrage
 import pytest
+from dotenv.parser import parse_stream
+from hypothesis import given
+from hypothesis import strategies as st
 
 from db_backup.errors import BackupError, KitError, UsageError, WrongPassphrase
 from db_backup.jobs.kit import Kit
+from db_backup.jobs.kit.importing import dotenv_text
 from support import quick_age
 
 pytestmark = pytest.mark.unit
@@ -132,3 +137,16 @@ def test_a_kit_never_prints_what_is_in_it() -> None:
     for text in (repr(make_kit()), str(make_kit())):
         assert SECRET not in text
         assert str(Path("/srv/backups")) not in text
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40), st.text(st.characters(codec="utf-8"), max_size=40))
+def test_any_password_is_read_from_the_env_file_as_it_is(password: str, after: str) -> None:
+    kit = make_kit(connections={"a": {"password": password}, "b": {"password": after}}, settings={})
+    read = {binding.key: binding.value for binding in parse_stream(io.StringIO(dotenv_text(kit.variables())))}
+    assert json.loads(read["AIRFLOW_CONN_A"] or "")["password"] == password
+    assert json.loads(read["AIRFLOW_CONN_B"] or "")["password"] == after
+
+
+def test_a_value_that_no_env_file_can_hold_is_refused() -> None:
+    with pytest.raises(KitError, match="BACKUP_WEBHOOK_URL"):
+        dotenv_text({"BACKUP_WEBHOOK_URL": "a\rb", "BACKUP_LOCAL_PATH": "it's \\"})

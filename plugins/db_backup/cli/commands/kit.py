@@ -45,7 +45,9 @@ def export(file: Path, passphrase_file: str | None, force: bool, as_json: bool) 
       db-backup kit export /media/safe/shop.kit.age --passphrase-file /run/secrets/kit --force
     """
     with Workspace.open() as workspace:
-        report = export_kit(workspace, file, passphrase_from(passphrase_file, new=True), replace=force, run=cli_run())
+        report = export_kit(
+            workspace, file, lambda: passphrase_from(passphrase_file, new=True), replace=force, run=cli_run()
+        )
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

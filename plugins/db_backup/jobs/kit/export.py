@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,9 +50,10 @@ class LastExport:
     configuration: str
 
 
-def export_kit(workspace: Workspace, target: Path, passphrase: str, *, replace: bool, run: RunInfo) -> KitReport:
+def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, replace: bool, run: RunInfo) -> KitReport:
     """Write a kit that holds everything a restore needs but the storage itself.
 
+    :param ask: for the passphrase, once all the rest is known to be there.
     :raises Refused: the file exists.
     :raises UsageError: the passphrase is too short.
     :raises ConnectionNotFound, ConfigurationError: a connection that the configuration names is not to be had.
@@ -65,6 +66,7 @@ def export_kit(workspace: Workspace, target: Path, passphrase: str, *, replace: 
         refuse_taken(target, replace=replace, taken=_TAKEN)
         connections = _connections(workspace)
         kit = _gathered(workspace, connections, run)
+        passphrase = ask()
         sealed = kit.seal(passphrase)
         if Kit.unseal(sealed, passphrase, source=str(target)) != kit:
             raise KitError(f"{target} was not written: what was sealed does not open as it was.", hint="Report it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -15,8 +16,9 @@ from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError, KitError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.kit.document import Kit
-from db_backup.jobs.kit.using import open_by_kit
+from db_backup.jobs.kit.using import CATALOGUE_VARIABLES
 from db_backup.jobs.new_file import new_file, refuse_taken
+from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.settings import project_root
 
@@ -46,13 +48,15 @@ def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
     """
     root = project_root()
     place = (folder or root).absolute()
-    documents = {place / ".env": _dotenv(kit.variables())}
+    documents = {place / ".env": dotenv_text(kit.variables())}
     if kit.configuration is not None:
         documents[place / "include" / "backup.yaml"] = kit.configuration
     for path in documents:
         refuse_taken(path, replace=False, taken=_TAKEN)
-    with open_by_kit(kit, indexed=False) as workspace, audited(workspace, AuditAct.KIT_IMPORT, run) as act:
+    with _opened(kit) as workspace, audited(workspace, AuditAct.KIT_IMPORT, run) as act:
         act.detail = f"into {place}: {len(kit.connections)} connections"
+        if workspace.catalog_lost is not None:
+            workspace.warnings.append(f"The catalogue lacks this act: {workspace.catalog_lost.message}")
         with ExitStack() as undo:
             for path, text in documents.items():
                 _make_folder(path.parent)
@@ -69,6 +73,15 @@ def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
     )
 
 
+def _opened(kit: Kit) -> Workspace:
+    """What the kit will be here, to write the import down in its catalogue, and in its storage if that is mounted."""
+    environment = kit.environment(os.environ)
+    catalogue = {name: kit.settings[name] for name in CATALOGUE_VARIABLES if name in kit.settings}
+    workspace = Workspace.open_without_need_of_catalogue({**catalogue, **environment}, configuration=kit.configuration)
+    workspace.break_glass = True
+    return workspace
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,10 +92,14 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _dotenv(variables: Mapping[str, str]) -> str:
-    """:raises KitError: a value would not be read again as it is."""
+def dotenv_text(variables: Mapping[str, str]) -> str:
+    """The text of a ``.env`` file that holds exactly these.
+
+    :raises KitError: a value would not be read again as it is.
+    """
     text = _HEAD + "".join(_lines(variables))
-    read = {binding.key: binding.value for binding in parse_stream(io.StringIO(text)) if binding.key}
+    as_read = io.StringIO(text, newline=None)  # with the line ends that reading a file gives
+    read = {binding.key: binding.value for binding in parse_stream(as_read) if binding.key}
     if lost := sorted(name for name, value in variables.items() if read.get(name) != value):
         raise KitError(
             f"{', '.join(lost)} of the kit cannot be written into a .env file.",

@@ -13,6 +13,8 @@ from db_backup.jobs.reindex import refresh_index
 from db_backup.jobs.workspace import Workspace
 from db_backup.settings import airflow_home
 
+CATALOGUE_VARIABLES = ("BACKUP_CATALOG_PATH", "BACKUP_CATALOG_CONN_ID")
+
 
 def read_sealed(path: Path) -> bytes:
     """The file as it is, before anybody is asked for a passphrase.
@@ -39,13 +41,14 @@ def open_by_kit(kit: Kit, *, indexed: bool, own: Mapping[str, str] | None = None
     """
     own = os.environ if own is None else own
     environment = kit.environment(own)
-    if not (own.get("BACKUP_CATALOG_PATH") or own.get("BACKUP_CATALOG_CONN_ID")):
+    shared = any(own.get(name) for name in CATALOGUE_VARIABLES)
+    if not shared:
         environment["BACKUP_CATALOG_PATH"] = str(_catalogue_of(kit, own))
     configuration = None if own.get("BACKUP_CONFIG") else kit.configuration
     workspace = Workspace.open_without_need_of_catalogue(environment, configuration=configuration)
     workspace.break_glass = True
     try:
-        if indexed:
+        if indexed and (not shared or workspace.catalog_lost):  # others' catalogue knows of more than this storage
             for problem in refresh_index(workspace):
                 workspace.warnings.append(f"{problem.backup_id}: {problem.problem}. {problem.remedy}")
     except BaseException:
