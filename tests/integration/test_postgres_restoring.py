@@ -337,6 +337,18 @@ def test_a_server_that_cannot_take_the_backup_is_refused(engine: Callable[..., P
             target.examine_target(manifest, EVERYTHING, replace=False)
 
 
+def test_another_encoding_or_collation_is_warned_of(
+    postgres_server: PostgresServer, postgres_lab: PostgresLab, engine: Callable[..., PostgresEngine]
+) -> None:
+    dumped = dump_of(engine(MARKS))
+    other = postgres_server.create_database(options="ENCODING 'LATIN1' LOCALE 'C'")
+    target = PostgresEngine(postgres_lab.connection(other), postgres_lab.options)
+    found = target.examine_target(dumped.manifest, EVERYTHING, replace=False)
+    assert "has the encoding 'LATIN1', and the backup's has 'UTF8'" in found.warnings[0]
+    assert target.load(dumped.read(), dumped.manifest, Cancellation()) == found.warnings
+    postgres_lab.drop(other)
+
+
 def test_what_a_user_may_not_do_is_known_before_anything_is_changed(
     postgres_server: PostgresServer, engine: Callable[..., PostgresEngine]
 ) -> None:

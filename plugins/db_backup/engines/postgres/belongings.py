@@ -1,4 +1,4 @@
-"""What belongs to a database itself and is in no dump of it: owner, grants, settings, connection limit, comment."""
+"""What belongs to a database itself, and is in no dump of it: owner, grants, settings, connection limit, comment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import psycopg
 from psycopg import sql
 
 from db_backup.engines.postgres.session import Connection, one_line, rows
+from db_backup.manifest import Manifest, ServerInfo
+from db_backup.model import BackupType
 
 _DATABASE = """SELECT d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text, d.datconnlimit, d.datacl IS NOT NULL,
     pg_catalog.shobj_description(d.oid, 'pg_database')
@@ -31,6 +33,21 @@ _LISTS = frozenset(
     }
 )
 _LIST_ITEM = re.compile(r'"((?:[^"]|"")*)"|([^\s,"]+)')
+
+
+def other_locale(server: ServerInfo, manifest: Manifest) -> Iterator[str]:
+    """Warnings, where a database takes rows of another encoding, or sorts them otherwise than the one of the backup.
+
+    :param server: with the database's own encoding and locale.
+    """
+    source = manifest.server
+    for what, here, there in (
+        ("encoding", server.encoding, source.encoding),
+        ("collation", server.collation, source.collation),
+        ("character type", server.character_type, source.character_type),
+    ):
+        if manifest.type is not BackupType.DATA and there and here != there:
+            yield f"The database at {server.address} has the {what} '{here}', and the backup's has '{there}'."
 
 
 def carry_over(link: Connection, old: str, new: str) -> list[str]:

@@ -72,7 +72,7 @@ def load_tables(
     with damage_translated(loading):
         heads = [read_entries(content, loading.format) for content in streams]
         selection = _select(loading, [entries for entries, _ in heads], wanted)
-        warnings = list(selection.warnings)
+        warnings = [*loading.warnings, *selection.warnings]
         if wanted.with_owners and not is_scratch(connection):
             warnings += make_missing(connection, roles_of(_chosen(heads, selection)), manifest)
         contents = [content for _, content in heads]

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from db_backup.engines.base import Block, EngineOptions, LoadOptions
 from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.belongings import other_locale
 from db_backup.engines.postgres.contents import LARGE_OBJECTS, StreamDamaged
 from db_backup.engines.postgres.filling import (
     emptied_after_failure,
@@ -25,7 +26,7 @@ from db_backup.engines.postgres.filling import (
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, occupants, read_catalogue
 from db_backup.engines.postgres.owners import with_roles_made
-from db_backup.engines.postgres.preflight import is_untrusted, some
+from db_backup.engines.postgres.preflight import describe_server, is_untrusted, some
 from db_backup.engines.postgres.session import (
     Connection,
     connected,
@@ -67,13 +68,14 @@ LOST_SERVER = re.compile(
 class Loading:
     """A load that may begin: through which connection, with which options, by tools of which major version.
 
-    ``keeps_nothing``: whether nothing of it stays when it fails.
+    ``warnings``: what it is known already to differ in. ``keeps_nothing``: whether nothing of it stays when it fails.
     """
 
     connection: ConnectionInfo
     options: EngineOptions
     manifest: Manifest
     major: str
+    warnings: tuple[str, ...] = ()
     keeps_nothing: bool = True
 
     @property
@@ -100,7 +102,7 @@ def load(
     :raises StorageFull: there is no room to stage it.
     """
     loading = prepare(connection, options, manifest, wanted)
-    remarks: list[str] = []
+    remarks = list(loading.warnings)
     if wanted.with_owners and manifest.type is not BackupType.DATA and not is_scratch(connection):
         with damage_translated(loading):
             streams, made = with_roles_made(connection, streams, manifest)
@@ -134,6 +136,7 @@ def prepare(connection: ConnectionInfo, options: EngineOptions, manifest: Manife
     :raises LoadFailed, ScratchUnavailable, TargetNotEmpty: as ``load``.
     """
     scratch = is_scratch(connection)
+    warnings: tuple[str, ...] = ()
     with connected(connection, entry=manifest.entry) as link:
         if wanted.tables:
             refuse_these_tables(link, connection, wanted.tables)
@@ -142,7 +145,9 @@ def prepare(connection: ConnectionInfo, options: EngineOptions, manifest: Manife
             refuse_filled_tables(link, connection, manifest)
         else:
             _refuse_filled(link, connection)
-        major = str(link.info.server_version // 10_000)
+        server = describe_server(link, connection, entry=manifest.entry)
+        if not scratch:  # which has another locale where this machine lacks the right one
+            warnings = tuple(other_locale(server, manifest))
         if not wanted.tables:
             check_extensions(link, manifest, scratch)
         if scratch:
@@ -153,7 +158,7 @@ def prepare(connection: ConnectionInfo, options: EngineOptions, manifest: Manife
             options = dataclasses.replace(options, postgres_no_owner=False, postgres_no_privileges=False)
         if manifest.type is BackupType.DATA:
             connection = without_triggers(link, connection, manifest)
-    return Loading(connection, options, manifest, major)
+    return Loading(connection, options, manifest, server.major, warnings)
 
 
 def _load_stream(loading: Loading, content: Iterable[Block], cancellation: Cancellation) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import psycopg
 from psycopg import sql
 
 from db_backup.engines.base import EngineOptions, LoadOptions, Occupancy, TargetExamination
 from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.belongings import other_locale
 from db_backup.engines.postgres.contents import LARGE_OBJECTS
 from db_backup.engines.postgres.filling import refuse_other_tables, refuse_these_tables, without_triggers
 from db_backup.engines.postgres.formats import Container, DumpFormat
@@ -123,7 +124,7 @@ def _examine_existing(
     if manifest.type is BackupType.DATA:
         refuse_other_tables(link, connection, manifest)
         without_triggers(link, connection, manifest)
-    warnings = [*_warnings(link, options, manifest, wanted)]
+    warnings = [*other_locale(server, manifest), *_warnings(link, options, manifest, wanted)]
     if replace:
         warnings += [
             f"The database lies in the tablespace {name}; the one in its place will lie in the server's default one."
@@ -146,7 +147,7 @@ def _examine_new(
     _refuse_without_right_to_create(link, connection, manifest)
     _refuse_what_is_missing(link, options, manifest, wanted, server)
     _refuse_without_right_to_make_roles(link, connection, manifest, wanted)
-    return TargetExamination(server, None, (*_of_locale(server, manifest), *_warnings(link, options, manifest, wanted)))
+    return TargetExamination(server, None, tuple(_warnings(link, options, manifest, wanted)))
 
 
 def _server(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> ServerInfo:
@@ -305,18 +306,3 @@ def _of_owners(link: Connection, manifest: Manifest) -> Iterator[str]:
         )
     if missing := missing_roles(link, roles_in_manifest(manifest)):
         yield f"These roles are missing there, and are made without login where the backup names them: {some(missing)}."
-
-
-def _of_locale(server: ServerInfo, manifest: Manifest) -> Iterator[str]:
-    """A new database is made like the one that is connected to."""
-    for what, here, there in _locales(server, manifest.server):
-        if here != there:
-            yield f"The new database will have the {what} '{here}'; the backup's has '{there}'."
-
-
-def _locales(server: ServerInfo, source: ServerInfo) -> Sequence[tuple[str, str, str]]:
-    return (
-        ("encoding", server.encoding, source.encoding),
-        ("collation", server.collation, source.collation),
-        ("character type", server.character_type, source.character_type),
-    )
