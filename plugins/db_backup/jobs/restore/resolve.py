@@ -152,7 +152,7 @@ def _newest_first(workspace: Workspace, database: str | None) -> Iterator[tuple[
         for backup_id in backup_ids(storage):
             if database is None or naming.entry_of(backup_id) == database:
                 places.setdefault(naming.parse_backup_id(backup_id), storage)
-    for name in sorted(places, key=lambda name: (name.moment, name.serial), reverse=True):
+    for name in sorted(places, key=lambda name: (name.moment, name.serial, str(name)), reverse=True):
         yield places[name], name
 
 
