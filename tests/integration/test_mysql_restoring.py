@@ -21,7 +21,9 @@ import pytest
 from db_backup.comparison import compare
 from db_backup.engines.base import LoadOptions
 from db_backup.engines.mysql import MysqlEngine, replacing
+from db_backup.engines.mysql.code import read_code
 from db_backup.engines.mysql.databases import replaced_name
+from db_backup.engines.mysql.journal import Journal, begin_journal
 from db_backup.errors import (
     ArtefactCorrupt,
     LoadFailed,
@@ -333,27 +335,17 @@ def test_a_kill_after_the_tables_have_changed_places_leaves_the_new_ones_and_the
 
 
 def test_old_tables_that_the_target_lacks_are_never_dropped(
-    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped, tmp_path: Path
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped
 ) -> None:
-    """As a server leaves it that crashed in the middle and renames one table after the other."""
+    """As a server leaves it that renames one table after the other, and crashed in the middle."""
     engine = engine_of(mysql_lab, database)
     before = mysql_lab.stock_dump(database)
     name, _ = beside(engine, dumped)
-    aside = replaced_name(database)
-    with using(mysql_server, database), another_process(engine, tmp_path) as process:
-        until(lambda: mysql_server.run("SELECT 1 FROM information_schema.processlist WHERE info LIKE 'RENAME TABLE%'"))
-        process.kill()
-        process.wait()
-        until(lambda: mysql_lab.exists(aside))
-        mysql_server.run(
-            *(
-                f"KILL {number}"
-                for (number,) in mysql_server.run(
-                    "SELECT id FROM information_schema.processlist WHERE info LIKE 'RENAME TABLE%' AND db IS NULL "
-                    "AND id <> CONNECTION_ID()"
-                )
-            )
-        )
+    aside, tables = replaced_name(database), tuple(mysql_lab.counts(database))
+    triggers = read_code(engine.connection, engine.options, database, Cancellation()).triggers
+    with mysql_server.connect() as session:
+        begin_journal(session, aside, Journal(tables, tables, (("TRIGGER", "log_orders"),), triggers))
+    mysql_server.run("DROP TRIGGER log_orders", database=database)
     mysql_server.run(f"RENAME TABLE {database}.marks TO {aside}.marks, {database}.orders TO {aside}.orders")
     engine.drop_database(name)
     assert mysql_lab.stock_dump(database) == before
@@ -407,9 +399,44 @@ def test_a_user_is_told_every_right_that_a_restore_takes_and_with_these_it_works
     assert examination.occupancy is not None
     assert examination.occupancy.sessions is None
     assert [warning for warning in examination.warnings if "CONNECTION ADMIN" in warning]
-    mysql_server.run("DELETE FROM orders", database=database)
-    replace(engine, dumped)
+    mysql_server.run("DELETE FROM orders", "GRANT PROCESS ON *.* TO restorer", database=database)
+    with mysql_server.connect(database):
+        warnings = replace(engine, dumped)
+    assert [warning for warning in warnings if "1 connections to" in warning and "could not be ended" in warning]
     assert is_as_dumped(engine_of(mysql_lab, database), dumped)
+
+
+# With a binlog
+
+
+@pytest.fixture(scope="module")
+def logging_lab(lab_folder: Path) -> Iterator[MysqlLab]:
+    folder = lab_folder / "mysql-binlog"
+    folder.mkdir(mode=0o755)
+    with MariaDbServer.start(binlog=True) as server:
+        yield MysqlLab(folder, server)
+
+
+def test_a_binlog_takes_more_of_a_user_and_holds_the_whole_swap(logging_lab: MysqlLab) -> None:
+    server, database = logging_lab.server, logging_lab.create_sample()
+    dumped = dump_of(engine_of(logging_lab, database))
+    password = server.create_user("restorer", "ALL ON *.*", "SELECT ON mysql.proc")
+    server.run("REVOKE SUPER ON *.* FROM restorer")
+    engine = MysqlEngine(server.connection(database, user="restorer", password=password), logging_lab.options)
+    with pytest.raises(PrivilegeMissing, match="lacks SUPER") as caught:
+        engine.examine_target(dumped.manifest, LoadOptions(), replace=True)
+    server.run(caught.value.hint.partition(";")[0])
+    assert engine.examine_target(dumped.manifest, LoadOptions(), replace=True).occupancy
+    server.run("DELETE FROM marks", database=database)
+    replace(engine, dumped)
+    engine.refresh_statistics(Cancellation())
+    assert is_as_dumped(engine, dumped)
+    statements = [
+        row[5] for (log, *_) in server.run("SHOW BINARY LOGS") for row in server.run(f"SHOW BINLOG EVENTS IN '{log}'")
+    ]
+    assert [text for text in statements if "RENAME TABLE" in text and f"`{database}`.`marks`" in text]
+    assert [text for text in statements if "TRIGGER log_orders" in text]
+    assert not [text for text in statements if "ANALYZE" in text]
 
 
 # Single tables

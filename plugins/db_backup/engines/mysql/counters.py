@@ -21,8 +21,7 @@ _SEQUENCES = """SELECT table_name FROM information_schema.tables
     WHERE table_schema = %s AND table_type = 'SEQUENCE' ORDER BY table_name"""
 # ALTER TABLE reads the whole definition again, which may be older than today's rules.
 ALTER_SETTINGS = (
-    "SET SESSION sql_mode = '', foreign_key_checks = 0",
-    "/*M!100304 SET SESSION system_versioning_alter_history = KEEP */",
+    "SET SESSION sql_mode = '', foreign_key_checks = 0 /*M!100304 , system_versioning_alter_history = KEEP */"
 )
 
 
@@ -56,7 +55,7 @@ def counters_section(session: Session, database: str) -> bytes:
     """The end of a data backup, after the tool's own."""
     statements = [
         "SET NAMES utf8mb4",
-        *ALTER_SETTINGS,
+        ALTER_SETTINGS,
         *(counter.statement for counter in read_counters(session, database)),
     ]
     lines = "".join(f"{statement};\n" for statement in statements).encode(errors="surrogateescape")
@@ -64,5 +63,5 @@ def counters_section(session: Session, database: str) -> bytes:
 
 
 def set_counters(session: Session, counters: Sequence[Counter]) -> None:
-    for statement in (*ALTER_SETTINGS, *(counter.statement for counter in counters)):
+    for statement in (ALTER_SETTINGS, *(counter.statement for counter in counters)):
         query(session, statement)

@@ -180,15 +180,24 @@ class Feeder:
 
 
 def _hint(words: str, backup_type: BackupType) -> str:
-    if any(code in words for code in ("ERROR 1153", "ERROR 2006", "ERROR 2013")):
-        return "The target server's max_allowed_packet may be too small for the largest row."
-    elsewhere = ("ERROR 1049", "ERROR 1146", "ERROR 1305")
-    if backup_type is not BackupType.DATA and any(code in words for code in elsewhere):
-        return "A view or routine may refer to another database, which the target server does not have."
-    if "ERROR 1449" in words:
-        return "Create the account that the message names on the target server first."
-    if "ERROR 1227" in words or "ERROR 1044" in words:
-        return "Definers and events take a user with SET USER (or SUPER) and EVENT on the target."
-    if backup_type is BackupType.DATA:
+    """The first that fits what the client said."""
+    rows_alone = backup_type is BackupType.DATA
+    hints = (
+        ((1153, 2006, 2013), "The target server's max_allowed_packet may be too small for the largest row."),
+        (
+            () if rows_alone else (1049, 1146, 1305),
+            "A view or routine may refer to another database, which the target server does not have.",
+        ),
+        ((1449,), "Create the account that the message names on the target server first."),
+        (
+            (1418, 1419),
+            "The server has a binlog: set log_bin_trust_function_creators = 1 there for the time of the restore.",
+        ),
+        ((1227, 1044), "Definers and events take a user with SET USER (or SUPER) and EVENT on the target."),
+    )
+    for codes, hint in hints:
+        if any(f"ERROR {code}" in words for code in codes):
+            return hint
+    if rows_alone:
         return "Nothing of it is kept. The tables must be those of the backup: restore its structure first."
     return "Mend what it names, and restore again: nothing of it is kept."

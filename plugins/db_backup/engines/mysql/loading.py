@@ -162,8 +162,7 @@ def _about(connection: ConnectionInfo, target: _Target, events: int, definers: f
 
 
 def _about_selection(session: Session, database: str, selection: Selection) -> Iterator[str]:
-    for setting in ALTER_SETTINGS:
-        query(session, setting)
+    query(session, ALTER_SETTINGS)
     for table, key, referred in query(session, _FOREIGN_KEYS, (database, database)):
         if table in selection.tables and referred not in selection.tables:
             query(session, f"ALTER TABLE {identifier(table)} DROP FOREIGN KEY {identifier(key)}")

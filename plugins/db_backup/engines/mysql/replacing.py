@@ -240,8 +240,7 @@ class _Swap:
     def _correct_defaults(self) -> None:
         """A default names its sequence together with the database."""
         renaming = Renaming(self.database, self.target)
-        for setting in ALTER_SETTINGS:
-            query(self.session, setting)
+        query(self.session, ALTER_SETTINGS)
         for table, column, default in query(self.session, _SEQUENCE_DEFAULTS, (self.target,)):
             corrected = renaming.requalified(str(default).encode()).decode()
             if corrected != default:
@@ -260,6 +259,8 @@ class _Swap:
         drop_items(self.session, self.target, [item for item in self.old_items if item not in coming])
 
     def _drop_helpers(self) -> None:
+        # A key that this user could not see has followed the old tables: they stay, and the error says so.
+        query(self.session, "SET SESSION foreign_key_checks = 1")
         for helper in (self.aside, self.database):
             query(self.session, f"DROP DATABASE IF EXISTS {identifier(helper)}")
 

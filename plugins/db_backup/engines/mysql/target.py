@@ -42,6 +42,7 @@ _SIZE = "SELECT SUM(data_length + index_length) FROM information_schema.tables W
 _ROUTINE_GRANTS = "SELECT COUNT(*) FROM mysql.procs_priv WHERE db = %s"
 _SET_ASIDE = """SELECT definer FROM information_schema.triggers WHERE trigger_schema = %s
     UNION SELECT definer FROM information_schema.events WHERE event_schema = %s"""
+_LOGGED_BY_SUPER = {"trigger", "function", "package", "package body"}
 _MAY_NAME_DEFINERS = ("SET USER", "SUPER", "SET_USER_ID", "SET_ANY_DEFINER")
 # What a table takes; and then what each kind of object takes besides.
 _TABLES_TAKE = ("SELECT", "INSERT", "CREATE", "DROP", "ALTER")
@@ -72,7 +73,6 @@ def examine_target(
         find_client_tool(server.flavour, server.flavour.dump_names)
         exists = character_set(session, connection.database) is not None
         on_target = read_privileges(session, connection.database, server.flavour)
-        occupancy = _occupancy(session, connection.database, on_target) if exists else None
         beside = replace or not exists
         _refuse_obstacles(session, connection, manifest, options, exists=exists, replace=replace)
         _require_privileges(session, server, manifest, connection, beside=beside, replace=replace)
@@ -80,6 +80,7 @@ def examine_target(
             *_about_server(session, server, connection),
             *(_about_replacing(session, connection, on_target) if replace and exists else ()),
         ]
+        occupancy = _occupancy(session, connection.database, on_target) if exists else None
     return TargetExamination(server.info, occupancy, tuple(warnings))
 
 
@@ -205,8 +206,23 @@ def _require_privileges(
                 f"to '{connection.address}' takes; nothing was changed.",
                 hint=f"GRANT {', '.join(lacking)} ON {identifier(place)}.* TO {account_of(connection)};",
             )
+    if kinds & _LOGGED_BY_SUPER and manifest.type is not BackupType.DATA:
+        _require_trust(session, server, connection)
     if replace:
         _require_all_code(session, server, connection, read_privileges(session, database, server.flavour))
+
+
+def _require_trust(session: Session, server: Server, connection: ConnectionInfo) -> None:
+    """With a binlog, SUPER makes triggers and functions; others where the server trusts everybody (1419)."""
+    if not server.binlog or query(session, "SELECT @@log_bin_trust_function_creators")[0][0]:
+        return
+    if not read_privileges(session, connection.database, server.flavour).on_all("SUPER"):
+        raise PrivilegeMissing(
+            f"The user '{connection.login}' lacks SUPER, without which the server of '{connection.address}', which has "
+            "a binlog, takes in neither triggers nor functions; nothing was changed.",
+            hint=f"GRANT SUPER ON *.* TO {account_of(connection)}; or set log_bin_trust_function_creators = 1 for the "
+            "time of the restore.",
+        )
 
 
 def _require_all_code(session: Session, server: Server, connection: ConnectionInfo, privileges: Privileges) -> None:
