@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from db_backup.errors import Interrupted, Refused
+from db_backup.errors import BackupError, Interrupted, Refused
 from db_backup.jobs.restore import RestoreRequest, planned_restore
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import EngineName
 from db_backup.progress import Cancellation, Silent
 from support.lab import EngineLab
+from support.lab_mysql import MysqlLab
+from support.lab_postgres import PostgresLab
 from support.project import Project
 from support.restores import RUN, Watched, restore
 
@@ -57,7 +59,7 @@ import contextlib, os, signal, sys
 from db_backup.cli.commands import restore
 from db_backup.cli.main import main
 from support.restores import Watched
-progress = Watched("restoring", lambda: os.kill(os.getpid(), signal.SIGKILL), at_bytes=True)
+progress = Watched("restoring", lambda: os.kill(os.getpid(), signal.SIGKILL), at_bytes=1)
 restore.terminal_progress = lambda: contextlib.nullcontext(progress)
 sys.exit(main(sys.argv[1:]))
 """
@@ -86,7 +88,7 @@ def test_ctrl_c_leaves_nothing_and_says_so(
     project: Project, lab: EngineLab, source: str, backup: str, stage: str
 ) -> None:
     before, cancellation = lab.stock_dump(source), Cancellation()
-    progress = Watched(stage, lambda: cancellation.cancel("by SIGINT"), at_bytes=stage == "restoring")
+    progress = Watched(stage, lambda: cancellation.cancel("by SIGINT"), at_bytes=1 if stage == "restoring" else None)
 
     with pytest.raises(Interrupted, match="is as it was") as stopped:
         restore(project, RestoreRequest(backup=backup, force=True), progress, cancellation)
@@ -103,6 +105,42 @@ def test_ctrl_c_on_the_way_to_a_new_database_makes_none(project: Project, lab: E
     with pytest.raises(Interrupted, match="was not made"):
         restore(project, RestoreRequest(backup=backup, new_name=name), progress, cancellation)
     assert not lab.exists(name)
+
+
+def cut_connections(lab: EngineLab, database: str) -> None:
+    """End every session of a database, as a failing network would."""
+    if isinstance(lab, PostgresLab):
+        lab.server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+    elif isinstance(lab, MysqlLab):
+        for (number,) in lab.server.run(f"SELECT id FROM information_schema.processlist WHERE db = '{database}'"):
+            lab.server.run(f"KILL {number}")
+
+
+@pytest.mark.parametrize("engine", [EngineName.POSTGRES, EngineName.MYSQL])
+@pytest.mark.parametrize("empty", [False, True], ids=["replaced", "empty"])
+def test_connections_cut_in_mid_restore_change_nothing_and_the_second_try_succeeds(
+    tmp_path: Path, labs: Mapping[EngineName, EngineLab], engine: EngineName, empty: bool
+) -> None:
+    lab = labs[engine]
+    source = lab.create_sample()
+    lab.fill(source, megabytes=8)
+    project = Project(tmp_path / "project", {"shop": lab.connection(source)}, as_process=False)
+    (made,) = project.json("create", "shop", "--no-verify")["backups"]
+    target = lab.create_empty() if empty else source
+    before, loaded = lab.stock_dump(target), target if empty else lab.engine(source).replacement_name()
+    new_name = target if empty else None
+    request = RestoreRequest(backup=made["id"], new_name=new_name, force=not empty, safety_backup=False)
+
+    with pytest.raises(BackupError) as failed:
+        restore(project, request, Watched("restoring", lambda: cut_connections(lab, loaded), at_bytes=4_000_000))
+
+    assert failed.value.message.endswith("is as it was."), failed.value.message
+    assert lab.stock_dump(target) == before
+    assert empty or not lab.exists(loaded)
+    assert restore(project, request, Watched("", lambda: None)).differences == ()
+    assert lab.stock_dump(target) == lab.stock_dump(source)
+    for database in {source, target}:
+        lab.drop(database)
 
 
 def test_two_restores_onto_one_target_exclude_each_other(

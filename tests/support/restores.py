@@ -14,22 +14,28 @@ RUN = RunInfo(origin="cli", actor="ada", host="tower")
 
 
 class Watched:
-    """Progress that calls ``act`` once, when a stage that begins with ``stage`` begins, or its first bytes go by."""
+    """Progress that calls ``act`` once: when a stage that begins with ``stage`` begins, or some of its bytes went by.
 
-    def __init__(self, stage: str, act: Callable[[], object], *, at_bytes: bool = False) -> None:
+    :param at_bytes: how many at least; None: at the beginning of the stage.
+    """
+
+    def __init__(self, stage: str, act: Callable[[], object], *, at_bytes: int | None = None) -> None:
         self._stage = stage
         self._act: Callable[[], object] | None = act
         self._at_bytes = at_bytes
         self._now = ""
+        self._bytes = 0
 
     def stage(self, description: str, total_bytes: int | None = None) -> None:
         self._now = description
-        if not self._at_bytes:
+        if self._at_bytes is None:
             self._reached()
 
     def advance(self, plain_bytes: int) -> None:
-        if self._at_bytes:
-            self._reached()
+        if self._at_bytes is not None and self._now.startswith(self._stage):
+            self._bytes += plain_bytes
+            if self._bytes >= self._at_bytes:
+                self._reached()
 
     def _reached(self) -> None:
         if self._act is not None and self._now.startswith(self._stage):

@@ -13,7 +13,7 @@ from db_backup.jobs.restore.filling import Filling
 from db_backup.jobs.restore.outcome import Outcome
 from db_backup.jobs.restore.planning import checks_for, load_options, make_plan, what_changed
 from db_backup.jobs.restore.request import RestorePlan, RestoreReport, RestoreRequest, Way
-from db_backup.jobs.restore.resolve import Resolved, resolve_backup
+from db_backup.jobs.restore.resolve import LATEST, Resolved, resolve_backup
 from db_backup.jobs.restore.targets import Target, lock_name
 from db_backup.jobs.sidecars import leased
 from db_backup.jobs.workspace import Workspace
@@ -38,7 +38,8 @@ def planned_restore(
     :raises SourceError, LoadFailed, ToolError: the target is not fit for this backup.
     :raises StorageError, ManifestError:
     """
-    with audited(workspace, "restore", run, entry=request.database, backup_id=request.backup) as act:
+    named = None if request.backup == LATEST else request.backup
+    with audited(workspace, "restore", run, entry=request.database, backup_id=named) as act:
         resolved = resolve_backup(workspace, request)
         act.entry, act.backup_id = resolved.located.manifest.entry, resolved.located.manifest.id
         with leased(workspace, resolved.located, "restore") as located:
