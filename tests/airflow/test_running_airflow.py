@@ -184,3 +184,22 @@ def test_a_rejected_restore_changes_nothing_and_is_no_failure(
     ]
     assert (act["actor"], act["detail"].split(" the restore")[0]) == ("bob", "rejected")
     assert made.run("delete", backup_id, "--force").returncode == 0, "it is not held any more"
+
+
+def test_a_restore_that_nobody_approves_in_time_ends_red_and_changes_nothing(
+    airflow: RunningAirflow, made: Project, folder: Path
+) -> None:
+    backup_id = made.json("create", "crm", "--no-cleanup")["backups"][0]["id"]
+    lose_orders(folder)
+    (folder / "seen").unlink(missing_ok=True)
+    run_id = start_restore(airflow, backup=backup_id, force=True)
+
+    airflow.let_time_pass(run_id, "approval")
+
+    assert airflow.end_of(RESTORE, run_id) == "failed"
+    left = airflow.get(f"dags/{RESTORE}/dagRuns/{run_id}/taskInstances/approval/xcomEntries/outcome")["value"]
+    assert left["reason"].startswith("Nobody answered within 24 hours")
+    assert airflow.state_of(RESTORE, run_id, "restore") == "upstream_failed"
+    assert orders(folder) == 0
+    assert not (folder / "seen").exists()
+    assert made.run("delete", backup_id, "--force").returncode == 0, "it is not held any more"

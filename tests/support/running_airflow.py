@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ _ROLES = {"anna": "admin", "bob": "admin", "victor": "viewer"}
 class RunningAirflow:
     """Asked over its public REST API, as anybody would; here by one of ``_ROLES``."""
 
-    def __init__(self, url: str, scheduler_log: Path) -> None:
+    def __init__(self, url: str, home: Path) -> None:
         self._url = url
-        self._scheduler_log = scheduler_log
+        self._home = home
         self._client = httpx.Client(base_url=url, timeout=60, trust_env=False)
 
     def answers(self) -> bool:
@@ -49,7 +50,7 @@ class RunningAirflow:
 
     def seen_by(self, user: str) -> RunningAirflow:
         """The same, asked by somebody else."""
-        other = RunningAirflow(self._url, self._scheduler_log)
+        other = RunningAirflow(self._url, self._home)
         other.log_in(user)
         return other
 
@@ -79,13 +80,23 @@ class RunningAirflow:
         """
         heard = ("Received executor event", task_id, run_id)
         return self.state_of(dag_id, run_id, task_id) == "awaiting_input" and any(
-            all(word in line for word in heard) for line in self._scheduler_log.read_text().splitlines()
+            all(word in line for word in heard) for line in (self._home / "scheduler.log").read_text().splitlines()
         )
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> httpx.Response:
         """Choose an option of a task that waits for a person."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
         return self._client.patch(path, json={"chosen_options": [option], "params_input": {}})
+
+    def let_time_pass(self, run_id: str, task_id: str) -> None:
+        """As if the task had waited for a person as long as it may."""
+        with closing(sqlite3.connect(self._home / "airflow.db", timeout=60)) as database, database:
+            changed = database.execute(
+                "update task_instance set trigger_timeout = '2020-01-01 00:00:00.000000' where run_id = ? "
+                "and task_id = ? and state = 'awaiting_input'",
+                (run_id, task_id),
+            ).rowcount
+        assert changed == 1
 
     def end_of(self, dag_id: str, run_id: str) -> str:
         """The run's state, once it has ended."""
@@ -111,6 +122,7 @@ def running_airflow(home: Path, database: Path, environment: Mapping[str, str]) 
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in _ROLES.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
@@ -122,7 +134,7 @@ def running_airflow(home: Path, database: Path, environment: Mapping[str, str]) 
     with ExitStack() as stopping:
         for service, options in _SERVICES.items():
             stopping.enter_context(_service(service, options, home, {**environment, **own}))
-        airflow = RunningAirflow(url, home / "scheduler.log")
+        airflow = RunningAirflow(url, home)
         wait_until(airflow.answers, "the API server did not answer")
         airflow.log_in()
         yield airflow
