@@ -65,6 +65,7 @@ def refuse_without_yes(
     if not answer.approved:
         raise Refused(
             f"{answer.by} rejected the restore of {plan.backup_id}. Nothing was changed.",
+            hint="Start a new run if it is wanted after all.",
             database=plan.entry,
             backup_id=plan.backup_id,
         )

@@ -128,7 +128,9 @@ class RestoreOperator(_RestoreTask):
 
     def request(self) -> RestoreRequest:
         if self._asks and not self.plan:
-            raise UsageError("RestoreOperator was given an approval, and not the plan that was approved.")
+            raise UsageError(
+                "RestoreOperator was given an approval, and not the plan that was approved.", hint="Pass plan too."
+            )
         asked = super().request()
         return replace(asked, backup=str(self.plan["backup_id"])) if self.plan else asked
 
