@@ -457,5 +457,3 @@ def test_a_passphrase_is_typed_twice_and_never_shown(project: Project) -> None:
         assert PASSPHRASE not in session.screen + session.written
     assert code == 0
     assert json.loads(out)["connections"] == ["crm_db", "crm_replica", "shop_db"]
-    shutil.copy(project.folder / "typed.kit", project.folder / "shop.kit")
-    assert with_kit(project, "databases").returncode == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from db_backup.model import ConnectionInfo
+from db_backup.model import ConnectionInfo, EngineName
 from support import quick_age
-from support.lab_postgres import PostgresLab
+from support.lab import EngineLab
 from support.project import Project, connection_variable
 from support.terminal import TerminalSession
 
@@ -26,7 +26,7 @@ PAGES = ROOT / "docs" / "runbooks"
 PASSPHRASE = "correct horse battery staple"
 SHOP = """
 CREATE TABLE customers (id integer PRIMARY KEY, name text NOT NULL);
-CREATE TABLE orders (id integer PRIMARY KEY, customer integer REFERENCES customers, total numeric NOT NULL);
+CREATE TABLE orders (id integer PRIMARY KEY, customer integer REFERENCES customers (id), total numeric NOT NULL);
 INSERT INTO customers VALUES (1, 'Ada'), (2, 'Grace');
 INSERT INTO orders VALUES (1, 1, 12.50), (2, 2, 99), (3, 1, 7);
 """
@@ -44,20 +44,34 @@ def commands(page: str, heading: str) -> list[str]:
 
 
 @pytest.fixture
-def shop(postgres_lab: PostgresLab) -> Iterator[ConnectionInfo]:
-    """The database `shop` on a real server; what the pages make beside it is taken away with it."""
-    made = ("shop", "shop_before", "shop_rescue", "shop_copy")
-    for name in made:
-        postgres_lab.drop(name)
-    postgres_lab.server.run("CREATE DATABASE shop")
-    postgres_lab.execute("shop", *filter(str.strip, SHOP.split(";")))
-    yield postgres_lab.connection("shop")
-    for name in made:
-        postgres_lab.drop(name)
+def lab(request: pytest.FixtureRequest, labs: Mapping[EngineName, EngineLab]) -> EngineLab:
+    """PostgreSQL, whose tables the pages name; where a test asks for another, that."""
+    return labs[getattr(request, "param", EngineName.POSTGRES)]
 
 
 @pytest.fixture
-def project(tmp_path: Path, shop: ConnectionInfo) -> Project:
+def shop(lab: EngineLab) -> Iterator[ConnectionInfo]:
+    """The database `shop` on a real server; what the pages make beside it is taken away with it."""
+    made = ("shop", "shop_before", "shop_rescue", "shop_copy")
+    for name in made:
+        lab.drop(name)
+    neighbour = lab.create_empty()
+    lab.engine(neighbour).create_database("shop")
+    lab.drop(neighbour)
+    lab.execute("shop", *filter(str.strip, SHOP.split(";")))
+    yield lab.connection("shop")
+    for name in made:
+        lab.drop(name)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python's cache: the pages start some forty processes, each of which would compile everything it imports."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def project(tmp_path: Path, shop: ConnectionInfo, compiled: Path) -> Project:
     """A host with `db-backup` on its path and one verified backup."""
     made = Project(tmp_path / "project", {"shop": shop}, as_process=False)
     programs = made.folder / "bin"
@@ -66,6 +80,8 @@ def project(tmp_path: Path, shop: ConnectionInfo) -> Project:
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m db_backup \"$@\"\n")
     program.chmod(0o755)
     made.environment["PATH"] = f"{programs}:{made.environment['PATH']}"
+    made.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    made.environment["PYTHONPYCACHEPREFIX"] = str(compiled)
     return made
 
 
@@ -88,7 +104,7 @@ def follow(project: Project, page: str, heading: str, answers: Mapping[str, str]
     return shown + out
 
 
-def counts(lab: PostgresLab, database: str) -> dict[str, int]:
+def counts(lab: EngineLab, database: str) -> dict[str, int]:
     return {name.removeprefix("public."): rows for name, rows in lab.counts(database).items()}
 
 
@@ -108,29 +124,30 @@ def test_every_page_is_in_the_index_and_every_section_with_commands_is_followed(
         assert "```console" not in path.read_text().partition("\n## ")[0], f"{path.name}: nobody runs this"
 
 
-def test_dropped_table(project: Project, postgres_lab: PostgresLab) -> None:
+def test_dropped_table(project: Project, lab: EngineLab) -> None:
     backup = create(project)
-    postgres_lab.execute("shop", "DROP TABLE orders", "INSERT INTO customers VALUES (3, 'Edsger')")
+    lab.execute("shop", "DROP TABLE orders", "INSERT INTO customers VALUES (3, 'Edsger')")
 
     follow(project, "dropped-table.md", "The table is gone", {"Backup: ": backup})
 
-    assert counts(postgres_lab, "shop") == {"customers": 3, "orders": 3}
+    assert counts(lab, "shop") == {"customers": 3, "orders": 3}
 
-    postgres_lab.execute("shop", "DELETE FROM orders WHERE id > 1")
+    lab.execute("shop", "DELETE FROM orders WHERE id > 1")
     follow(project, "dropped-table.md", "The table is there, and rows are missing", {"Backup: ": backup})
-    assert counts(postgres_lab, "shop_rescue") == {"orders": 3}
-    assert counts(postgres_lab, "shop") == {"customers": 3, "orders": 1}
+    assert counts(lab, "shop_rescue") == {"orders": 3}
+    assert counts(lab, "shop") == {"customers": 3, "orders": 1}
 
 
-def test_wrong_deploy(project: Project, postgres_lab: PostgresLab) -> None:
+@pytest.mark.parametrize("lab", [EngineName.POSTGRES, EngineName.MYSQL], indirect=True, ids=str)
+def test_wrong_deploy(project: Project, lab: EngineLab) -> None:
     backup = create(project)
-    postgres_lab.execute("shop", "UPDATE orders SET total = 0", "CREATE TABLE news (id integer)")
-    spoiled = postgres_lab.stock_dump("shop")
+    lab.execute("shop", "UPDATE orders SET total = 0", "CREATE TABLE news (id integer)")
+    spoiled = lab.stock_dump("shop")
 
     shown = follow(project, "wrong-deploy.md", "Go back", {"Backup: ": backup, "Type 'shop' to replace it": "shop"})
 
-    assert counts(postgres_lab, "shop") == counts(postgres_lab, "shop_before") == {"customers": 2, "orders": 3}
-    assert postgres_lab.stock_dump("shop") != spoiled
+    assert counts(lab, "shop") == counts(lab, "shop_before") == {"customers": 2, "orders": 3}
+    assert lab.stock_dump("shop") != spoiled
     safety = re.findall(r"Safety backup of what was there before: (\S+)", shown)
     assert len(safety) == 1
     follow(
@@ -139,25 +156,23 @@ def test_wrong_deploy(project: Project, postgres_lab: PostgresLab) -> None:
         "It was not the deploy: undo",
         {"Safety backup: ": safety[0], "Type 'shop' to replace it": "shop"},
     )
-    assert postgres_lab.stock_dump("shop") == spoiled
+    assert lab.stock_dump("shop") == spoiled
 
 
-def test_lost_server(project: Project, postgres_lab: PostgresLab, shop: ConnectionInfo) -> None:
+def test_lost_server(project: Project, lab: EngineLab, shop: ConnectionInfo) -> None:
     create(project)
-    before = postgres_lab.stock_dump("shop")
-    postgres_lab.drop("shop")
+    before = lab.stock_dump("shop")
+    lab.drop("shop")
     new_connection = connection_variable(shop)
-    project.environment["AIRFLOW_CONN_SHOP_DB"] = connection_variable(postgres_lab.unreachable("shop"))
+    project.environment["AIRFLOW_CONN_SHOP_DB"] = connection_variable(lab.unreachable("shop"))
 
     shown = follow(project, "lost-server.md", "Restore to a new server", {"New connection: ": new_connection})
 
-    assert postgres_lab.stock_dump("shop") == before
+    assert lab.stock_dump("shop") == before
     assert shop.password not in shown
 
 
-def test_lost_airflow(
-    project: Project, postgres_lab: PostgresLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_airflow(project: Project, lab: EngineLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create(project)
     monkeypatch.setattr(pyrage.passphrase, "encrypt", quick_age.encrypt)  # the page opens the kit again and again
     (project.folder / "passphrase").write_text(PASSPHRASE)
@@ -167,7 +182,7 @@ def test_lost_airflow(
     answers = {"Passphrase of the kit: ": PASSPHRASE}
 
     follow(project, "lost-airflow.md", "Restore without Airflow", answers)
-    assert counts(postgres_lab, "shop_copy") == {"customers": 2, "orders": 3}
+    assert counts(lab, "shop_copy") == {"customers": 2, "orders": 3}
 
     follow(project, "lost-airflow.md", "Set it up again", answers)
     listed = project.run_process(["db-backup", "list", "--json"])
@@ -188,7 +203,7 @@ def lost_but_for_the_storage(project: Project, tmp_path: Path) -> None:
     project.environment = {**kept, "HOME": str(home), "PYTHONPATH": os.pathsep.join(packages)}
 
 
-def test_corrupt_latest_backup(project: Project, postgres_lab: PostgresLab) -> None:
+def test_corrupt_latest_backup(project: Project, lab: EngineLab) -> None:
     good = create(project)
     damaged = create(project)
     artefact = project.artefact(damaged)
@@ -205,4 +220,4 @@ def test_corrupt_latest_backup(project: Project, postgres_lab: PostgresLab) -> N
     assert newest not in {good, damaged}
     shown = follow(project, "corrupt-latest-backup.md", "The database is needed back as well", {})
     assert newest in shown
-    assert counts(postgres_lab, "shop_copy") == {"customers": 2, "orders": 3}
+    assert counts(lab, "shop_copy") == {"customers": 2, "orders": 3}
