@@ -624,6 +624,40 @@ def test_owners_and_grants_come_back_and_missing_roles_are_made_without_login(
     assert logins == [(False,), (False,)]
 
 
+def test_a_role_that_only_a_policy_names_is_told_with_the_way_out(
+    postgres_server: PostgresServer, engine: Callable[..., PostgresEngine]
+) -> None:
+    role, _ = postgres_server.create_user()
+    source = engine(MARKS, f"CREATE POLICY p ON marks TO {role} USING (true)")
+    dumped = dump_of(source)
+    postgres_server.run(f"DROP OWNED BY {role}", f"DROP ROLE {role}", database=source.connection.database)
+    target = source.create_database(source.replacement_name())
+    with pytest.raises(LoadFailed, match=f'role "{role}" does not exist.*--with-owners'):
+        target.load(dumped.read(), dumped.manifest, Cancellation())
+    target.load(dumped.read(), dumped.manifest, Cancellation(), LoadOptions(with_owners=True))
+
+
+@pytest.mark.parametrize("dump_format", ["plain", "custom"])
+def test_owners_come_back_out_of_a_script_and_with_chosen_tables(
+    postgres_server: PostgresServer, engine: Callable[..., PostgresEngine], dump_format: str
+) -> None:
+    owner, _ = postgres_server.create_user()
+    made = engine(MARKS, f"ALTER TABLE marks OWNER TO {owner}", dump_format=dump_format)
+    options = dataclasses.replace(made.options, postgres_no_owner=False, postgres_no_privileges=False)
+    dumped = dump_of(PostgresEngine(made.connection, options))
+    postgres_server.run(f"DROP OWNED BY {owner}", f"DROP ROLE {owner}", database=made.connection.database)
+    target = made.create_database(made.replacement_name())
+    wanted = LoadOptions(tables=() if dump_format == "plain" else ("public.marks",), with_owners=True)
+    examined = target.examine_target(dumped.manifest, wanted, replace=False).warnings
+    assert any("plain dump names owners" in warning for warning in examined) == (dump_format == "plain")
+    (warning,) = target.load(dumped.read(), dumped.manifest, Cancellation(), wanted)
+    assert f"made without login: {owner}" in warning
+    found = postgres_server.run(
+        "SELECT tableowner FROM pg_tables WHERE tablename = 'marks'", database=target.connection.database
+    )
+    assert found == [(owner,)]
+
+
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_several_jobs_load_a_staged_archive_whole_and_leave_no_file(postgres_lab: PostgresLab, in_pieces: bool) -> None:
     database = postgres_lab.create_sample()

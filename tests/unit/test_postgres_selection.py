@@ -167,8 +167,10 @@ def test_every_role_that_an_archive_names_is_found() -> None:
         entry(3, "DEFAULT ACL", "DEFAULT PRIVILEGES FOR TABLES", defaults, owner="boss"),
         entry(4, "POLICY", "a p", "CREATE POLICY p ON public.a FOR SELECT TO one, two USING ((x = 'TO three'));\n"),
         entry(5, "POLICY", "a q", "CREATE POLICY q ON public.a TO PUBLIC USING (true);\n"),
+        entry(6, "USER MAPPING", "USER MAPPING x SERVER far", 'CREATE USER MAPPING FOR "x y" SERVER far;\n'),
+        entry(7, "USER MAPPING", "USER MAPPING public SERVER far", "CREATE USER MAPPING FOR PUBLIC SERVER far;\n"),
     ]
-    assert roles_of(entries) == {"ada", "reader", 'Odd "one', "writer", "boss", "intern", "one", "two"}
+    assert roles_of(entries) == {"ada", "reader", 'Odd "one', "writer", "boss", "intern", "one", "two", "x y"}
 
 
 def test_the_roles_of_a_backup_are_read_out_of_its_warning() -> None:

@@ -31,6 +31,7 @@ _IN_GRANTS = (
 _POLICY_ROLES = re.compile(
     rb"\s*CREATE POLICY " + IDENTIFIER + rb" ON" + _BETWEEN + rb"TO (" + IDENTIFIER + rb"(?:, " + IDENTIFIER + rb")*)"
 )
+_MAPPED_ROLE = re.compile(rb"\s*CREATE USER MAPPING FOR " + _ROLE)
 _CUT_SHORT = re.compile(r" and \d+ more$")
 
 
@@ -43,6 +44,8 @@ def roles_of(entries: Iterable[Entry]) -> set[str]:
             roles |= {unquoted(match[1]) for pattern in _IN_GRANTS for match in pattern.finditer(entry.definition)}
         elif entry.description == "POLICY" and (match := _POLICY_ROLES.match(entry.definition)):
             roles |= {unquoted(name) for name in re.findall(IDENTIFIER, match[1])}
+        elif entry.description == "USER MAPPING" and (match := _MAPPED_ROLE.match(entry.definition)):
+            roles.add(unquoted(match[1]))
     return roles - {"", "public"}
 
 

@@ -56,6 +56,7 @@ _SCRATCH_LACKS = re.compile(
     r'|could not access file "|role "[^"]*" does not exist|out of shared memory'
     r"|must be superuser|only superuser|permission denied"  # an ordinary user loads it
 )
+_LACKS_ROLE = re.compile(r'role "[^"]*" does not exist')  # which a policy names, whoever owns its table
 # What a tool says when its server has gone or is full.
 LOST_SERVER = re.compile(
     r"server closed the connection|terminating connection|the database system is|connection to server .* failed"
@@ -358,9 +359,15 @@ def load_error(tool: ChildProcess, status: int, loading: Loading) -> LoadFailed 
     if scratch and LOST_SERVER.search(complaint):
         return scratch_lost(complaint, manifest.entry)
     lacking = scratch and _SCRATCH_LACKS.search(complaint)
+    if lacking:
+        hint = "A proof needs a scratch server that has what the dump needs."
+    elif _LACKS_ROLE.search(complaint):
+        hint = "Create the role, or restore with owners (--with-owners), which makes what is missing without login."
+    else:
+        hint = _failure_hint(loading)
     return (ScratchUnavailable if lacking else LoadFailed)(
         f"{tool.name} could not load {manifest.id} into {connection.address} (status {status}): {complaint}.",
-        hint="A proof needs a scratch server that has what the dump needs." if lacking else _failure_hint(loading),
+        hint=hint,
         database=manifest.entry,
         backup_id=manifest.id,
     )
