@@ -198,7 +198,7 @@ def test_a_database_in_use_that_cannot_be_freed_is_as_it_was(
     dumped: Dumped,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replacing, "_LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr(replacing, "_ATTEMPT_SECONDS", 1)
     monkeypatch.setattr(replacing, "_ATTEMPTS", 2)
     engine = engine_of(mysql_lab, database)
     mysql_server.run("CREATE TRIGGER on_left BEFORE INSERT ON left_side FOR EACH ROW SET @a = 1", database=database)
@@ -220,7 +220,7 @@ def test_what_fails_after_the_tables_are_in_place_is_named_and_a_second_restore_
     mysql_server.run("DROP TRIGGER log_orders", "DELETE FROM marks", database=database)
     name, _ = beside(engine, dumped)
     with monkeypatch.context() as patch:
-        patch.setattr(replacing, "load_script", lambda *_: "ERROR 1227 (42000) at line 9: Access denied.")
+        patch.setattr(replacing, "load_code", lambda *_: "ERROR 1227 (42000) at line 9: Access denied.")
         with pytest.raises(LoadFailed, match=r"not: views and routines, triggers, .*events, .*ERROR 1227"):
             engine.replace_with(name, Cancellation())
     assert mysql_lab.counts(database)["marks"] == 3
@@ -361,6 +361,19 @@ def test_a_database_of_that_name_that_is_none_of_ours_is_left_alone(
     with pytest.raises(Refused, match="it holds theirs"):
         engine.drop_database(engine.replacement_name())
     assert mysql_server.run(f"SHOW TABLES FROM {aside}") == [("theirs",)]
+
+
+def test_old_tables_are_kept_where_nothing_is_in_their_place(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped
+) -> None:
+    engine = engine_of(mysql_lab, database)
+    aside = replaced_name(database)
+    with mysql_server.connect() as session:
+        begin_journal(session, aside, Journal(("marks",), (), (), b""))
+    mysql_server.run(f"RENAME TABLE {database}.marks TO {aside}.marks", f"DROP DATABASE {database}")
+    with pytest.raises(Refused, match=r"lies in .*: marks"):
+        engine.drop_database(engine.replacement_name())
+    assert mysql_server.run("SELECT count(*) FROM marks", database=aside) == [(3,)]
 
 
 # Refused with nothing changed

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from db_backup.engines.base import EngineOptions
+from db_backup.engines.mysql.client import load_script
 from db_backup.engines.mysql.dump_parser import DumpParser, code_head
 from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
 from db_backup.engines.mysql.events import is_enabled, is_event, woken
-from db_backup.engines.mysql.flavour import DumpPlan
+from db_backup.engines.mysql.flavour import DumpPlan, Flavour
 from db_backup.engines.mysql.preflight import examine_copy
 from db_backup.engines.mysql.renaming import Renaming
 from db_backup.engines.mysql.streams import running_tool
@@ -21,6 +22,7 @@ from db_backup.errors import LoadFailed
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 
+LOCK_WAIT_SECONDS = 60  # for a table that the application uses: the server's own patience may be a day
 # The tool marks what it prints of views, routines and events; what it prints of tables has other marks, or none.
 _OF_CODE = re.compile(rb"/\*!(?:50001|50003|50106) |(?:/\*M?!\d+ )?SET\b|ALTER DATABASE\b")
 
@@ -71,6 +73,12 @@ def read_code(connection: ConnectionInfo, options: EngineOptions, target: str, c
         script(dataclasses.replace(nothing, events=True), as_it_will_be),
         active,
     )
+
+
+def load_code(connection: ConnectionInfo, flavour: Flavour, script: bytes) -> str:
+    """Make it, whoever wants to stop: what the client complained of, or nothing."""
+    patience = b"SET SESSION lock_wait_timeout = %d;\n" % LOCK_WAIT_SECONDS
+    return load_script(connection, flavour, patience + script, Cancellation())
 
 
 def _pieces(plain: bytes, connection: ConnectionInfo, status: int, words: str) -> Iterator[Piece]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from db_backup.engines.mysql.client import load_script
+from db_backup.engines.mysql.code import LOCK_WAIT_SECONDS, load_code
 from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
 from db_backup.engines.mysql.databases import (
     Item,
@@ -26,7 +26,6 @@ from db_backup.engines.mysql.databases import (
 from db_backup.engines.mysql.preflight import describe_server
 from db_backup.errors import Refused, SourceError
 from db_backup.model import ConnectionInfo
-from db_backup.progress import Cancellation
 
 _TABLE = "__db_backup_journal"
 _DONE = "__db_backup_journal_done"
@@ -74,6 +73,7 @@ def mend(connection: ConnectionInfo) -> bool:
     with session_for(connection, "put in order what an interrupted restore has left of", database="") as session:
         if character_set(session, aside) is None:
             return False
+        query(session, f"SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")
         tables = stored_tables(session, aside)
         journal = _read(session, aside, tables)
         if journal is None and tables:
@@ -82,11 +82,22 @@ def mend(connection: ConnectionInfo) -> bool:
                 "restore has left it so.",
                 hint="See whether anybody needs it, and rename or drop it.",
             )
-        if journal is not None and not journal.moved and character_set(session, database) is not None:
+        if character_set(session, database) is None:
+            _refuse_only_copy(connection, aside, tables)
+        elif journal is not None and not journal.moved:
             _put_tables_back(session, connection, tables, journal)
             _put_code_back(session, connection, journal)
         query(session, f"DROP DATABASE {identifier(aside)}")
         return journal is not None and journal.moved
+
+
+def _refuse_only_copy(connection: ConnectionInfo, aside: str, tables: list[str]) -> None:
+    if tables:
+        raise Refused(
+            f"There is no '{connection.address}', and what a restore had taken out of it lies in '{aside}': "
+            f"{some(tables)}.",
+            hint="Move these tables back by RENAME TABLE, or drop that database if nobody needs it.",
+        )
 
 
 def _read(session: Session, aside: str, tables: list[str]) -> Journal | None:
@@ -134,7 +145,7 @@ def _put_code_back(session: Session, connection: ConnectionInfo, journal: Journa
         return
     drop_items(session, connection.database, journal.items)
     flavour = describe_server(session, connection).flavour
-    if problem := load_script(connection, flavour, journal.script, Cancellation()):
+    if problem := load_code(connection, flavour, journal.script):
         raise SourceError(
             f"The triggers and events of '{connection.address}' could not be put back: {problem}",
             hint=f"They are in the journal, {_place(replaced_name(connection.database))}.",

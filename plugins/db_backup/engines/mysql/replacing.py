@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import pymysql
 
 from db_backup.engines.base import EngineOptions
-from db_backup.engines.mysql.client import load_script
-from db_backup.engines.mysql.code import Code, read_code
+from db_backup.engines.mysql.code import LOCK_WAIT_SECONDS, Code, load_code, read_code
 from db_backup.engines.mysql.connecting import Session, error_code, identifier, query, session_for
 from db_backup.engines.mysql.counters import ALTER_SETTINGS
 from db_backup.engines.mysql.databases import (
@@ -27,6 +26,7 @@ from db_backup.engines.mysql.databases import (
     drop_items,
     move_tables,
     replaced_name,
+    some,
     stored_tables,
 )
 from db_backup.engines.mysql.journal import Journal, begin_journal, mark_of_move, mend
@@ -37,7 +37,7 @@ from db_backup.errors import BackupError, LoadFailed, Refused
 from db_backup.model import ConnectionInfo
 from db_backup.progress import Cancellation
 
-_LOCK_WAIT_SECONDS = 5
+_ATTEMPT_SECONDS = 5  # the application's statements queue up behind a RENAME that waits
 _ATTEMPTS = 5  # each begins with ending the sessions that came back meanwhile
 _LOCK_WAIT_TIMEOUT = 1205
 _OUTSIDE_KEYS = """SELECT CONCAT(constraint_schema, '.', table_name, '.', constraint_name)
@@ -102,6 +102,7 @@ class _Swap:
         self.new_tables = stored_tables(self.session, self.database)
         self.old_items = code_items(self.session, self.target)
         self.new_items = code_items(self.session, self.database)
+        self.created = False
 
     @property
     def events_run(self) -> bool:
@@ -115,16 +116,18 @@ class _Swap:
                 self.session,
                 f"CREATE DATABASE {identifier(self.target)} CHARACTER SET {encoding} COLLATE {collation}",
             )
+            self.created = True
         else:
             begin_journal(
                 self.session,
                 self.aside,
                 Journal(tuple(self.old_tables), tuple(self.new_tables), tuple(self._in_the_way()), self._put_back()),
             )
-        query(self.session, f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_SECONDS}")
+        query(self.session, f"SET SESSION lock_wait_timeout = {_ATTEMPT_SECONDS}")
         for attempt in range(_ATTEMPTS):
             cancellation.check()
             staying = end_sessions(self.session, self.target)
+            end_sessions(self.session, self.database)
             try:
                 self._set_code_aside()
                 self._rename()
@@ -197,6 +200,8 @@ class _Swap:
         """Whether there was nothing to be undone any more."""
         if self.old is not None:
             return mend(self.connection)
+        if not self.created:
+            return False
         with _session(self.connection) as session:
             if stored_tables(session, self.target):
                 return True
@@ -205,6 +210,7 @@ class _Swap:
 
     def finish(self) -> None:
         """The tables are in their place: now what they cannot do without, and then the leftovers."""
+        query(self.session, f"SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")
         steps = self._steps()
         for number, (_, step) in enumerate(steps):
             try:
@@ -220,6 +226,7 @@ class _Swap:
             ("triggers", lambda: self._load(self.new.triggers)),
             ("the removal of views and routines that only the old one had", self._drop_surplus),
             ("events", lambda: self._load(self.new.events)),
+            ("the comparison of what is there now", self._compare),
             ("the removal of the old tables", self._drop_helpers),
         )
 
@@ -251,12 +258,17 @@ class _Swap:
                 )
 
     def _load(self, script: bytes) -> None:
-        if problem := load_script(self.connection, self.server.flavour, script, Cancellation()):
+        if problem := load_code(self.connection, self.server.flavour, script):
             raise LoadFailed(problem)
 
     def _drop_surplus(self) -> None:
         coming = set(self.new_items)
         drop_items(self.session, self.target, [item for item in self.old_items if item not in coming])
+
+    def _compare(self) -> None:
+        there = set(code_items(self.session, self.target))
+        if missing := sorted(set(self.new_items) - there):
+            raise LoadFailed(f"there is no {some(f'{kind.lower()} {name}' for kind, name in missing)}.")
 
     def _drop_helpers(self) -> None:
         # A key that this user could not see has followed the old tables: they stay, and the error says so.
