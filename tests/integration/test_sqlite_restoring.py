@@ -547,7 +547,8 @@ def test_a_file_that_is_no_database_is_refused(
 ) -> None:
     path = folder / "letter.txt"
     path.write_text("Dear reader, this is no database. " * 100)
-    with pytest.raises(SourceUnsupported, match="not an SQLite database") as caught:
+    kind = SourceUnsupported if replacing_it else TargetNotEmpty
+    with pytest.raises(kind, match="not an SQLite database") as caught:
         engine_on(path, options).examine_target(dumped.manifest, LoadOptions(), replace=replacing_it)
     assert ("move it away" in caught.value.hint) is replacing_it
 

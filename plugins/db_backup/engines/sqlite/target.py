@@ -17,7 +17,7 @@ from db_backup.engines.sqlite.source import check_file, describe, open_source, p
 from db_backup.engines.sqlite.structure import stay_inside
 from db_backup.engines.sqlite.tables import read_tables
 from db_backup.engines.staging import check_room
-from db_backup.errors import LoadFailed, PrivilegeMissing, SourceError, SourceUnsupported, UsageError
+from db_backup.errors import LoadFailed, PrivilegeMissing, SourceError, SourceUnsupported, TargetNotEmpty, UsageError
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
@@ -156,6 +156,10 @@ def _occupancy(target: Path, *, replace: bool) -> tuple[Occupancy, list[str]]:
     except SourceError as error:
         if isinstance(error, SourceUnsupported) and replace:
             error.hint = f"If it was one and is damaged, move it away: then restore to {target} as to a new one."
+        if isinstance(error, SourceUnsupported) and not replace:
+            raise TargetNotEmpty(
+                f"{error.message} It was not touched.", hint="Restore under a path that does not exist yet."
+            ) from error
         if not replace or not _is_broken(error):
             raise
         return Occupancy(rows=True, sessions=None, size_bytes=size_bytes), [
