@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ from db_backup.errors import UsageError
 from db_backup.model import BackupStatus, ProofResult, VerificationLevel
 from db_backup.summary import BackupSummary, summarise
 from support.factories import MORNING, make_manifest, make_proof, make_state
+from support.project import Project
+from support.shop_database import sqlite_database
 from support.terminal import TerminalSession
 
 pytestmark = pytest.mark.integration
@@ -144,3 +147,18 @@ def test_the_proof_is_told_in_words() -> None:
 def test_nothing_to_choose_from_is_said() -> None:
     with pytest.raises(UsageError, match="no backups"):
         pick_backup([])
+
+
+def test_a_restore_without_a_backup_lets_a_person_choose(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", {"shop": sqlite_database(tmp_path, "shop")}, as_process=False)
+    older, newer = (project.json("create", "shop", "--no-verify")["backups"][0]["id"] for _ in range(2))
+    command = [sys.executable, "-m", "db_backup", "restore", "--as", str(tmp_path / "copy.sqlite"), "--json"]
+
+    with TerminalSession(command, project.environment) as session:
+        session.wait_for("Enter takes it")
+        session.type(DOWN + ENTER)
+        code, out = session.finish()
+
+    assert code == 0
+    assert json.loads(out)["backup_id"] == older != newer
+    assert (tmp_path / "copy.sqlite").exists()

@@ -21,12 +21,15 @@ _WORK = 4  # scrypt's N is two to this
 _CHUNK = 1 << 16
 
 
-def encrypt(plain: bytes, passphrase: str, armored: bool = True) -> bytes:
-    """As ``pyrage.passphrase.encrypt``."""
+def encrypt(plain: bytes, passphrase: str, armored: bool = True, *, work: int = _WORK) -> bytes:
+    """As ``pyrage.passphrase.encrypt``.
+
+    :param work: what the file claims; it is sealed with less all the same.
+    """
     file_key, salt, nonce = os.urandom(16), os.urandom(16), os.urandom(16)
     stretched = hashlib.scrypt(passphrase.encode(), salt=_VERSION + b"/scrypt" + salt, n=1 << _WORK, r=8, p=1, dklen=32)
     wrapped = ChaCha20Poly1305(stretched).encrypt(bytes(12), file_key, None)
-    header = b"%s\n-> scrypt %s %d\n%s\n---" % (_VERSION, _base64(salt), _WORK, _base64(wrapped))
+    header = b"%s\n-> scrypt %s %d\n%s\n---" % (_VERSION, _base64(salt), work, _base64(wrapped))
     mac = hmac.digest(_derived(file_key, b"", b"header"), header, "sha256")
     content = header + b" " + _base64(mac) + b"\n" + nonce + _payload(_derived(file_key, nonce, b"payload"), plain)
     return _armour(content) if armored else content

@@ -100,6 +100,10 @@ def test_what_was_sealed_by_others_is_not_a_kit() -> None:
     assert "to a key" in failure_of(pyrage.encrypt(b"{}", [key], armored=True)).message
 
 
+def test_a_kit_that_would_take_hours_to_open_is_not_called_damaged() -> None:
+    assert "more work" in failure_of(quick_age.encrypt(b"{}", PASSPHRASE, work=40)).message
+
+
 def test_a_newer_kit_asks_for_a_newer_program() -> None:
     error = failure_of(sealed_text(json.dumps({"kit_version": 2, "vault": [SECRET]})))
     assert "version 2" in error.message

@@ -21,6 +21,7 @@ _ARMOUR_ENDS = b"-----END AGE ENCRYPTED FILE-----"
 _BINARY_BEGINS = b"age-encryption.org/v1"
 _WRONG = "Decryption failed"  # what age's library says of a passphrase, and of nothing else but a damaged header
 _TO_A_KEY = "No matching keys found"
+_TOO_MUCH_WORK = "Excessive work"
 _ANOTHER_COPY = "Take another copy of the kit, or export a new one where Airflow still runs."
 
 #: What belongs to the machine that the kit comes from: a machine that only reads with a kit uses its own.
@@ -128,5 +129,10 @@ def _cannot_open(source: str, reason: str) -> KitError:
         return KitError(
             f"{source} is encrypted to a key, not under a passphrase: `db-backup kit export` did not write it.",
             hint="Open it with `age -d -i KEYFILE`.",
+        )
+    if reason.startswith(_TOO_MUCH_WORK):
+        return KitError(
+            f"{source} was sealed with more work than this machine would do in a minute.",
+            hint="Open it on a faster machine.",
         )
     return KitError(f"{source} is damaged or cut off ({reason}).", hint=_ANOTHER_COPY)
