@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from db_backup.health import BackupRecord, ControlResult, overall
+from db_backup.health import BackupRecord, ControlResult, KitRecord, overall
 from db_backup.model import BackupStatus, BackupType
 from support.health_records import MEGABYTE, NOW, backup, control, health_of
 
@@ -278,3 +278,21 @@ def test_other_failed_controls_do_not_alarm() -> None:
 
     assert control("encrypted", health).result is FAIL
     assert not overall([health], now=NOW).alarming
+
+
+@pytest.mark.parametrize(
+    ("kit", "result", "words"),
+    [
+        (None, NOT_APPLICABLE, "no backup.yaml"),
+        (KitRecord(None), WARNING, "None was exported"),
+        (KitRecord(NOW - timedelta(days=90)), PASS, "still the same"),
+        (KitRecord(NOW - timedelta(days=90, seconds=1)), WARNING, "may have changed"),
+        (KitRecord(NOW - timedelta(days=1), outdated=True), WARNING, "has changed since"),
+    ],
+)
+def test_a_break_glass_kit_is_wanted_that_is_young_and_of_this_configuration(
+    kit: KitRecord | None, result: ControlResult, words: str
+) -> None:
+    found = control("break-glass kit", health_of([backup()], kit=kit))
+    assert (found.result, found.objective) == (result, False)
+    assert words in found.evidence
