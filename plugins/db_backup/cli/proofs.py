@@ -8,6 +8,7 @@ import click
 
 from db_backup.manifest import Proof
 from db_backup.model import ProofResult
+from db_backup.summary import BackupSummary
 
 
 def proof_words(proof: Proof | None) -> str:
@@ -17,6 +18,14 @@ def proof_words(proof: Proof | None) -> str:
     if proof.result is ProofResult.INCONCLUSIVE:
         return f"inconclusive at {proof.level}" + (f", {proof.reached} passed" if proof.reached else "")
     return f"{proof.result} at {proof.level}"
+
+
+def last_proof(backup: BackupSummary) -> str:
+    """A backup's last proof in a listing: the level that it passed, or what came of it instead."""
+    if backup.proof_result is None:
+        return "-"
+    level = backup.proof_level or "nothing reached"
+    return level if backup.proof_result is ProofResult.PASSED else f"{backup.proof_result} ({level})"
 
 
 def proof_document(backup_id: str, proof: Proof) -> dict[str, Any]:

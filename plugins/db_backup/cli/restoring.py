@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from db_backup.cli.output import age, print_table
+from db_backup.cli.proofs import last_proof
 from db_backup.cli.runtime import answering, at_terminal
 from db_backup.errors import Refused
 from db_backup.jobs.restore import RestorePlan, RestoreReport, Way, database_name, needs_confirmation, plan_lines
-from db_backup.model import ProofResult
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
 
@@ -30,7 +30,7 @@ def print_restorable(backups: Sequence[BackupSummary]) -> None:
                 human_bytes(backup.size_bytes),
                 f"{backup.type} (safety)" if backup.safety else backup.type.value,
                 backup.status.value,
-                _proof(backup),
+                last_proof(backup),
             )
             for backup in backups
         ],
@@ -115,10 +115,3 @@ def _ask(name: str, plan: RestorePlan) -> str:
     with answering():
         answer: str = click.prompt(f"Type '{name}' to {verb} it", err=True, default="", show_default=False)
     return answer.strip()
-
-
-def _proof(backup: BackupSummary) -> str:
-    if backup.proof_result is None:
-        return "-"
-    level = backup.proof_level or "nothing reached"
-    return level if backup.proof_result is ProofResult.PASSED else f"{backup.proof_result} ({level})"

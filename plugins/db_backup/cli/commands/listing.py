@@ -13,9 +13,10 @@ from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, 
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.kits import chosen_kit, opened_workspace
 from db_backup.cli.output import age, moment, print_json, print_table
+from db_backup.cli.proofs import last_proof
 from db_backup.cli.runtime import DAYS, json_option
 from db_backup.jobs.catalogue import open_catalog
-from db_backup.model import BackupStatus, BackupType, ProofResult, utc_now
+from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.settings import Settings, load_settings
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
@@ -111,15 +112,8 @@ def _check_known(catalog: Catalog, database: str, configuration: Callable[[], Co
         configuration().entry(database)
 
 
-def _proof(backup: BackupSummary) -> str:
-    if backup.proof_result is None:
-        return "-"
-    level = backup.proof_level or "nothing reached"
-    return level if backup.proof_result is ProofResult.PASSED else f"{backup.proof_result} ({level})"
-
-
 def _short(backup: BackupSummary) -> tuple[str, ...]:
-    return (backup.id, age(backup.created_at), human_bytes(backup.size_bytes), backup.status.value, _proof(backup))
+    return (backup.id, age(backup.created_at), human_bytes(backup.size_bytes), backup.status.value, last_proof(backup))
 
 
 def _detailed(backup: BackupSummary) -> tuple[str, ...]:
@@ -132,7 +126,7 @@ def _detailed(backup: BackupSummary) -> tuple[str, ...]:
         backup.compression.value,
         f"{backup.rows:,}",
         backup.status.value,
-        _proof(backup),
+        last_proof(backup),
         moment(backup.expires_at)[:10],
         " ".join(backup.storages),
     )

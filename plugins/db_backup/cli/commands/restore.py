@@ -139,12 +139,9 @@ def _pick(workspace: Workspace) -> str:
             "Nobody said which backup to restore, and nobody can be asked here.",
             hint="Name it, or its database with --database; `db-backup restore --list` shows what there is.",
         )
-    backups = restorable_backups(workspace, limit=_LISTED)
-    if not backups:
-        raise UsageError("There are no backups to restore.", hint="See `db-backup catalog check` for the storages.")
     from db_backup.cli.picker import pick_backup  # drawn at a terminal only
 
-    return pick_backup(backups)
+    return pick_backup(restorable_backups(workspace, limit=_LISTED))
 
 
 def _tell_of_lost_catalogue(workspace: Workspace) -> None:
