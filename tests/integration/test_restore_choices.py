@@ -265,6 +265,25 @@ def test_at_a_terminal_the_name_is_typed(
     assert ("are as the manifest says" in printed) is (exit_code == 0)
 
 
+@pytest.mark.parametrize(("keys", "exit_code"), [("full\r", 0), ("\x1b", 130)], ids=["Enter", "Esc"])
+def test_at_a_terminal_the_backup_is_chosen_from_a_list(
+    project: Project, shop: ConnectionInfo, tmp_path: Path, keys: str, exit_code: int
+) -> None:
+    full = create(project)
+    create(project, "--type", "structure", "--no-verify")
+    copy = tmp_path / "copy.sqlite"
+
+    command = [sys.executable, "-m", "db_backup", "restore", "--as", str(copy), "--json"]
+    with TerminalSession(command, project.environment, columns=160) as session:
+        session.wait_for("Esc gives up")
+        session.type(keys)
+        code, printed = session.finish()
+
+    assert code == exit_code
+    assert copy.exists() is (exit_code == 0)
+    assert exit_code or json.loads(printed)["backup_id"] == full
+
+
 def interrupt(process: subprocess.Popen[bytes]) -> None:
     """Ctrl-C, again if it came in the moment before the answer was waited for, which takes no notice of it."""
     while process.poll() is None:
