@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -554,6 +555,62 @@ def test_a_load_of_tables_that_fails_at_its_very_end_leaves_nothing(
         source.load(streams, dumped.manifest, Cancellation(), LoadOptions(tables=("public.measures",)))
     relations = "SELECT relname FROM pg_class WHERE relname ~ 'measures'"
     assert postgres_server.run(relations, database=source.connection.database) == []
+
+
+KILLED_LOAD = """
+import os, signal, sys, time
+from pathlib import Path
+from db_backup.engines.base import EngineOptions, LoadOptions
+from db_backup.engines.postgres import PostgresEngine
+from db_backup.manifest import Manifest
+from db_backup.model import ConnectionInfo, EngineName
+from db_backup.progress import Cancellation
+
+_, host, port, database, folder, *tables = sys.argv
+manifest = Manifest.from_json((Path(folder) / "manifest.json").read_bytes(), source="the test")
+plain = (Path(folder) / "dump").read_bytes()
+
+def content():
+    for start in range(0, len(plain), 10_000):
+        yield plain[start : start + 10_000]
+    time.sleep(0.5)  # psql has read all that it was given
+    os.kill(os.getpid(), signal.SIGKILL)
+
+connection = ConnectionInfo("c", EngineName.POSTGRES, host, int(port), "postgres", sys.stdin.read(), database)
+engine = PostgresEngine(connection, EngineOptions(Path("/tmp"), Path("/tmp")))
+engine.load([content()], manifest, Cancellation(), LoadOptions(tables=tuple(tables)))
+"""
+
+
+@pytest.mark.parametrize("dump_format", ["plain", "custom"])
+def test_a_kill_in_mid_load_leaves_an_empty_database_as_it_was(
+    postgres_server: PostgresServer,
+    postgres_lab: PostgresLab,
+    engine: Callable[..., PostgresEngine],
+    tmp_path: Path,
+    dump_format: str,
+) -> None:
+    source = engine(
+        MARKS,
+        "INSERT INTO marks SELECT i, repeat('x', 99) FROM generate_series(1, 999) AS n (i)",
+        dump_format=dump_format,
+    )
+    dumped = dump_of(source)
+    (tmp_path / "dump").write_bytes(dumped.plain)
+    (tmp_path / "manifest.json").write_bytes(dumped.manifest.to_json())
+    target = source.create_database(source.replacement_name()).connection
+    tables = [] if dump_format == "plain" else ["public.marks"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_LOAD, target.host, str(target.port), target.database, str(tmp_path), *tables],
+        input=target.password,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    sessions = f"SELECT FROM pg_stat_activity WHERE datname = '{target.database}'"
+    while postgres_server.run(sessions):
+        time.sleep(0.01)
+    assert postgres_lab.counts(target.database) == {}
 
 
 def test_a_table_that_others_are_built_on_must_be_chosen_or_there(engine: Callable[..., PostgresEngine]) -> None:
