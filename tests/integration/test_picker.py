@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,8 +13,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
+from prompt_toolkit.output.vt100 import Vt100_Output
 
 from db_backup.cli.picker import pick_backup, proof_words
 from db_backup.errors import UsageError
@@ -121,6 +124,23 @@ def test_each_row_tells_age_size_type_and_proof() -> None:
     assert any(row.startswith("crm full") for row in rows)
     assert any(backups(9)[0].id in row for row in rows)
     assert "9 of 9" in rows[0]
+
+
+def test_on_a_narrow_terminal_the_name_gives_way_to_the_proof() -> None:
+    manifest = make_manifest(entry="a-database-with-a-name-as-long-as-a-name-may-be-")
+    proven = summarise(manifest, make_state(manifest, make_proof()))
+    drawn = []
+    for columns in (60, 200):
+        output = io.StringIO()
+        terminal = Vt100_Output(output, lambda columns=columns: Size(30, columns), enable_cpr=False)
+        with create_pipe_input() as keys:
+            keys.send_text(ENTER)
+            pick_backup([proven], terminal=keys, output=terminal)
+        drawn.append(output.getvalue())
+    narrow, wide = drawn
+    assert "…" in narrow
+    assert manifest.entry in wide
+    assert all("✓ proven by restore" in text for text in drawn)
 
 
 def shown(written: str) -> list[str]:

@@ -88,6 +88,7 @@ class _List(UIControl):
             max(len(text) for text in column)
             for column in zip(_COLUMNS, *(row.cells for row in self._all), strict=True)
         ]
+        self._wanted = self._widths[0]
         self._rows = self._all
         self.at = 0
 
@@ -108,6 +109,11 @@ class _List(UIControl):
 
     def move(self, rows: int) -> None:
         self.at = max(0, min(len(self._rows) - 1, self.at + rows))
+
+    def fit(self, columns: int) -> None:
+        """On a narrow terminal the name gives way: the id below tells it too, and the proof must be seen."""
+        others = sum(self._widths[1:]) + 2 * len(self._widths) + 1
+        self._widths[0] = min(self._wanted, max(len(_COLUMNS[0]), columns - others))
 
     def heading(self) -> StyleAndTextTuples:
         return [("class:heading", f"  {self._line(_COLUMNS)}")]
@@ -136,6 +142,8 @@ class _List(UIControl):
             cell.rjust(width) if column in _RIGHT else cell.ljust(width)
             for column, cell, width in zip(_COLUMNS, cells, self._widths, strict=True)
         ]
+        if len(cells[0]) > self._widths[0]:
+            padded[0] = f"{cells[0][: self._widths[0] - 1]}…"
         padded[-1] = cells[-1]
         return "  ".join(padded)
 
@@ -159,6 +167,7 @@ def _application(backups: Sequence[BackupSummary], terminal: Input | None, outpu
         style=_STYLE,
         input=terminal,
         output=output,
+        before_render=lambda app: listed.fit(app.output.get_size().columns),
         full_screen=True,  # on the terminal's other screen: afterwards the first one is as it was
     )
     application.ttimeoutlen = 0.05  # seconds that a lone Esc waits for the rest of an arrow key's sequence
