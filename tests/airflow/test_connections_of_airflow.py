@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db_backup.connections import AirflowConnection, parse_connection
+from db_backup.connections import AirflowConnection, connection_text, parse_connection
+from db_backup.jobs.kit import Kit
 
 pytestmark = pytest.mark.airflow
 
@@ -104,6 +105,12 @@ def test_a_variable_reads_as_airflow_reads_it(text: str) -> None:
     if "ssl=" in text:  # only the core takes a flat value of the query for JSON; tasks go through the SDK
         core["extra"] = found["extra"]
     assert found == core
+
+
+@pytest.mark.parametrize("text", [*URIS, *map(json.dumps, JSONS)])
+def test_what_a_kit_makes_of_a_connection_is_the_same_to_airflow(text: str) -> None:
+    kept = connection_text(parse_connection("shop_db", text).fields)
+    assert ours(kept) == of_the_task_sdk(kept) == ours(text)
 
 
 # Airflow masks every password and extra that it parses, and keeps them: few and longish ones are kind to other tests.
@@ -196,6 +203,38 @@ def test_outside_of_a_task_airflows_metadata_database_answers_and_stdout_stays_c
 def test_the_variable_wins_over_what_airflow_holds(stored: None) -> None:
     done = look_up("stored_db", AIRFLOW_CONN_STORED_DB="mysql://elsewhere/shop")
     assert done.stdout == "mysql elsewhere/shop   {}\n"
+
+
+def test_a_kit_takes_its_connections_out_of_airflows_metadata_database(stored: None, tmp_path: Path) -> None:
+    (tmp_path / "backup.yaml").write_text("databases: {shop: {conn_id: stored_db}}\n")
+    (tmp_path / "passphrase").write_text("correct horse battery staple\n")
+    places = {
+        "BACKUP_CONFIG": str(tmp_path / "backup.yaml"),
+        "BACKUP_LOCAL_PATH": str(tmp_path / "backups"),
+        "BACKUP_CATALOG_PATH": str(tmp_path / "catalog.sqlite"),
+    }
+    command = ["kit", "export", str(tmp_path / "kit"), "--passphrase-file", str(tmp_path / "passphrase"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "db_backup", *command],
+        env={**os.environ, **places},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["connections"] == ["stored_db"]
+    kit = Kit.unseal((tmp_path / "kit").read_bytes(), "correct horse battery staple", source="the kit")
+    assert kit.connections["stored_db"] == {
+        "conn_type": "postgres",
+        "host": "db.example.com",
+        "login": "backup",
+        "password": "stored-password",
+        "schema": "shop",
+        "port": 5433,
+        "extra": {"sslmode": "require"},
+    }
+    assert "stored-password" not in done.stdout + done.stderr
 
 
 def test_a_connection_that_airflow_does_not_know_is_not_found(stored: None) -> None:
