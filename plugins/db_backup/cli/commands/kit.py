@@ -85,9 +85,11 @@ def import_(file: Path, into: Path | None, passphrase_file: str | None, as_json:
 
 
 def _print_export(report: KitReport) -> None:
-    click.echo(f"{report.path}: {len(report.connections)} connections ({', '.join(report.connections)})")
-    click.echo(f"  {report.configuration}, and {len(report.settings)} settings ({', '.join(report.settings)})")
-    click.echo("  No keys: this version makes no encrypted backups.")
+    click.echo(f"Wrote {report.path}")
+    click.echo(f"  Entries: of {report.configuration}")
+    click.echo(f"  Connections: {', '.join(report.connections)}")
+    click.echo(f"  Settings: {', '.join(report.settings)}")
+    click.echo("  Keys: none, for this version makes no encrypted backups")
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     click.echo("Keep it away from this machine, and its passphrase away from it. Try it now:")

@@ -72,7 +72,7 @@ def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, re
             raise KitError(f"{target} was not written: what was sealed does not open as it was.", hint="Report it.")
         with new_file(target, replace=replace, taken=_TAKEN, elsewhere="in FILE") as output:
             output.write(sealed)
-        act.detail = f"to {target}: {len(connections)} connections"
+        act.detail = f"to {target}, with the connections {', '.join(connections)}"
         if kit.configuration is not None:
             act.detail += f", backup.yaml {_fingerprint(kit.configuration)}"
     return KitReport(

@@ -54,7 +54,7 @@ def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
     for path in documents:
         refuse_taken(path, replace=False, taken=_TAKEN)
     with _opened(kit) as workspace, audited(workspace, AuditAct.KIT_IMPORT, run) as act:
-        act.detail = f"into {place}: {len(kit.connections)} connections"
+        act.detail = f"into {place}"
         if workspace.catalog_lost is not None:
             workspace.warnings.append(f"The catalogue lacks this act: {workspace.catalog_lost.message}")
         with ExitStack() as undo:
