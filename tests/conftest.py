@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ pytest.register_assert_rewrite(
     "support.dumps",
 )
 
+import db_backup  # noqa: E402
 from db_backup.model import EngineName  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
 from support.lab import EngineLab  # noqa: E402
@@ -26,6 +28,12 @@ from support.mysql_server import MariaDbServer  # noqa: E402
 from support.postgres_server import PostgresServer, postgres_server  # noqa: E402
 
 __all__ = ["postgres_server"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the project once: where PYTHONDONTWRITEBYTECODE is set, every process of a test would do it again."""
+    if not hasattr(config, "workerinput"):  # once, not in each of pytest-xdist's workers
+        compileall.compile_dir(Path(db_backup.__file__).parent, quiet=2)
 
 
 @pytest.fixture(scope="session")

@@ -64,14 +64,8 @@ def shop(lab: EngineLab) -> Iterator[ConnectionInfo]:
         lab.drop(name)
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python's cache: the pages start some forty processes, each of which would compile everything it imports."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture
-def project(tmp_path: Path, shop: ConnectionInfo, compiled: Path) -> Project:
+def project(tmp_path: Path, shop: ConnectionInfo) -> Project:
     """A host with `db-backup` on its path and one verified backup."""
     made = Project(tmp_path / "project", {"shop": shop}, as_process=False)
     programs = made.folder / "bin"
@@ -80,8 +74,6 @@ def project(tmp_path: Path, shop: ConnectionInfo, compiled: Path) -> Project:
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m db_backup \"$@\"\n")
     program.chmod(0o755)
     made.environment["PATH"] = f"{programs}:{made.environment['PATH']}"
-    made.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    made.environment["PYTHONPYCACHEPREFIX"] = str(compiled)
     return made
 
 
