@@ -14,6 +14,7 @@ from db_backup.manifest import Manifest
 from db_backup.model import EngineName
 from db_backup.progress import Cancellation
 from support.lab import EngineLab
+from support.lab_postgres import PostgresLab
 from support.project import Project
 
 pytestmark = pytest.mark.integration
@@ -117,6 +118,30 @@ def test_a_lost_database_is_restored_under_its_own_name_without_force(
 
     assert (report["way"], report["differences"], report["safety_backup_id"]) == ("new", [], None)
     assert lab.stock_dump(source) == before
+
+
+@pytest.mark.parametrize(("collation", "made"), [("C", ("LATIN1", "C")), ("xx_XX", ("UTF8", "C.UTF-8"))])
+def test_a_lost_postgres_database_gets_its_encoding_back_where_the_server_has_its_locale(
+    tmp_path: Path, postgres_lab: PostgresLab, collation: str, made: tuple[str, str]
+) -> None:
+    lab, name = postgres_lab, postgres_lab.fresh_name()
+    options = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    lab.server.run(f"CREATE DATABASE {name} {options}")
+    lab.execute(name, "CREATE TABLE words (word text)", "INSERT INTO words VALUES ('café')")
+    project = Project(tmp_path / "project", {"shop": lab.connection(name)}, as_process=False)
+    backup = create(project)
+    manifest = project.manifest(backup)
+    manifest["server"]["collation"] = collation
+    project.manifest_path(backup).write_text(json.dumps(manifest))
+    lab.drop(name)
+
+    report = project.json("restore", backup)
+
+    assert report["differences"] == []
+    query = f"SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = '{name}'"
+    assert lab.server.run(query) == [made]
+    assert any("'LATIN1'" in warning for warning in report["warnings"]) is (made[0] != "LATIN1")
+    lab.drop(name)
 
 
 def test_an_empty_database_is_filled(project: Project, lab: EngineLab, source: str) -> None:

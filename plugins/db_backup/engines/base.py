@@ -219,11 +219,13 @@ class Engine(ABC):
         """Whether the server has a database (SQLite: the file exists) of this name."""
 
     @abstractmethod
-    def create_database(self, database: str) -> Engine:
+    def create_database(self, database: str, like: ServerInfo | None = None) -> Engine:
         """Create a new, empty database on the same server and return an engine bound to it.
 
         For SQLite the name is a file path and nothing is created before ``load``.
 
+        :param like: of the backup that it is for: its database's encoding and locale, where this server has them. None:
+            those of the database that this engine is bound to, as also where it does not.
         :raises TargetNotEmpty: it exists already. Nothing is ever dropped or emptied here.
         """
 

@@ -84,17 +84,18 @@ class MysqlEngine(Engine):
         with self._maintenance() as session:
             return bool(character_set(session, database))
 
-    def create_database(self, database: str) -> MysqlEngine:
-        """With the character set of the database that this engine is bound to, where that is there.
+    def create_database(self, database: str, like: ServerInfo | None = None) -> MysqlEngine:
+        """With the character set of the database that this engine is bound to, where that is there; ``load`` gives it
+        the backup's.
 
         :raises UsageError: no server takes this name.
         """
         check_name(database)
         with self._maintenance() as session:
             defaults = character_set(session, self.connection.database)
-            like = f" CHARACTER SET {defaults[0]} COLLATE {defaults[1]}" if defaults else ""
+            alike = f" CHARACTER SET {defaults[0]} COLLATE {defaults[1]}" if defaults else ""
             try:
-                query(session, f"CREATE DATABASE {identifier(database)}{like}")
+                query(session, f"CREATE DATABASE {identifier(database)}{alike}")
             except pymysql.err.MySQLError as error:
                 if error_code(error) == _DATABASE_EXISTS:
                     raise TargetNotEmpty(

@@ -33,6 +33,8 @@ from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockComma
 from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
 
+# No such locale on this server; or one of another encoding (createdb in PostgreSQL's source).
+_UNKNOWN_LOCALE = (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue)
 _LOCALE_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}  # pg_database.datlocprovider
 
 
@@ -66,17 +68,23 @@ class PostgresEngine(Engine):
         with beside(self.connection) as link:
             return bool(rows(link, "SELECT FROM pg_catalog.pg_database WHERE datname = %(name)s", name=database))
 
-    def create_database(self, database: str) -> PostgresEngine:
-        """With the encoding and locale of the database that this engine is bound to, from the pristine template0."""
+    def create_database(self, database: str, like: ServerInfo | None = None) -> PostgresEngine:
+        """From the pristine template0."""
         _check_name(database)
         with beside(self.connection) as link:
-            try:
-                link.execute(_create_statement(link, database))
-            except psycopg.errors.DuplicateDatabase as error:
-                raise TargetNotEmpty(
-                    f"The database '{database}' exists already at {self.connection.address}; it was not touched.",
-                    hint="Choose a name that is free.",
-                ) from error
+            statements = _create_statements(link, database, like)
+            for statement in statements:
+                try:
+                    link.execute(statement)
+                    break
+                except _UNKNOWN_LOCALE:
+                    if statement is statements[-1]:
+                        raise
+                except psycopg.errors.DuplicateDatabase as error:
+                    raise TargetNotEmpty(
+                        f"The database '{database}' exists already at {self.connection.address}; it was not touched.",
+                        hint="Choose a name that is free.",
+                    ) from error
         return PostgresEngine(dataclasses.replace(self.connection, database=database), self.options)
 
     def drop_database(self, database: str) -> None:
@@ -201,19 +209,30 @@ def _check_name(database: str) -> None:
         )
 
 
-def _create_statement(link: Connection, database: str) -> sql.Composed:
+def _create_statements(link: Connection, database: str, like: ServerInfo | None) -> list[sql.Composed]:
+    """The last is like the bound database; before it, where that is otherwise, the one that is like the backup's.
+
+    What a manifest knows of a locale is its libc name alone: where both have that, the bound database knows more.
+    """
     encoding, described = rows(
         link,
         "SELECT pg_catalog.pg_encoding_to_char(encoding), pg_catalog.to_jsonb(d) "
         "FROM pg_catalog.pg_database d WHERE datname = current_database()",
     )[0]
-    options = {"ENCODING": encoding, "LC_COLLATE": described["datcollate"], "LC_CTYPE": described["datctype"]}
+    bound = {"ENCODING": encoding, "LC_COLLATE": described["datcollate"], "LC_CTYPE": described["datctype"]}
+    wanted = []
+    if like is not None and like.encoding:
+        asked = {"ENCODING": like.encoding, "LC_COLLATE": like.collation, "LC_CTYPE": like.character_type}
+        wanted = [asked] if asked != bound else []
     provider = _LOCALE_PROVIDERS.get(described.get("datlocprovider", "c"))
     if provider is not None:
         name, option = provider
         # The column was renamed in PostgreSQL 17.
-        options |= {"LOCALE_PROVIDER": name, option: described.get("datlocale") or described.get("daticulocale")}
-    return sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
-        sql.Identifier(database),
-        sql.SQL(" ").join(sql.SQL(option) + sql.SQL(" ") + sql.Literal(text) for option, text in options.items()),
-    )
+        bound |= {"LOCALE_PROVIDER": name, option: described.get("datlocale") or described.get("daticulocale")}
+    return [
+        sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
+            sql.Identifier(database),
+            sql.SQL(" ").join(sql.SQL(option) + sql.SQL(" ") + sql.Literal(text) for option, text in options.items()),
+        )
+        for options in (*wanted, bound)
+    ]

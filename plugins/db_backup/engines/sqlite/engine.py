@@ -141,7 +141,7 @@ class SqliteEngine(Engine):
     def database_exists(self, database: str) -> bool:
         return os.path.lexists(database)
 
-    def create_database(self, database: str) -> SqliteEngine:
+    def create_database(self, database: str, like: ServerInfo | None = None) -> SqliteEngine:
         if not database or "\0" in database or Path(database).is_dir():
             raise UsageError(
                 f"{database!r} is not the path of a new file.", hint="Name a file that does not exist yet."

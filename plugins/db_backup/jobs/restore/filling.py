@@ -48,12 +48,13 @@ class Filling:
 
     def _beside(self) -> None:
         """Load a database of its own, and let it take the target's place when it is found whole."""
-        maker = self.target.engine if self.plan.way is Way.REPLACE else self.target.maker
+        replaced = self.plan.way is Way.REPLACE
         name = self.target.engine.replacement_name()
-        maker.drop_database(name)  # what an interrupted restore has left
+        self.target.engine.drop_database(name)  # what an interrupted restore has left
+        maker = self.target.engine if replaced else self.target.maker
         with ExitStack() as undo:
-            copy = maker.create_database(name)
-            undo.push(_Discard(maker, name))
+            copy = maker.create_database(name, None if replaced else self.located.manifest.server)
+            undo.push(_Discard(self.target.engine, name))
             self._load(copy)
             self._compare(copy)
             if self.outcome.differences and self.replacing:
@@ -138,8 +139,8 @@ class Filling:
 class _Discard:
     """Takes the copy away when its block fails. What failed matters more than a copy that cannot be removed."""
 
-    def __init__(self, maker: Engine, name: str) -> None:
-        self._maker = maker
+    def __init__(self, target: Engine, name: str) -> None:
+        self._target = target
         self._name = name
 
     def __call__(
@@ -148,6 +149,6 @@ class _Discard:
         if error is None:
             return
         try:
-            self._maker.drop_database(self._name)
+            self._target.drop_database(self._name)
         except BackupError as left:
             error.add_note(f"What had been loaded, {self._name}, could not be removed; the next try will: {left}")

@@ -27,7 +27,8 @@ class Target:
     """The database that is restored to.
 
     ``engine``: bound to it. ``maker``: bound to the database that the connection itself leads to: a new one is made
-    with its encoding. ``entry``: whose own database was asked for by naming no other.
+    beside it, with its encoding where the backup's cannot be had. ``entry``: whose own database was asked for by naming
+    no other.
     """
 
     engine: Engine
