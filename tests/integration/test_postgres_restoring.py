@@ -245,6 +245,74 @@ def test_a_database_that_cannot_be_freed_stays_as_it_was(
     target.replace_with(target.replacement_name(), Cancellation())
 
 
+# Workers that take their time over a table are in a database for as long as a test needs them.
+VACUUMED = (
+    "autovacuum_vacuum_insert_threshold = 1, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+)
+
+
+def test_an_owner_who_is_no_superuser_replaces_and_drops_a_database_that_is_being_vacuumed(
+    postgres_lab: PostgresLab,
+) -> None:
+    def fill(database: str) -> None:
+        server.run(
+            f"CREATE TABLE large WITH ({VACUUMED}) AS SELECT repeat('x', 500) FROM generate_series(1, 30000)",
+            database=database,
+        )
+
+    def wait_for_workers(*databases: str) -> None:
+        question = "SELECT datname FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+        while not {(name,) for name in databases}.issubset(server.run(question)):
+            time.sleep(0.1)
+
+    with PostgresServer.start(options=["-c", "autovacuum_naptime=1s"]) as server:
+        user, password = server.create_user("CREATEDB")
+        name = server.create_database()
+        server.run(f"ALTER DATABASE {name} OWNER TO {user}")
+        target = PostgresEngine(server.connection(name, user=user, password=password), postgres_lab.options)
+        replacement = target.replacement_name()
+        target.create_database(replacement)
+        fill(name)
+        fill(replacement)
+        wait_for_workers(name, replacement)
+        assert target.replace_with(replacement, Cancellation()) == ()
+        assert databases_like(server, name) == [name]
+
+        target.create_database(replacement)
+        fill(replacement)
+        wait_for_workers(replacement)
+        target.drop_database(replacement)
+        assert databases_like(server, name) == [name]
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_database_of_ours_that_was_replaced_goes_with_a_warning_and_a_persons_own_is_kept(
+    postgres_server: PostgresServer, engine: Callable[..., PostgresEngine], marked: bool
+) -> None:
+    target = engine(MARKS, "INSERT INTO marks VALUES (1, 'in service')")
+    dumped = dump_of(target)
+    name = target.connection.database
+    leftover = replacing.replaced_name(name)
+    if marked:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(replacing, "_drop_replaced", lambda *_: [])
+            target.replace_with(restored_beside(target, dumped), Cancellation())
+        (warning,) = target.examine_target(dumped.manifest, EVERYTHING, replace=True).warnings
+        assert f"'{leftover}'" in warning
+        assert target.replace_with(restored_beside(target, dumped), Cancellation()) == ()
+        assert databases_like(postgres_server, name) == [name]
+        assert belongings(postgres_server, name)[0] == [("postgres", -1, True, None)]
+        return
+    postgres_server.run(f"CREATE DATABASE {leftover}")
+    postgres_server.run(MARKS, "INSERT INTO marks VALUES (1, 'of a person')", database=leftover)
+    with pytest.raises(Refused, match=f"'{leftover}'.*nothing was changed"):
+        target.examine_target(dumped.manifest, EVERYTHING, replace=True)
+    with pytest.raises(Refused, match=f"'{leftover}'.*nothing was changed"):
+        target.replace_with(restored_beside(target, dumped), Cancellation())
+    assert words(postgres_server, leftover) == ["of a person"]
+    assert words(postgres_server, name) == ["in service"]
+
+
 def test_long_names_get_replacements_of_their_own(postgres_lab: PostgresLab) -> None:
     names = {
         PostgresEngine(postgres_lab.connection(database), postgres_lab.options).replacement_name()
@@ -348,6 +416,23 @@ def test_another_encoding_or_collation_is_warned_of(
     assert "has the encoding 'LATIN1', and the backup's has 'UTF8'" in found.warnings[0]
     assert target.load(dumped.read(), dumped.manifest, Cancellation()) == found.warnings
     postgres_lab.drop(other)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "collation", "warned"),
+    [("LATIN1", "C", False), ("UTF8", "C.UTF-8", False), ("LATIN1", "C.UTF-8", True), ("UTF8", "xx_XX", True)],
+)
+def test_a_locale_that_a_new_database_cannot_get_is_told_before_it_is_made(
+    postgres_lab: PostgresLab, encoding: str, collation: str, warned: bool
+) -> None:
+    name = postgres_lab.fresh_name()
+    server = full_manifest().server.model_copy(
+        update={"encoding": encoding, "collation": collation, "character_type": collation}
+    )
+    target = PostgresEngine(postgres_lab.connection(name), postgres_lab.options)
+    warnings = target.examine_target(full_manifest(server=server), EVERYTHING, replace=False).warnings
+    assert [encoding in warning and collation in warning for warning in warnings] == [True] * warned
+    assert not postgres_lab.exists(name)
 
 
 def test_what_a_user_may_not_do_is_known_before_anything_is_changed(
@@ -515,6 +600,31 @@ def objects_of(server: PostgresServer, database: str) -> list[tuple[str, ...]]:
     )
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_was_said_of_a_tables_own_things_comes_back_too(
+    postgres_lab: PostgresLab, engine: Callable[..., PostgresEngine], jobs: int
+) -> None:
+    source = engine(
+        "CREATE DOMAIN positive AS integer",
+        "CREATE TABLE measures (value positive, at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE measures_rest PARTITION OF measures DEFAULT",
+        "INSERT INTO measures VALUES (-1, '2026-01-01')",
+        "CREATE FUNCTION is_positive(integer) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'",
+        "ALTER DOMAIN positive ADD CONSTRAINT is_so CHECK (is_positive(VALUE)) NOT VALID",
+        "COMMENT ON CONSTRAINT is_so ON DOMAIN positive IS 'of late'",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$",
+        "CREATE TRIGGER noting BEFORE INSERT ON measures FOR EACH ROW EXECUTE FUNCTION note()",
+        "ALTER TABLE measures_rest DISABLE TRIGGER noting",
+        "CREATE STATISTICS together ON value, at FROM measures",
+        "ALTER STATISTICS together SET STATISTICS 55",
+        "COMMENT ON STATISTICS together IS 'fine'",
+    )
+    dumped = dump_of(source, jobs=jobs)
+    target = source.create_database(source.replacement_name())
+    target.load(dumped.read(), dumped.manifest, Cancellation(), LoadOptions(tables=("public.measures",)))
+    assert postgres_lab.stock_dump(target.connection.database) == postgres_lab.stock_dump(source.connection.database)
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_everything_that_belongs_to_a_table_is_found_whatever_its_name(postgres_lab: PostgresLab, jobs: int) -> None:
     database, name = postgres_lab.create_nasty(), postgres_lab.fresh_name()
@@ -523,8 +633,10 @@ def test_everything_that_belongs_to_a_table_is_found_whatever_its_name(postgres_
     tables = tuple(table.name for table in dumped.manifest.inventory.tables)
     target = source.create_database(name)
     chosen = LoadOptions(tables=tuple(table for table in tables if table != LARGE_OBJECTS))
-    (warning,) = target.load(dumped.read(), dumped.manifest, Cancellation(), chosen)
-    assert "extension hstore" in warning
+    published, left_behind, along = target.load(dumped.read(), dumped.manifest, Cancellation(), chosen)
+    assert "public.texts to news" in published
+    assert "public.gathered, view public.only_small, view public.seen." in left_behind
+    assert "extension hstore" in along
     kinds = {"table", "partition", "index", "constraint", "trigger", "rule", "policy", "statistics", "enum"}
     missing = compare(dumped.manifest.inventory, target.take_inventory(dumped.manifest, Cancellation()))
     assert {item.name for item in missing if item.kind in kinds} == {
@@ -638,6 +750,18 @@ def test_tables_that_cannot_be_had_are_refused_before_anything_is_loaded(engine:
     refused(FeatureNotAvailable, "structure backup", ("public.orders",), **structure)
     marks = Inventory(tables=(full_manifest().inventory.tables[0].model_copy(update={"name": "public.marks"}),))
     refused(TargetNotEmpty, r"public\.marks already", ("public.marks",), inventory=marks)
+
+
+def test_whose_the_restored_things_will_be_is_told_also_where_grants_come_along(
+    postgres_server: PostgresServer, engine: Callable[..., PostgresEngine]
+) -> None:
+    owner, _ = postgres_server.create_user()
+    made = engine(MARKS, f"ALTER TABLE marks OWNER TO {owner}")
+    options = dataclasses.replace(made.options, postgres_no_owner=True, postgres_no_privileges=False)
+    target = PostgresEngine(made.connection, options)
+    (warning,) = target.examine_target(dump_of(target).manifest, EVERYTHING, replace=True).warnings
+    assert "will belong to 'postgres'" in warning
+    assert owner in warning
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

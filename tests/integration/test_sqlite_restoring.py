@@ -235,6 +235,22 @@ def test_both_names_of_one_file_get_the_new_contents(
     assert contents(folder / "second.sqlite") == contents(target) == NEW
 
 
+def test_a_name_that_the_old_file_gets_at_the_last_moment_keeps_the_old_contents(
+    folder: Path, target: Path, dumped: Dumped, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``cp -al`` gives it."""
+    made_alike = replacing._made_alike
+
+    def linked_meanwhile(new: Path, descriptor: int) -> bool:
+        (folder / "second.sqlite").hardlink_to(target)
+        return made_alike(new, descriptor)
+
+    monkeypatch.setattr(replacing, "_made_alike", linked_meanwhile)
+    replace(target, dumped, options)
+    assert contents(target) == NEW
+    assert contents(folder / "second.sqlite") == OLD
+
+
 def test_a_file_that_is_mounted_by_itself_gets_the_new_contents(
     target: Path, dumped: Dumped, options: EngineOptions
 ) -> None:

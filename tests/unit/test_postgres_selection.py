@@ -43,9 +43,16 @@ def chosen(entries: Iterable[Entry], *tables: str, present: Present = NOTHING) -
             'CREATE CONSTRAINT TRIGGER "t ON public.b" AFTER INSERT OR UPDATE OF "x, y", z ON public.a '
             "FOR EACH ROW EXECUTE FUNCTION public.f();\n",
         ),
+        ("TRIGGER", "a t", "ALTER TABLE public.a DISABLE TRIGGER t;\n"),
         ("RULE", "a r", "CREATE RULE r AS\n    ON DELETE TO public.a DO INSTEAD NOTHING;\n"),
         ("POLICY", "a p", "CREATE POLICY p ON public.a FOR SELECT USING (true);\n"),
         ("STATISTICS", "s", "CREATE STATISTICS public.s (ndistinct) ON x, y FROM public.a;\n"),
+        (
+            "STATISTICS",
+            "s",
+            'CREATE STATISTICS public."s FROM" ON x, y FROM public.a;\n'
+            'ALTER STATISTICS public."s FROM" SET STATISTICS 55;\n',
+        ),
         ("ROW SECURITY", "a", "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY;\n"),
     ],
 )
@@ -117,6 +124,39 @@ def test_what_the_target_lacks_of_that_which_a_table_needs_comes_along() -> None
     assert chosen(entries, "public.a", present=Present(there, is_empty=False)) == (2, 3)
     both = there | {("routine", "public", "f(integer)")}
     assert chosen(entries, "public.a", present=Present(both, is_empty=False)) == (3,)
+
+
+def test_a_domain_that_comes_along_brings_the_checks_that_are_added_to_it_and_what_they_call() -> None:
+    before = [entry(1, "DOMAIN", "d"), entry(2, "DOMAIN", "other"), entry(3, "TABLE", "a", "", 1)]
+    before += [entry(4, "FUNCTION", "f(integer)"), entry(5, "FUNCTION", "g(integer)")]
+    added = "ALTER DOMAIN public.{}\n    ADD CONSTRAINT p CHECK (public.{}(VALUE)) NOT VALID;\n"
+    after = [
+        entry(1, "CHECK CONSTRAINT", "d p", added.format("d", "f")),
+        entry(2, "CHECK CONSTRAINT", "other p", added.format("other", "g")),
+        entry(3, "COMMENT", "CONSTRAINT p ON DOMAIN d", "COMMENT ON …", 1),
+    ]
+    assert select([before, after], ["public.a"], NOTHING).numbers == ((1, 3, 4), (1, 3))
+    there = Present(frozenset({("type", "public", "d")}), is_empty=False)
+    assert select([before, after], ["public.a"], there).numbers == ((3,), ())
+
+
+def test_what_depends_on_the_tables_and_is_not_taken_is_named() -> None:
+    entries = [
+        *(entry(1, "TABLE", "a"), entry(2, "TABLE", "b"), entry(3, "VIEW", "v", "", 1), entry(4, "VIEW", "w", "", 3)),
+        *(entry(5, "VIEW", "x", "", 2), entry(6, "FUNCTION", "f(public.a)", "", 1), entry(7, "VIEW", "there", "", 1)),
+        *(entry(8, "POLICY", "b p", "CREATE POLICY p ON public.b USING (true);\n", 2, 1), key(9, "b", "a")),
+        *(entry(10, "TABLE DATA", "b", "", 1), entry(11, "COMMENT", "VIEW v", "", 3)),
+        entry(12, "PUBLICATION TABLE", "news a", "ALTER PUBLICATION news ADD TABLE ONLY public.a (id);\n", 1),
+        entry(13, "PUBLICATION TABLE", "news b", "ALTER PUBLICATION news ADD TABLE ONLY public.b;\n", 2),
+    ]
+    present = Present(frozenset({("relation", "public", "there")}), is_empty=False)
+    found = select([entries], ["public.a"], present)
+    assert found.numbers == ((1,),)
+    assert found.warnings[1:] == (
+        "Chosen tables are not added to the publications that had them: public.a to news.",
+        "These depend on the chosen tables, and are not restored with them: view public.v, view public.w, "
+        "function public.f(public.a), policy public.b p.",
+    )
 
 
 def test_a_function_that_only_another_archive_calls_comes_along() -> None:

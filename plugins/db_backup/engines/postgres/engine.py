@@ -8,17 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
 import psycopg
-from psycopg import sql
 
 from db_backup.engines.base import Block, Dump, DumpRequest, Engine, LoadOptions, Preflight, TargetExamination
 from db_backup.engines.postgres import afterwards, replacing, reread, restore, target, tools
 from db_backup.engines.postgres import preflight as questions
 from db_backup.engines.postgres.contents import TableName
+from db_backup.engines.postgres.creating import create
 from db_backup.engines.postgres.dump import PostgresDump, Snapshot, export_snapshot, open_dump
 from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
 from db_backup.engines.postgres.left_out import foreign_keys, leave_out
-from db_backup.engines.postgres.maintenance import beside
+from db_backup.engines.postgres.maintenance import beside, drop
 from db_backup.engines.postgres.partial import load_tables
 from db_backup.engines.postgres.pieces import Piece, divide, in_order, is_divisible
 from db_backup.engines.postgres.reading import read_archive
@@ -32,10 +32,6 @@ from db_backup.errors import FeatureNotAvailable, TargetNotEmpty, UsageError
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import BackupType, EngineName
 from db_backup.progress import Cancellation
-
-# No such locale on this server; or one of another encoding (createdb in PostgreSQL's source).
-_UNKNOWN_LOCALE = (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue)
-_LOCALE_PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}  # pg_database.datlocprovider
 
 
 class PostgresEngine(Engine):
@@ -72,24 +68,18 @@ class PostgresEngine(Engine):
         """From the pristine template0."""
         _check_name(database)
         with beside(self.connection) as link:
-            statements = _create_statements(link, database, like)
-            for statement in statements:
-                try:
-                    link.execute(statement)
-                    break
-                except _UNKNOWN_LOCALE:
-                    if statement is statements[-1]:
-                        raise
-                except psycopg.errors.DuplicateDatabase as error:
-                    raise TargetNotEmpty(
-                        f"The database '{database}' exists already at {self.connection.address}; it was not touched.",
-                        hint="Choose a name that is free.",
-                    ) from error
+            try:
+                create(link, database, like)
+            except psycopg.errors.DuplicateDatabase as error:
+                raise TargetNotEmpty(
+                    f"The database '{database}' exists already at {self.connection.address}; it was not touched.",
+                    hint="Choose a name that is free.",
+                ) from error
         return PostgresEngine(dataclasses.replace(self.connection, database=database), self.options)
 
     def drop_database(self, database: str) -> None:
         with beside(self.connection, database) as link:
-            link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+            drop(link, database)
 
     def examine_target(self, manifest: Manifest, options: LoadOptions, *, replace: bool) -> TargetExamination:
         return target.examine_target(self.connection, self.options, manifest, options, replace=replace)
@@ -207,32 +197,3 @@ def _check_name(database: str) -> None:
             f"A PostgreSQL database cannot be named {database!r} ({size} bytes).",
             hint=f"Choose a name of 1 to {MOST_NAME_BYTES} bytes.",
         )
-
-
-def _create_statements(link: Connection, database: str, like: ServerInfo | None) -> list[sql.Composed]:
-    """The last is like the bound database; before it, where that is otherwise, the one that is like the backup's.
-
-    What a manifest knows of a locale is its libc name alone: where both have that, the bound database knows more.
-    """
-    encoding, described = rows(
-        link,
-        "SELECT pg_catalog.pg_encoding_to_char(encoding), pg_catalog.to_jsonb(d) "
-        "FROM pg_catalog.pg_database d WHERE datname = current_database()",
-    )[0]
-    bound = {"ENCODING": encoding, "LC_COLLATE": described["datcollate"], "LC_CTYPE": described["datctype"]}
-    wanted = []
-    if like is not None and like.encoding:
-        asked = {"ENCODING": like.encoding, "LC_COLLATE": like.collation, "LC_CTYPE": like.character_type}
-        wanted = [asked] if asked != bound else []
-    provider = _LOCALE_PROVIDERS.get(described.get("datlocprovider", "c"))
-    if provider is not None:
-        name, option = provider
-        # The column was renamed in PostgreSQL 17.
-        bound |= {"LOCALE_PROVIDER": name, option: described.get("datlocale") or described.get("daticulocale")}
-    return [
-        sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
-            sql.Identifier(database),
-            sql.SQL(" ").join(sql.SQL(option) + sql.SQL(" ") + sql.Literal(text) for option, text in options.items()),
-        )
-        for options in (*wanted, bound)
-    ]

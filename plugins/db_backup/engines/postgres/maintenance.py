@@ -6,12 +6,18 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
-from db_backup.engines.postgres.session import Connection, MissingDatabase, connected
+import psycopg
+from psycopg import sql
+
+from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows
 from db_backup.errors import SourceError
 from db_backup.model import ConnectionInfo
 
 #: What every server is made with. Sessions start in the first where no other database is left to go to.
 MAINTENANCE_DATABASES = ("postgres", "template1")
+# Not autovacuum's workers: only a superuser may end these, and the server does so itself where they are in the way.
+_TERMINATE = """SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+    WHERE datname = ANY (%(names)s) AND pid <> pg_catalog.pg_backend_pid() AND usesysid IS NOT NULL"""
 
 
 @contextmanager
@@ -42,3 +48,24 @@ def _first_that_exists(connection: ConnectionInfo, avoided: Collection[str], sta
         "there, or are what is to be changed.",
         hint="Create an empty database called postgres.",
     )
+
+
+def end_sessions(link: Connection, databases: Collection[str]) -> None:
+    """:raises psycopg.errors.InsufficientPrivilege: this user may not end one of them."""
+    rows(link, _TERMINATE, names=list(databases))
+
+
+def drop(link: Connection, database: str) -> None:
+    """Where it exists, and whoever is in it.
+
+    FORCE asks for a right over every process in the database, which an owner has not over a worker of autovacuum;
+    without it the server ends these workers itself, and waits some seconds for the others.
+
+    :raises psycopg.errors.ObjectInUse: somebody could not be got out of it.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database))
+    try:
+        link.execute(statement + sql.SQL(" WITH (FORCE)"))
+    except psycopg.errors.InsufficientPrivilege:
+        end_sessions(link, [database])
+        link.execute(statement)

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from db_backup.engines.postgres.belongings import carry_over
-from db_backup.engines.postgres.maintenance import MAINTENANCE_DATABASES, beside
+from db_backup.engines.postgres.maintenance import MAINTENANCE_DATABASES, beside, drop, end_sessions
 from db_backup.engines.postgres.preflight import some
 from db_backup.engines.postgres.session import Connection, one_line, rows
 from db_backup.errors import LoadFailed, Refused, ServerUnreachable
@@ -28,14 +28,15 @@ from db_backup.progress import Cancellation
 MOST_NAME_BYTES = 63  # NAMEDATALEN - 1
 _RESTORING = "__db_backup_restoring"
 _REPLACED = "__db_backup_replaced"
+_MARK = "What a restore of Airflow DB Backup has replaced; it is to be dropped."  # the comment of our own
 _ATTEMPTS = 6  # of some seconds each
 _LOCK_WAIT_SECONDS = 10
 _BETWEEN_TERMINATIONS_SECONDS = 0.05
 
-_TERMINATE = """SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-    WHERE datname = ANY (%(names)s) AND pid <> pg_catalog.pg_backend_pid()"""
 _SESSIONS = """SELECT DISTINCT coalesce(usename::text, backend_type, 'the server') FROM pg_catalog.pg_stat_activity
     WHERE datname = ANY (%(names)s) ORDER BY 1"""
+_COMMENT = """SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
+    WHERE datname = %(name)s"""
 _EXISTING = "SELECT datname::text FROM pg_catalog.pg_database WHERE datname = ANY (%(names)s)"
 # What neither a renaming nor a drop can go past, or what would be lost with the old database.
 _OBSTACLES = (
@@ -73,7 +74,10 @@ def _with_suffix(database: str, suffix: str) -> str:
 
 
 def refuse_irreplaceable(link: Connection, database: str, address: str) -> None:
-    """:raises Refused: the database is the server's own, or something holds it that would be lost with it."""
+    """See that it may be renamed, and dropped afterwards.
+
+    :raises Refused: it is the server's own, or has what would be lost with it; or its name meanwhile is somebody's.
+    """
     marked = rows(link, "SELECT datistemplate FROM pg_catalog.pg_database WHERE datname = %(name)s", name=database)
     if database in MAINTENANCE_DATABASES or marked == [(True,)]:
         raise Refused(
@@ -88,6 +92,23 @@ def refuse_irreplaceable(link: Connection, database: str, address: str) -> None:
                 "was changed.",
                 hint="End or drop them first, or restore into a new database.",
             )
+    replaced = replaced_name(database)
+    if any(comment != _MARK for (comment,) in rows(link, _COMMENT, name=replaced)):
+        raise Refused(
+            f"The database '{database}' at {address} would be called '{replaced}' while it is replaced, and there is a "
+            "database of that name which no restore has left there; nothing was changed.",
+            hint=f"Rename '{replaced}', or drop it if nobody needs it, and restore again.",
+        )
+
+
+def leftover(link: Connection, database: str, address: str) -> Iterator[str]:
+    """A warning, where a restore that replaced this database could not drop the old one, which the next one drops."""
+    replaced = replaced_name(database)
+    if rows(link, _COMMENT, name=replaced):
+        yield (
+            f"'{replaced}' at {address}, which an earlier restore replaced and could not drop, is dropped before the "
+            "database is replaced."
+        )
 
 
 def replace_with(connection: ConnectionInfo, database: str, cancellation: Cancellation) -> tuple[str, ...]:
@@ -165,6 +186,9 @@ def _rename(link: Connection, steps: Sequence[tuple[str, str]]) -> list[str]:
         for names in steps:
             old, new = map(sql.Identifier, names)
             link.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, new))
+        if len(steps) > 1:
+            replaced = sql.Identifier(steps[0][1])
+            link.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(replaced, sql.Literal(_MARK)))
     return warnings
 
 
@@ -175,14 +199,14 @@ def _sessions_ended(link: Connection, databases: list[str]) -> Iterator[None]:
     Where that fails and the block does, too, it is that which is raised: it explains the other.
     """
     done = threading.Event()
-    rows(link, _TERMINATE, names=databases)  # what this user may not do, it may not from the start
+    end_sessions(link, databases)  # what this user may not do, it may not from the start
 
-    def end_sessions() -> None:
+    def go_on() -> None:
         while not done.wait(_BETWEEN_TERMINATIONS_SECONDS):
-            rows(link, _TERMINATE, names=databases)
+            end_sessions(link, databases)
 
     with ThreadPoolExecutor(1, thread_name_prefix="end-sessions") as thread:
-        ending = thread.submit(end_sessions)
+        ending = thread.submit(go_on)
         try:
             yield
         except psycopg.Error:
@@ -193,13 +217,9 @@ def _sessions_ended(link: Connection, databases: list[str]) -> Iterator[None]:
             done.set()
 
 
-def _drop(link: Connection, database: str) -> None:
-    link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
-
-
 def _drop_leftover(link: Connection, replaced: str, connection: ConnectionInfo) -> None:
     try:
-        _drop(link, replaced)
+        drop(link, replaced)
     except psycopg.errors.ObjectInUse as error:
         raise Refused(
             f"'{replaced}' at {connection.address}, which an interrupted restore left, cannot be dropped: "
@@ -211,7 +231,7 @@ def _drop_leftover(link: Connection, replaced: str, connection: ConnectionInfo) 
 def _drop_replaced(link: Connection, replaced: str, connection: ConnectionInfo) -> list[str]:
     """A warning, where the old database stays beside the new one, which is in service by now."""
     try:
-        _drop(link, replaced)
+        drop(link, replaced)
     except psycopg.Error as error:
         return [
             f"The database that was replaced could not be dropped, and is still at {connection.address} as "

@@ -28,6 +28,7 @@ _NAMED_LIKE_IT = _TABLES | {
 }
 _ABOUT_OBJECTS = frozenset({"COMMENT", "ACL", "SECURITY LABEL"})
 _ROUTINES = frozenset({"FUNCTION", "PROCEDURE", "AGGREGATE"})
+_NAMED_APART = _ABOUT_OBJECTS | {"FK CONSTRAINT", "PUBLICATION TABLE"}
 _EVENT = rb"(?:INSERT|DELETE|TRUNCATE|UPDATE(?: OF " + IDENTIFIER + rb"(?:, " + IDENTIFIER + rb")*)?)"
 _ALTERATION = re.compile(rb"\s*ALTER (?:FOREIGN )?TABLE (?:ONLY )?" + QUALIFIED_NAME + rb"\s")
 _BELONGS_TO = {
@@ -36,13 +37,13 @@ _BELONGS_TO = {
         rb"\s*CREATE (?:UNIQUE )?INDEX " + IDENTIFIER + rb" ON (?:ONLY )?" + QUALIFIED_NAME + rb" USING "
     ),
     "TRIGGER": re.compile(
-        rb"\s*CREATE (?:CONSTRAINT )?TRIGGER "
+        rb"\s*(?:CREATE (?:CONSTRAINT )?TRIGGER "
         + IDENTIFIER
         + rb" (?:BEFORE|AFTER|INSTEAD OF) "
         + _EVENT
         + rb"(?: OR "
         + _EVENT
-        + rb")* ON "
+        + rb")* ON |ALTER (?:FOREIGN )?TABLE (?:ONLY )?)"  # a partition's own, switched off
         + QUALIFIED_NAME
         + rb"\s"
     ),
@@ -53,11 +54,21 @@ _BELONGS_TO = {
         + QUALIFIED_NAME
     ),
     "POLICY": re.compile(rb"\s*CREATE POLICY " + IDENTIFIER + rb" ON " + QUALIFIED_NAME + rb"[\s;]"),
-    "STATISTICS": re.compile(rb"[\s\S]* FROM " + QUALIFIED_NAME + rb"\s*;\s*$"),
+    "STATISTICS": re.compile(
+        rb"[\s\S]* FROM "
+        + QUALIFIED_NAME
+        + rb"\s*;\s*(?:ALTER STATISTICS "
+        + IDENTIFIER
+        + rb"\."
+        + IDENTIFIER
+        + rb" SET STATISTICS \d+;\s*)?$"
+    ),
     "SEQUENCE OWNED BY": re.compile(
         rb"\s*ALTER SEQUENCE " + IDENTIFIER + rb"\." + IDENTIFIER + rb" OWNED BY " + QUALIFIED_NAME + rb"\."
     ),
 }
+_ALTERED_DOMAIN = re.compile(rb"\s*ALTER DOMAIN " + QUALIFIED_NAME + rb"\s")
+_PUBLISHED = re.compile(rb"\s*ALTER PUBLICATION " + IDENTIFIER + rb" ADD TABLE (?:ONLY )?" + QUALIFIED_NAME)
 _KEY_INDEX = re.compile(rb"\sADD CONSTRAINT (" + IDENTIFIER + rb") (?:PRIMARY KEY|UNIQUE|EXCLUDE)\b")
 _REFERRED = re.compile(rb" REFERENCES " + QUALIFIED_NAME + rb"\(")
 _CALLED = re.compile(QUALIFIED_NAME + rb"\(")
@@ -119,18 +130,67 @@ def select(archives: Sequence[Sequence[Entry]], tables: Collection[str], present
     }
     relations = chosen | _own_sequences(archives, chosen)
     own = [_own_entries(entries, relations, chosen) for entries in archives]
-    called, schemas = _named_elsewhere(archives, own)
-    along = [
-        _needed_entries(entries, wanted, called, schemas, present)
-        for entries, wanted in zip(archives, own, strict=True)
-    ]
-    brought = [entry for entries, ids in zip(archives, along, strict=True) for entry in entries if entry.id in ids]
+    along, brought = _brought(archives, own, present)
+    domains = {(entry.schema, entry.tag) for entry in brought if entry.description == "DOMAIN"}
+    if domains:  # whose later checks may need something in their turn
+        own = [ids | _checks_of(entries, domains) for entries, ids in zip(archives, own, strict=True)]
+        along, brought = _brought(archives, own, present)
     sequences = {(entry.schema, entry.tag) for entry in brought if entry.description == "SEQUENCE"}
     numbers = tuple(
         _with_what_is_about_them(entries, own[number] | along[number], sequences)
         for number, entries in enumerate(archives)
     )
-    return Selection(numbers, (*_severed_keys(archives, chosen), *_brought_along(brought)))
+    left_behind = [
+        name
+        for entries, ids, taken in zip(archives, own, numbers, strict=True)
+        for name in _left_behind(entries, ids, frozenset(taken), present)
+    ]
+    warnings = (
+        *_severed_keys(archives, chosen),
+        *_unpublished(archives, chosen),
+        *_named("These depend on the chosen tables, and are not restored with them", left_behind),
+        *_named("These came along, for the chosen tables need them", [_described(entry) for entry in brought]),
+    )
+    return Selection(numbers, warnings)
+
+
+def _brought(
+    archives: Sequence[Sequence[Entry]], own: Sequence[frozenset[int]], present: Present
+) -> tuple[list[frozenset[int]], list[Entry]]:
+    """What comes along with these, of each archive and in all.
+
+    :raises RelationMissing:
+    """
+    called, schemas = _named_elsewhere(archives, own)
+    along = [
+        _needed_entries(entries, wanted, called, schemas, present)
+        for entries, wanted in zip(archives, own, strict=True)
+    ]
+    return along, [entry for entries, ids in zip(archives, along, strict=True) for entry in entries if entry.id in ids]
+
+
+def _checks_of(entries: Iterable[Entry], domains: Collection[TableName]) -> frozenset[int]:
+    """Those that were added to a domain without a look at the rows there, and are entries of their own."""
+    return frozenset(
+        entry.id
+        for entry in entries
+        if entry.description == "CHECK CONSTRAINT" and _name_in(_ALTERED_DOMAIN, entry.definition) in domains
+    )
+
+
+def _left_behind(
+    entries: Iterable[Entry], own: frozenset[int], taken: frozenset[int], present: Present
+) -> Iterator[str]:
+    """What depends on these and is not taken, with the views on it: an archive has them in the order of creation."""
+    lost: set[int] = set()
+    for entry in entries:
+        is_told = entry.description in _NAMED_APART or entry.description.endswith((" DATA", " SET"))
+        if is_told or entry.id in taken or key(entry) in present.names:
+            continue
+        on_lost = entry.description in _RELATIONS and not lost.isdisjoint(entry.dependencies)
+        if on_lost or not own.isdisjoint(entry.dependencies):
+            lost.add(entry.id)
+            yield _described(entry)
 
 
 def _flat(archives: Iterable[Sequence[Entry]]) -> Iterator[Entry]:
@@ -263,15 +323,23 @@ def _severed_keys(archives: Iterable[Sequence[Entry]], chosen: Collection[TableN
             if table is None or other is None or (table in chosen) == (other in chosen):
                 continue
             (outward if table in chosen else inward).append(f"{entry.schema}.{entry.tag} to {'.'.join(other)}")
-    if outward:
-        yield f"Foreign keys to tables that were not chosen are not restored: {some(outward)}."
-    if inward:
-        yield f"Foreign keys of other tables to the chosen ones are not restored: {some(inward)}."
+    yield from _named("Foreign keys to tables that were not chosen are not restored", outward)
+    yield from _named("Foreign keys of other tables to the chosen ones are not restored", inward)
 
 
-def _brought_along(entries: Sequence[Entry]) -> Iterator[str]:
-    if entries:
-        yield f"These came along, for the chosen tables need them: {some([_described(entry) for entry in entries])}."
+def _unpublished(archives: Iterable[Sequence[Entry]], chosen: Collection[TableName]) -> Iterator[str]:
+    """Subscribers would not have the rows that are restored."""
+    found = []
+    for entry in _flat(archives):
+        table = _name_in(_PUBLISHED, entry.definition) if entry.description == "PUBLICATION TABLE" else None
+        if table is not None and table in chosen:
+            found.append(f"{'.'.join(table)} to {entry.tag.removesuffix(' ' + table[1])}")
+    return _named("Chosen tables are not added to the publications that had them", found)
+
+
+def _named(what: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"{what}: {some(names)}."
 
 
 def _described(entry: Entry) -> str:

@@ -12,13 +12,14 @@ from db_backup.engines.base import EngineOptions, LoadOptions, Occupancy, Target
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.belongings import other_locale
 from db_backup.engines.postgres.contents import LARGE_OBJECTS
+from db_backup.engines.postgres.creating import missing_locale
 from db_backup.engines.postgres.filling import refuse_other_tables, refuse_these_tables, without_triggers
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import Catalogue, occupants, read_catalogue
 from db_backup.engines.postgres.maintenance import beside
 from db_backup.engines.postgres.owners import missing_roles, roles_in_manifest
 from db_backup.engines.postgres.preflight import describe_server, some
-from db_backup.engines.postgres.replacing import refuse_irreplaceable
+from db_backup.engines.postgres.replacing import leftover, refuse_irreplaceable
 from db_backup.engines.postgres.restore import check_extensions, loads_in_parallel, needs_superuser
 from db_backup.engines.postgres.session import Connection, MissingDatabase, connected, rows, value
 from db_backup.engines.postgres.staged import refuse_without_staging_room
@@ -130,6 +131,7 @@ def _examine_existing(
             f"The database lies in the tablespace {name}; the one in its place will lie in the server's default one."
             for (name,) in rows(link, _TABLESPACE)
         ]
+        warnings += leftover(link, connection.database, connection.address)
     return TargetExamination(server, _occupancy(link), tuple(warnings))
 
 
@@ -147,7 +149,11 @@ def _examine_new(
     _refuse_without_right_to_create(link, connection, manifest)
     _refuse_what_is_missing(link, options, manifest, wanted, server)
     _refuse_without_right_to_make_roles(link, connection, manifest, wanted)
-    return TargetExamination(server, None, tuple(_warnings(link, options, manifest, wanted)))
+    warnings = [
+        *missing_locale(link, manifest.server, connection.address),
+        *_warnings(link, options, manifest, wanted),
+    ]
+    return TargetExamination(server, None, tuple(warnings))
 
 
 def _server(link: Connection, connection: ConnectionInfo, manifest: Manifest) -> ServerInfo:
@@ -286,12 +292,13 @@ def _warnings(link: Connection, options: EngineOptions, manifest: Manifest, want
         yield "The backup holds something that only a superuser may create, and this user is none."
     if wanted.with_owners:
         yield from _of_owners(link, manifest)
-    elif manifest.type is not BackupType.DATA and options.postgres_no_owner and options.postgres_no_privileges:
+    elif manifest.type is not BackupType.DATA and options.postgres_no_owner:
         user = value(link, "SELECT current_user::text")
+        unless = "before they are granted it" if options.postgres_no_privileges else "except by the backup's grants"
         if others := sorted(roles_in_manifest(manifest) - {user}):
             yield (
-                f"All that is restored will belong to '{user}', and {some(others)} may not use it before they are "
-                "granted it, unless the restore is asked for owners and grants (--with-owners)."
+                f"All that is restored will belong to '{user}', and {some(others)} may not use it "
+                f"{unless}, unless the restore is asked for owners and grants (--with-owners)."
             )
 
 

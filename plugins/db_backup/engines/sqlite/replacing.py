@@ -137,7 +137,8 @@ def _rename_over(new: Path, target: Path) -> bool:
             return False
         _sync(target.parent)
         # Who has waited for the lease gets the old file, which has no name any more: it shall be no database to them.
-        os.pwrite(descriptor, bytes(_HEADER_BYTES), 0)
+        if not os.fstat(descriptor).st_nlink:  # nor one that it was given meanwhile
+            os.pwrite(descriptor, bytes(_HEADER_BYTES), 0)
         return True
 
 
