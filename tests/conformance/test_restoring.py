@@ -20,3 +20,4 @@ class TestPostgres(RestoreContract):
 @pytest.mark.integration
 class TestMysql(RestoreContract):
     lab_fixture = "mysql_lab"
+    everything_odd_can_be_dumped = False  # mysqldump stops at a view that is broken, and a restore leaves it out
