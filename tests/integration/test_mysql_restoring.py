@@ -9,8 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,10 @@ import pytest
 
 from db_backup.comparison import compare
 from db_backup.engines.base import LoadOptions
-from db_backup.engines.mysql import MysqlEngine, replacing
+from db_backup.engines.mysql import MysqlEngine, finishing, replacing
 from db_backup.engines.mysql.code import read_code
 from db_backup.engines.mysql.databases import replaced_name
+from db_backup.engines.mysql.finishing import Coming
 from db_backup.engines.mysql.journal import Journal, begin_journal
 from db_backup.errors import (
     ArtefactCorrupt,
@@ -213,6 +216,82 @@ def test_a_database_in_use_that_cannot_be_freed_is_as_it_was(
     assert is_as_dumped(engine, dumped)
 
 
+def test_what_is_written_while_a_database_cannot_be_freed_goes_through_its_triggers(
+    mysql_server: MariaDbServer,
+    mysql_lab: MysqlLab,
+    database: str,
+    dumped: Dumped,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replacing, "_ATTEMPT_SECONDS", 1)
+    monkeypatch.setattr(replacing, "_ATTEMPTS", 3)
+    engine, written, stop = engine_of(mysql_lab, database), [0], threading.Event()
+    name, _ = beside(engine, dumped)
+
+    def application() -> None:  # which names its tables together with the database
+        with mysql_server.connect() as connection, connection.cursor() as cursor:
+            while not stop.wait(0.02):
+                cursor.execute(f"INSERT INTO {database}.orders (customer_id, quantity, price) VALUES (1, 1, 1)")
+                written[0] += 1
+
+    with using(mysql_server, database), ThreadPoolExecutor() as pool:
+        ending = pool.submit(application)
+        try:
+            until(lambda: written[0])
+            with pytest.raises(Refused, match="the database is as it was"):
+                engine.replace_with(name, Cancellation())
+        finally:
+            stop.set()
+        ending.result()
+    assert mysql_lab.counts(database)["log"] == written[0]
+
+
+def test_a_table_that_is_made_while_the_restore_waits_is_not_mixed_with_the_restored_ones(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(mysql_lab, database)
+    name, _ = beside(engine, dumped)
+
+    def made_meanwhile(*_: object) -> int:
+        mysql_server.run("CREATE TABLE IF NOT EXISTS of_now (a int)", database=database)
+        return 0
+
+    monkeypatch.setattr(replacing, "end_sessions", made_meanwhile)
+    with pytest.raises(Refused, match="of_now"):
+        engine.replace_with(name, Cancellation())
+    assert mysql_server.run("SHOW TABLES LIKE 'of_now'", database=database)
+    assert not mysql_lab.exists(replaced_name(database))
+
+
+def test_a_key_to_a_table_that_is_gone_refers_to_this_database_again(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
+) -> None:
+    mysql_server.run(
+        "SET foreign_key_checks = 0",
+        "CREATE TABLE orphan (a int, b int, CONSTRAINT `of` FOREIGN KEY (a, b) REFERENCES `no``where` (c, d) "
+        "ON DELETE CASCADE ON UPDATE SET NULL)",
+        database=database,
+    )
+    engine = engine_of(mysql_lab, database)
+    printed, dumped = mysql_lab.stock_dump(database), dump_of(engine)
+    replace(engine, dumped)
+    assert mysql_lab.stock_dump(database) == printed
+
+
+def test_names_that_differ_by_case_alone_are_one_routine_and_one_event(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
+) -> None:
+    made = ("CREATE FUNCTION {} () RETURNS int RETURN 1", "CREATE EVENT {} ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1")
+    mysql_server.run(*(text.format("Rate") for text in made), database=database)
+    engine = engine_of(mysql_lab, database)
+    dumped = dump_of(engine)
+    mysql_server.run(
+        "DROP FUNCTION Rate", "DROP EVENT Rate", *(text.format("rate") for text in made), database=database
+    )
+    replace(engine, dumped)
+    assert is_as_dumped(engine, dumped)
+
+
 def test_what_fails_after_the_tables_are_in_place_is_named_and_a_second_restore_heals(
     mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +299,7 @@ def test_what_fails_after_the_tables_are_in_place_is_named_and_a_second_restore_
     mysql_server.run("DROP TRIGGER log_orders", "DELETE FROM marks", database=database)
     name, _ = beside(engine, dumped)
     with monkeypatch.context() as patch:
-        patch.setattr(replacing, "load_code", lambda *_: "ERROR 1227 (42000) at line 9: Access denied.")
+        patch.setattr(finishing, "load_code", lambda *_: "ERROR 1227 (42000) at line 9: Access denied.")
         with pytest.raises(LoadFailed, match=r"not: views and routines, triggers, .*events, .*ERROR 1227"):
             engine.replace_with(name, Cancellation())
     assert mysql_lab.counts(database)["marks"] == 3
@@ -286,7 +365,7 @@ def client_that_stands_still(folder: Path) -> Path:
     return folder
 
 
-def test_a_kill_before_the_tables_change_places_leaves_the_old_ones_and_the_next_attempt_puts_back_what_was_set_aside(
+def test_a_kill_before_the_tables_change_places_leaves_the_old_ones_as_they_were(
     mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped, tmp_path: Path
 ) -> None:
     engine = engine_of(mysql_lab, database)
@@ -296,7 +375,7 @@ def test_a_kill_before_the_tables_change_places_leaves_the_old_ones_and_the_next
 
     def waiting() -> list[tuple[Any, ...]]:
         return mysql_server.run(
-            "SELECT id FROM information_schema.processlist WHERE info LIKE 'RENAME TABLE%' AND state LIKE 'Waiting%'"
+            "SELECT id FROM information_schema.processlist WHERE info LIKE 'LOCK TABLES%' AND state LIKE 'Waiting%'"
         )
 
     with using(mysql_server, database), another_process(engine, tmp_path) as process:
@@ -306,7 +385,7 @@ def test_a_kill_before_the_tables_change_places_leaves_the_old_ones_and_the_next
         mysql_server.run(*(f"KILL {number}" for (number,) in waiting()))
         until(lambda: not waiting())
     assert mysql_lab.counts(database) == counts
-    assert mysql_server.run("SHOW TRIGGERS", database=database) == []
+    assert mysql_lab.stock_dump(database) == before
     examination = engine.examine_target(dumped.manifest, LoadOptions(), replace=True)
     assert [warning for warning in examination.warnings if "interrupted" in warning]
     engine.drop_database(engine.replacement_name())
@@ -318,8 +397,14 @@ def test_a_kill_before_the_tables_change_places_leaves_the_old_ones_and_the_next
 def test_a_kill_after_the_tables_have_changed_places_leaves_the_new_ones_and_the_next_attempt_finishes(
     mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped, tmp_path: Path
 ) -> None:
-    engine = engine_of(mysql_lab, database)
-    mysql_server.run("DELETE FROM marks", "CREATE TABLE of_today (a int)", database=database)
+    engine, printed = engine_of(mysql_lab, database), mysql_lab.stock_dump(database)
+    mysql_server.run(
+        "DELETE FROM marks",
+        "CREATE TABLE of_today (a int)",
+        "DROP FUNCTION vat",
+        "ALTER VIEW revenue AS SELECT 1",
+        database=database,
+    )
     beside(engine, dumped)
     tools = client_that_stands_still(tmp_path / "tools")
     with another_process(engine, tmp_path, f"{tools}:{os.environ['PATH']}") as process:
@@ -327,11 +412,36 @@ def test_a_kill_after_the_tables_have_changed_places_leaves_the_new_ones_and_the
         process.kill()
         process.wait()
     expected = {table.name: table.rows for table in dumped.manifest.inventory.tables}
-    assert {name: expected[name] for name in mysql_lab.counts(database)} == mysql_lab.counts(database)
+    assert mysql_lab.counts(database) == expected
     assert mysql_server.run("SELECT count(*) FROM of_today", database=replaced_name(database)) == [(0,)]
-    replace(engine, dumped)
+    engine.drop_database(engine.replacement_name())  # all that a second attempt does whose load then fails
+    assert mysql_lab.stock_dump(database) == printed
     assert is_as_dumped(engine, dumped)
-    assert not mysql_lab.exists(replaced_name(database))
+    assert not mysql_server.run("SHOW DATABASES LIKE '%__db_backup_%'")
+
+
+def test_a_backup_says_that_a_restore_was_interrupted_and_the_next_attempt_makes_only_what_is_missing(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
+) -> None:
+    """As a kill leaves it between the removal of the triggers and the exchange of the tables."""
+    mysql_server.run("CREATE TRIGGER second BEFORE INSERT ON marks FOR EACH ROW SET @a = 1", database=database)
+    engine = engine_of(mysql_lab, database)
+    before, aside, tables = mysql_lab.stock_dump(database), replaced_name(database), tuple(mysql_lab.counts(database))
+    triggers = read_code(engine.connection, engine.options, database, Cancellation()).triggers
+    set_aside = (("TRIGGER", "log_orders"), ("TRIGGER", "second"))
+    with mysql_server.connect() as session:
+        begin_journal(session, aside, Journal(tables, tables, set_aside, triggers, Coming()))
+    mysql_server.run(
+        "DROP TRIGGER log_orders",
+        "DROP TRIGGER second",
+        "CREATE TRIGGER second BEFORE INSERT ON marks FOR EACH ROW SET @a = 'made by a person since'",
+        database=database,
+    )
+    warnings = dump_of(engine).manifest.warnings
+    assert [text for text in warnings if aside in text and "interrupted" in text]
+    engine.drop_database(engine.replacement_name())
+    assert mysql_lab.stock_dump(database) == before.replace("SET @a = 1", "SET @a = 'made by a person since'")
+    assert not [text for text in dump_of(engine).manifest.warnings if "interrupted" in text]
 
 
 def test_old_tables_that_the_target_lacks_are_never_dropped(
@@ -344,7 +454,7 @@ def test_old_tables_that_the_target_lacks_are_never_dropped(
     aside, tables = replaced_name(database), tuple(mysql_lab.counts(database))
     triggers = read_code(engine.connection, engine.options, database, Cancellation()).triggers
     with mysql_server.connect() as session:
-        begin_journal(session, aside, Journal(tables, tables, (("TRIGGER", "log_orders"),), triggers))
+        begin_journal(session, aside, Journal(tables, tables, (("TRIGGER", "log_orders"),), triggers, Coming()))
     mysql_server.run("DROP TRIGGER log_orders", database=database)
     mysql_server.run(f"RENAME TABLE {database}.marks TO {aside}.marks, {database}.orders TO {aside}.orders")
     engine.drop_database(name)
@@ -361,6 +471,10 @@ def test_a_database_of_that_name_that_is_none_of_ours_is_left_alone(
     with pytest.raises(Refused, match="it holds theirs"):
         engine.drop_database(engine.replacement_name())
     assert mysql_server.run(f"SHOW TABLES FROM {aside}") == [("theirs",)]
+    mysql_server.run(f"DROP TABLE {aside}.theirs", f"CREATE PROCEDURE {aside}.their_work() SELECT 1")
+    with pytest.raises(Refused, match="it holds their_work"):
+        engine.drop_database(engine.replacement_name())
+    assert mysql_lab.exists(aside)
 
 
 def test_old_tables_are_kept_where_nothing_is_in_their_place(
@@ -369,7 +483,7 @@ def test_old_tables_are_kept_where_nothing_is_in_their_place(
     engine = engine_of(mysql_lab, database)
     aside = replaced_name(database)
     with mysql_server.connect() as session:
-        begin_journal(session, aside, Journal(("marks",), (), (), b""))
+        begin_journal(session, aside, Journal(("marks",), (), (), b"", Coming()))
     mysql_server.run(f"RENAME TABLE {database}.marks TO {aside}.marks", f"DROP DATABASE {database}")
     with pytest.raises(Refused, match=r"lies in .*: marks"):
         engine.drop_database(engine.replacement_name())
@@ -544,6 +658,36 @@ def test_an_event_runs_when_its_database_is_in_place_and_not_before(
         until(lambda: mysql_lab.counts(database)["log"])
     finally:
         mysql_server.run("SET GLOBAL event_scheduler = OFF")
+
+
+def test_events_whose_time_has_passed_since_the_backup_hold_no_restore_back(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str
+) -> None:
+    def make(suffix: str, seconds: int) -> None:
+        mysql_server.run(
+            f"CREATE EVENT once_{suffix} ON SCHEDULE AT now() + INTERVAL {seconds} SECOND DO SELECT ' ENDS '",
+            f"CREATE EVENT ending_{suffix} ON SCHEDULE EVERY 1 HOUR ENDS now() + INTERVAL {seconds} SECOND DO SELECT 1",
+            database=database,
+        )
+
+    make("soon", 4)
+    make("later", 3600)
+    engine = engine_of(mysql_lab, database)
+    dumped = dump_of(engine)
+    name, warnings = beside(engine, dumped)
+    assert not [text for text in warnings if "once_" in text]
+    until(
+        lambda: mysql_server.run(
+            "SELECT now() > max(execute_at) FROM information_schema.events "
+            f"WHERE event_name = 'once_soon' AND event_schema = '{database}'"
+        )[0][0]
+    )
+    warnings = engine.replace_with(name, Cancellation())
+    assert [text for text in warnings if "ending_soon, once_soon" in text]
+    left = {"forget": "DISABLED", "once_later": "ENABLED", "ending_later": "ENABLED"}
+    assert status_of_events(mysql_server, database) == left
+    _, warnings = beside(engine, dumped)
+    assert [text for text in warnings if "ending_soon, once_soon" in text]
 
 
 def test_definers_whom_the_server_does_not_have_are_named(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.mysql.client import load_script
+from db_backup.engines.mysql.databases import Item
 from db_backup.engines.mysql.dump_parser import DumpParser, code_head
 from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
-from db_backup.engines.mysql.events import is_enabled, is_event, woken
+from db_backup.engines.mysql.events import is_enabled, is_event, passes, woken
 from db_backup.engines.mysql.flavour import DumpPlan, Flavour
 from db_backup.engines.mysql.preflight import examine_copy
 from db_backup.engines.mysql.renaming import Renaming
@@ -26,15 +27,21 @@ LOCK_WAIT_SECONDS = 60  # for a table that the application uses: the server's ow
 # The tool marks what it prints of views, routines and events; what it prints of tables has other marks, or none.
 _OF_CODE = re.compile(rb"/\*!(?:50001|50003|50106) |(?:/\*M?!\d+ )?SET\b|ALTER DATABASE\b")
 
+_EVENT_DROPPED = re.compile(rb"/\*!50106 DROP EVENT\b")
+
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-    """Scripts, to be loaded in this order. ``events`` has the events as they are to be in the end."""
+    """Scripts, to be loaded in this order. ``events`` has the events as they are to be in the end.
+
+    ``passing_events``: names of those that cannot be made any more after some time.
+    """
 
     views_and_routines: bytes
     triggers: bytes
     events: bytes
     active_events: int
+    passing_events: tuple[str, ...]
 
 
 def read_code(connection: ConnectionInfo, options: EngineOptions, target: str, cancellation: Cancellation) -> Code:
@@ -47,6 +54,7 @@ def read_code(connection: ConnectionInfo, options: EngineOptions, target: str, c
     everything = dataclasses.replace(options, mysql_routines=True, mysql_triggers=True, mysql_events=True)
     renaming = Renaming(connection.database, target)
     active = 0
+    passing: list[str] = []
 
     def script(plan: DumpPlan, rewrite: Callable[[Piece], Piece]) -> bytes:
         with running_tool(connection, everything, findings.dump_tool, plan, cancellation) as tool:
@@ -63,6 +71,8 @@ def read_code(connection: ConnectionInfo, options: EngineOptions, target: str, c
         nonlocal active
         if piece.kind is not Kind.STATEMENT or not is_event(piece.text):
             return piece
+        if passes(piece.text) and (head := code_head(piece.text)) is not None:
+            passing.append(head[1])
         text = woken(piece.text) if target != connection.database else piece.text
         active += is_enabled(text)
         return piece._replace(text=text)
@@ -72,7 +82,23 @@ def read_code(connection: ConnectionInfo, options: EngineOptions, target: str, c
         script(dataclasses.replace(nothing, triggers=True), as_it_is),
         script(dataclasses.replace(nothing, events=True), as_it_will_be),
         active,
+        tuple(passing),
     )
+
+
+def made_anew(script: bytes, there: Collection[Item]) -> bytes:
+    """A script of ``Code`` without the triggers and events that are there: somebody may have made them since."""
+    kept = {(kind.lower(), name) for kind, name in there if kind in {"TRIGGER", "EVENT"}}
+    parser = DumpParser()
+    pieces = list(parser.pieces(script))
+    rest = parser.finish()
+    return b"".join(piece.text for piece in pieces if not _makes(piece, kept)) + rest
+
+
+def _makes(piece: Piece, kept: Collection[tuple[str, str]]) -> bool:
+    if piece.kind is not Kind.STATEMENT:
+        return False
+    return code_head(piece.text) in kept or _EVENT_DROPPED.match(piece.text) is not None
 
 
 def load_code(connection: ConnectionInfo, flavour: Flavour, script: bytes) -> str:

@@ -89,6 +89,14 @@ def code_items(session: Session, database: str) -> list[Item]:
     return [(str(kind), str(name)) for kind, name in query(session, _CODE, (database,) * 4)]
 
 
+def folded(session: Session, items: Iterable[Item]) -> dict[Item, Item]:
+    """Each with the form in which the server compares it: the names of routines and events know no case."""
+    no_case = {"PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "EVENT"}
+    if query(session, "SELECT @@lower_case_table_names")[0][0]:
+        no_case |= {"VIEW", "TRIGGER"}
+    return {(kind, name): (kind, name.casefold() if kind in no_case else name) for kind, name in items}
+
+
 def drop_items(session: Session, database: str, items: Iterable[Item]) -> None:
     """Those that are there."""
     for kind, name in items:

@@ -56,6 +56,7 @@ class MysqlEngine(Engine):
     def __init__(self, connection: ConnectionInfo, options: EngineOptions) -> None:
         super().__init__(connection, options)
         self._source: ServerInfo | None = None  # of the backup that was opened last
+        self._passing_events: frozenset[str] = frozenset()  # of the backup that was loaded last
 
     def check(self) -> ServerInfo:
         with session_for(self.connection, "examine") as session:
@@ -139,10 +140,15 @@ class MysqlEngine(Engine):
     ) -> tuple[str, ...]:
         if manifest.type is BackupType.DATA:
             return load_rows(self.connection, self.options, streams, manifest, cancellation)
-        return loading.load(self.connection, streams, manifest, cancellation, options or LoadOptions())
+        loaded = loading.load(self.connection, streams, manifest, cancellation, options or LoadOptions())
+        self._passing_events = loaded.passing_events
+        return loaded.warnings
 
     def take_inventory(self, manifest: Manifest, cancellation: Cancellation) -> Inventory:
-        """By the same tool, arguments and reader as the dump's; rows that nobody expects are counted in SQL."""
+        """By the same tool, arguments and reader as the dump's; rows that nobody expects are counted in SQL.
+
+        Events of the backup loaded before whose time is over count as there: no server makes them again.
+        """
         with scratch_faults(self.connection, manifest):
             return self._read_back(manifest, cancellation)
 
@@ -164,7 +170,17 @@ class MysqlEngine(Engine):
                 backup_id=manifest.id,
             )
         inventory = inventory_of(moment.catalogue, contents_of([stream.parser]), manifest.type)
+        inventory = self._with_passed_events(inventory, manifest)
         return self._with_counted_rows(inventory) if manifest.type is BackupType.STRUCTURE else inventory
+
+    def _with_passed_events(self, inventory: Inventory, manifest: Manifest) -> Inventory:
+        passed = {
+            item
+            for item in manifest.inventory.objects
+            if item.kind == "event" and item.name in self._passing_events and item not in inventory.objects
+        }
+        objects = sorted((*inventory.objects, *passed), key=lambda item: (item.kind, item.name))
+        return inventory.model_copy(update={"objects": tuple(objects)})
 
     def _with_counted_rows(self, inventory: Inventory) -> Inventory:
         with session_for(self.connection, "count the rows of") as session:

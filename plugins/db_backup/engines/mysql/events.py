@@ -7,6 +7,7 @@ compared with its backup, would change what it finds.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from db_backup.engines.mysql.dump_parser import code_head
 from db_backup.engines.mysql.dump_splitter import Kind, Piece
@@ -20,6 +21,7 @@ _STATUS = re.compile(
     rb"(\bON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE ON (?:SLAVE|REPLICA)|DISABLE)\b",
     re.DOTALL,
 )
+_ENDING = re.compile(rb"\bON SCHEDULE (?:AT '|EVERY .* ENDS ')", re.DOTALL)
 _ENABLED, _DISABLED, _WAITING = b"ENABLE", b"DISABLE", b"DISABLE ON SLAVE"
 
 
@@ -44,6 +46,19 @@ class EventsLast:
 def is_event(statement: bytes) -> bool:
     head = code_head(statement)
     return head is not None and head[0] == "event"
+
+
+def passes(statement: bytes) -> bool:
+    """Whether a time comes after which the server drops this event, and makes it no more (without an error)."""
+    status = _status(statement)
+    if status is None or status[1] != b"ON COMPLETION NOT PRESERVE ":
+        return False
+    return _ENDING.search(statement, 0, status.start()) is not None
+
+
+def about_passed(events: Iterable[str]) -> str:
+    """The warning that these events cannot be made any more."""
+    return f"The time of these events is over, and the server does not make them again: {', '.join(events)}."
 
 
 def waiting(statement: bytes) -> tuple[bytes, bool]:

@@ -33,11 +33,16 @@ _RESERVE_BYTES = 32 << 20  # more than the client and the pipe to it hold
 
 @dataclass(frozen=True)
 class Fed:
-    """What a client was given. ``events``: how many of those that it made run. ``definers``: accounts that it named."""
+    """What a client was given.
+
+    ``events``: how many of those that it made run. ``definers``: accounts that it named. ``passing_events``: names of
+    events that cannot be made any more after some time.
+    """
 
     warnings: tuple[str, ...]
     events: int
     definers: frozenset[str]
+    passing_events: frozenset[str]
 
 
 def feed_all(
@@ -56,6 +61,7 @@ def feed_all(
     warnings: list[str] = []
     events = 0
     definers: set[str] = set()
+    passing_events: set[str] = set()
     for content, parser in zip(streams, parsers_for(streams, manifest), strict=True):
         with running_client(connection, flavour, cancellation) as (client, process):
             rewriting = Rewriting(connection.database, parser, selection, keep_sandbox_line=client.knows_sandbox)
@@ -63,7 +69,8 @@ def feed_all(
         warnings += rewriting.warnings
         events += rewriting.active_events
         definers |= rewriting.definers
-    return Fed(tuple(warnings), events, frozenset(definers))
+        passing_events |= rewriting.passing_events
+    return Fed(tuple(warnings), events, frozenset(definers), frozenset(passing_events))
 
 
 def parsers_for(streams: Sequence[Iterable[Block]], manifest: Manifest) -> list[DumpParser]:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from db_backup.engines.mysql.code import LOCK_WAIT_SECONDS, load_code
+from db_backup.engines.mysql.code import LOCK_WAIT_SECONDS, load_code, made_anew
 from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
 from db_backup.engines.mysql.databases import (
     Item,
     Place,
     character_set,
     code_items,
-    drop_items,
     move_tables,
     replaced_name,
     replacement_name,
     some,
     stored_tables,
 )
+from db_backup.engines.mysql.finishing import Coming, finish
 from db_backup.engines.mysql.preflight import describe_server
 from db_backup.errors import Refused, SourceError
 from db_backup.model import ConnectionInfo
@@ -33,12 +33,16 @@ _DONE = "__db_backup_journal_done"
 
 @dataclass(frozen=True)
 class Journal:
-    """``items``: the code that is dropped before the tables change places; ``script`` makes it again."""
+    """``items``: the code that is dropped before the tables change places; ``script`` makes it again.
+
+    ``coming``: what is made once they have.
+    """
 
     old_tables: tuple[str, ...]
     new_tables: tuple[str, ...]
     items: tuple[Item, ...]
     script: bytes
+    coming: Coming
     moved: bool = False
 
 
@@ -47,13 +51,26 @@ def begin_journal(session: Session, aside: str, journal: Journal) -> None:
     query(session, f"CREATE DATABASE {identifier(aside)} CHARACTER SET utf8mb4")
     query(
         session,
-        f"CREATE TABLE {_place(aside)} (old_tables longtext NOT NULL, new_tables longtext NOT NULL, "
-        "items longtext NOT NULL, script longblob NOT NULL) ENGINE = InnoDB",
+        f"CREATE TABLE {_place(aside)} (names longtext NOT NULL, script longblob NOT NULL, "
+        "new_views_and_routines longblob NOT NULL, new_triggers longblob NOT NULL, new_events longblob NOT NULL) "
+        "ENGINE = InnoDB",
     )
+    coming = journal.coming
+    names = {
+        "old_tables": journal.old_tables,
+        "new_tables": journal.new_tables,
+        "items": journal.items,
+        "coming": {
+            "items": coming.items,
+            "surplus": coming.surplus,
+            "passing_events": coming.passing_events,
+            "settings": coming.settings,
+        },
+    }
     query(
         session,
-        f"INSERT INTO {_place(aside)} VALUES (%s, %s, %s, %s)",
-        (json.dumps(journal.old_tables), json.dumps(journal.new_tables), json.dumps(journal.items), journal.script),
+        f"INSERT INTO {_place(aside)} VALUES (%s, %s, %s, %s, %s)",
+        (json.dumps(names), journal.script, coming.views_and_routines, coming.triggers, coming.events),
     )
 
 
@@ -65,9 +82,10 @@ def mark_of_move(aside: str) -> tuple[Place, Place]:
 def mend(connection: ConnectionInfo) -> bool:
     """Put in order what an interrupted swap of this connection's database has left; nothing where there is nothing.
 
-    Returns whether the new tables had come into their place, so that the old ones are gone now.
+    Returns whether the new tables had come into their place: then the swap is finished, and the old ones are gone.
 
     :raises Refused: what is there is not what a swap leaves.
+    :raises LoadFailed: it cannot be finished; the message says what is missing.
     """
     database, aside = connection.database, replaced_name(connection.database)
     with session_for(connection, "put in order what an interrupted restore has left of", database="") as session:
@@ -76,19 +94,22 @@ def mend(connection: ConnectionInfo) -> bool:
         query(session, f"SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")
         tables = stored_tables(session, aside)
         journal = _read(session, aside, tables)
-        if journal is None and tables:
+        if journal is None and (theirs := [*tables, *(name for _, name in code_items(session, aside))]):
             raise Refused(
-                f"The database '{aside}' at {connection.address} is in the way: it holds {some(tables)}, and no "
+                f"The database '{aside}' at {connection.address} is in the way: it holds {some(theirs)}, and no "
                 "restore has left it so.",
                 hint="See whether anybody needs it, and rename or drop it.",
             )
         if character_set(session, database) is None:
             _refuse_only_copy(connection, aside, tables)
-        elif journal is not None and not journal.moved:
+        elif journal is not None and journal.moved:
+            finish(session, connection, journal.coming)
+            return True
+        elif journal is not None:
             _put_tables_back(session, connection, tables, journal)
-            _put_code_back(session, connection, journal)
+            put_code_back(session, connection, journal)
         query(session, f"DROP DATABASE {identifier(aside)}")
-        return journal is not None and journal.moved
+        return False
 
 
 def _refuse_only_copy(connection: ConnectionInfo, aside: str, tables: list[str]) -> None:
@@ -106,16 +127,28 @@ def _read(session: Session, aside: str, tables: list[str]) -> Journal | None:
         if name not in tables:
             continue
         tables.remove(name)
-        statement = f"SELECT old_tables, new_tables, items, script FROM {identifier(aside)}.{name}"
-        for old, new, items, script in query(session, statement):
+        for written, script, *scripts in query(session, f"SELECT * FROM {identifier(aside)}.{name}"):
+            names = json.loads(written)
+            coming = names["coming"]
             return Journal(
-                tuple(json.loads(old)),
-                tuple(json.loads(new)),
-                tuple((kind, item) for kind, item in json.loads(items)),
+                tuple(names["old_tables"]),
+                tuple(names["new_tables"]),
+                _items(names["items"]),
                 script,
+                Coming(
+                    _items(coming["items"]),
+                    _items(coming["surplus"]),
+                    tuple(coming["passing_events"]),
+                    tuple(coming["settings"]),
+                    *scripts,
+                ),
                 moved=name == _DONE,
             )
     return None
+
+
+def _items(pairs: list[list[str]]) -> tuple[Item, ...]:
+    return tuple((kind, name) for kind, name in pairs)
 
 
 def _put_tables_back(session: Session, connection: ConnectionInfo, aside: list[str], journal: Journal) -> None:
@@ -139,13 +172,16 @@ def _put_tables_back(session: Session, connection: ConnectionInfo, aside: list[s
         move_tables(session, moves)
 
 
-def _put_code_back(session: Session, connection: ConnectionInfo, journal: Journal) -> None:
-    there = set(code_items(session, connection.database))
-    if all(item in there for item in journal.items):
+def put_code_back(session: Session, connection: ConnectionInfo, journal: Journal) -> None:
+    """Make again what is missing of the code that was dropped.
+
+    :raises SourceError: it cannot be made.
+    """
+    there = code_items(session, connection.database)
+    if set(journal.items) <= set(there):
         return
-    drop_items(session, connection.database, journal.items)
     flavour = describe_server(session, connection).flavour
-    if problem := load_code(connection, flavour, journal.script):
+    if problem := load_code(connection, flavour, made_anew(journal.script, there)):
         raise SourceError(
             f"The triggers and events of '{connection.address}' could not be put back: {problem}",
             hint=f"They are in the journal, {_place(replaced_name(connection.database))}.",

@@ -25,7 +25,8 @@ from db_backup.engines.mysql.databases import (
 from db_backup.engines.mysql.definers import missing_definers
 from db_backup.engines.mysql.dump_parser import DumpParser
 from db_backup.engines.mysql.dump_splitter import MalformedDump
-from db_backup.engines.mysql.feeding import feed_all, parsers_for
+from db_backup.engines.mysql.events import about_passed
+from db_backup.engines.mysql.feeding import Fed, feed_all, parsers_for
 from db_backup.engines.mysql.flavour import Flavour
 from db_backup.engines.mysql.inventory import tables_of
 from db_backup.engines.mysql.preflight import describe_server
@@ -41,13 +42,21 @@ _FOREIGN_KEYS = """SELECT table_name, constraint_name, referenced_table_name
     FROM information_schema.referential_constraints WHERE constraint_schema = %s AND unique_constraint_schema = %s"""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """``passing_events``: names of events that may be missing without a fault, for their time passes."""
+
+    warnings: tuple[str, ...]
+    passing_events: frozenset[str]
+
+
 def load(
     connection: ConnectionInfo,
     streams: Sequence[Iterable[Block]],
     manifest: Manifest,
     cancellation: Cancellation,
     options: LoadOptions,
-) -> tuple[str, ...]:
+) -> Loaded:
     """Feed a dump to stock clients. The binlog stays on: replicas and later increments must see a restore.
 
     :raises TargetNotEmpty: the database holds something, or with ``options.tables`` one of these; nothing was changed.
@@ -63,7 +72,7 @@ def load(
             if not connection.scratch:
                 _go_back(connection, target, manifest, error)
             raise
-        return (*fed.warnings, *_about(connection, target, fed.events, fed.definers))
+        return Loaded((*fed.warnings, *_about(connection, target, fed)), fed.passing_events)
 
 
 @dataclass(frozen=True)
@@ -145,20 +154,26 @@ def _go_back(connection: ConnectionInfo, target: _Target, manifest: Manifest, er
         ) from error
 
 
-def _about(connection: ConnectionInfo, target: _Target, events: int, definers: frozenset[str]) -> Iterator[str]:
+def _about(connection: ConnectionInfo, target: _Target, fed: Fed) -> Iterator[str]:
     """What a person should know of a load that went well."""
-    if target.selection is None and events and target.events_run:
-        yield f"{events} events are now active in '{connection.database}', beside the original's."
+    if target.selection is None and fed.events and target.events_run:
+        yield f"{fed.events} events are now active in '{connection.database}', beside the original's."
     if connection.scratch:
         return
     with session_for(connection, "examine what was loaded into") as session:
         if target.selection is not None:
             yield from _about_selection(session, connection.database, target.selection)
-        if missing := missing_definers(session, definers):
+        if passed := sorted(fed.passing_events - _events(session, connection.database)):
+            yield about_passed(passed)
+        if missing := missing_definers(session, fed.definers):
             yield (
                 f"These accounts, in whose name views, triggers, routines or events run, do not exist at "
                 f"{connection.address}: using what they define fails there (1449) until they are made: {some(missing)}."
             )
+
+
+def _events(session: Session, database: str) -> set[str]:
+    return {name for kind, name in code_items(session, database) if kind == "EVENT"}
 
 
 def _about_selection(session: Session, database: str, selection: Selection) -> Iterator[str]:

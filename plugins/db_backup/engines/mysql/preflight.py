@@ -11,6 +11,7 @@ from datetime import datetime
 from db_backup.engines.base import DumpRequest, EngineOptions, Preflight
 from db_backup.engines.exclusion import Exclusion
 from db_backup.engines.mysql.connecting import Session, query, session_for
+from db_backup.engines.mysql.databases import character_set, replaced_name
 from db_backup.engines.mysql.flavour import (
     DumpPlan,
     Flavour,
@@ -183,6 +184,7 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
     replica = read_replica(session, server.flavour, server.version)
     warnings = [
         *(replica.warnings if replica else ()),
+        *_about_restores(session, connection),
         *(_about_definitions(session, survey, database, privileges, options) if plan.definitions else []),
         *_about_versions(server, survey.tool),
         *_about_engines(unprotected, may_lock),
@@ -213,6 +215,16 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
 
 def _estimate(session: Session, database: str, exclusion: Exclusion) -> int:
     return sum(size for table, size in read_sizes(session, database).items() if table not in exclusion.tables)
+
+
+def _about_restores(session: Session, connection: ConnectionInfo) -> Iterator[str]:
+    aside = replaced_name(connection.database)
+    if character_set(session, aside) is not None:
+        yield (
+            f"A restore of '{connection.address}' was interrupted while it took its place, or is at it now: "
+            f"'{aside}' holds what it set aside, and views, routines, triggers or events may be missing. Restore again "
+            "to put that in order."
+        )
 
 
 def _about_definitions(

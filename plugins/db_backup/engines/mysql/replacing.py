@@ -9,29 +9,28 @@ lets the next attempt put in order what an interrupted one has left.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pymysql
 
 from db_backup.engines.base import EngineOptions
-from db_backup.engines.mysql.code import LOCK_WAIT_SECONDS, Code, load_code, read_code
+from db_backup.engines.mysql.code import Code, read_code
 from db_backup.engines.mysql.connecting import Session, error_code, identifier, query, session_for
-from db_backup.engines.mysql.counters import ALTER_SETTINGS
 from db_backup.engines.mysql.databases import (
     Item,
     character_set,
     code_items,
     drop_items,
+    folded,
     move_tables,
     replaced_name,
     some,
     stored_tables,
 )
-from db_backup.engines.mysql.journal import Journal, begin_journal, mark_of_move, mend
-from db_backup.engines.mysql.preflight import describe_server
-from db_backup.engines.mysql.renaming import Renaming
+from db_backup.engines.mysql.finishing import Coming, finish, said
+from db_backup.engines.mysql.journal import Journal, begin_journal, mark_of_move, mend, put_code_back
 from db_backup.engines.mysql.sessions import end_sessions
 from db_backup.errors import BackupError, LoadFailed, Refused
 from db_backup.model import ConnectionInfo
@@ -43,10 +42,6 @@ _LOCK_WAIT_TIMEOUT = 1205
 _OUTSIDE_KEYS = """SELECT CONCAT(constraint_schema, '.', table_name, '.', constraint_name)
     FROM information_schema.referential_constraints
     WHERE unique_constraint_schema = %s AND constraint_schema <> %s ORDER BY 1"""
-_SEQUENCE_DEFAULTS = """SELECT c.table_name, c.column_name, c.column_default FROM information_schema.columns c
-    JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name
-    WHERE c.table_schema = %s AND t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
-    AND c.column_default LIKE '%%val(%%'"""
 
 
 def refuse_outside_keys(session: Session, connection: ConnectionInfo) -> None:
@@ -76,11 +71,15 @@ def put_in_place(
             refuse_outside_keys(session, connection)
         old = read_code(connection, options, connection.database, cancellation) if exists else None
         swap = _Swap(session, connection, database, new, old)
-        with swap.undone_on_failure():
+        try:
             warnings = swap.move(cancellation)
-        swap.finish()
+        except BaseException as error:
+            if not (swap.was_finished(error) and isinstance(error, Exception)):
+                raise
+            return ()
+        warnings += finish(session, connection, swap.journal.coming)
         if not exists and new.active_events and swap.events_run:
-            return (*warnings, f"{new.active_events} events are now active in '{connection.database}'.")
+            warnings.append(f"{new.active_events} events are now active in '{connection.database}'.")
         return tuple(warnings)
 
 
@@ -97,12 +96,32 @@ class _Swap:
     def __post_init__(self) -> None:
         self.target = self.connection.database
         self.aside = replaced_name(self.target)
-        self.server = describe_server(self.session, self.connection)
         self.old_tables = stored_tables(self.session, self.target)
         self.new_tables = stored_tables(self.session, self.database)
         self.old_items = code_items(self.session, self.target)
         self.new_items = code_items(self.session, self.database)
         self.created = False
+        self.was_without_code = False
+        self.journal = self._journal()
+
+    def _journal(self) -> Journal:
+        places = folded(self.session, self.new_items).values()
+        old_code = folded(self.session, [item for item in self.old_items if item[0] != "TRIGGER"])
+        return Journal(
+            tuple(self.old_tables),
+            tuple(self.new_tables),
+            tuple(self._in_the_way()),
+            self._put_back(),
+            Coming(
+                tuple(self.new_items),
+                tuple(item for item, place in old_code.items() if place not in places),
+                self.new.passing_events,
+                character_set(self.session, self.database) or (),
+                self.new.views_and_routines,
+                self.new.triggers,
+                self.new.events,
+            ),
+        )
 
     @property
     def events_run(self) -> bool:
@@ -118,11 +137,7 @@ class _Swap:
             )
             self.created = True
         else:
-            begin_journal(
-                self.session,
-                self.aside,
-                Journal(tuple(self.old_tables), tuple(self.new_tables), tuple(self._in_the_way()), self._put_back()),
-            )
+            begin_journal(self.session, self.aside, self.journal)
         query(self.session, f"SET SESSION lock_wait_timeout = {_ATTEMPT_SECONDS}")
         for attempt in range(_ATTEMPTS):
             cancellation.check()
@@ -134,15 +149,25 @@ class _Swap:
             except pymysql.err.MySQLError as error:
                 if error_code(error) != _LOCK_WAIT_TIMEOUT:
                     raise
+                if self.old is not None:
+                    put_code_back(self.session, self.connection, self.journal)
                 if attempt == _ATTEMPTS - 1:
-                    raise Refused(
-                        f"The tables of '{self.connection.address}' are in use and could not be freed; the database "
-                        "is as it was.",
-                        hint="See SHOW PROCESSLIST for who holds them, stop the application, and restore again.",
-                    ) from error
+                    raise self._in_use() from error
             else:
                 return list(self._about_sessions(staying))
         raise AssertionError("the last attempt returns or raises")
+
+    def _in_use(self) -> Refused:
+        state = "the database is as it was"
+        if self.was_without_code:
+            state = (
+                "its tables are as they were, and its triggers and events are there again. They were away for some "
+                "seconds, and what was written then went without them"
+            )
+        return Refused(
+            f"The tables of '{self.connection.address}' are in use and could not be freed; {state}.",
+            hint="See SHOW PROCESSLIST for who holds them, stop the application, and restore again.",
+        )
 
     def _about_sessions(self, staying: int) -> Iterator[str]:
         if staying:
@@ -168,8 +193,43 @@ class _Swap:
         return b"\n".join((views, self.old.triggers, self.old.events))
 
     def _set_code_aside(self) -> None:
-        drop_items(self.session, self.target, self._in_the_way())
+        """First under locks on all tables: while others use them, nothing is dropped."""
         drop_items(self.session, self.database, [item for item in self.new_items if item[0] == "TRIGGER"])
+        if self.old is None:
+            return
+        triggers = [item for item in self.journal.items if item[0] == "TRIGGER"]
+        try:
+            self._lock_old_tables()
+            self._refuse_other_tables()
+            self.was_without_code = self.was_without_code or bool(self.journal.items)
+            drop_items(self.session, self.target, triggers)
+        finally:
+            query(self.session, "UNLOCK TABLES")
+        drop_items(self.session, self.target, [item for item in self.journal.items if item not in triggers])
+
+    def _lock_old_tables(self) -> None:
+        """:raises pymysql.err.MySQLError: they are in use.
+
+        Where they cannot be locked for another reason (no LOCK TABLES privilege, a broken MERGE table), the attempt
+        goes on without.
+        """
+        if not self.old_tables:
+            return
+        locks = ", ".join(f"{identifier(self.target)}.{identifier(name)} WRITE" for name in self.old_tables)
+        try:
+            query(self.session, f"LOCK TABLES {locks}")
+        except pymysql.err.MySQLError as error:
+            if error_code(error) == _LOCK_WAIT_TIMEOUT:
+                raise
+
+    def _refuse_other_tables(self) -> None:
+        """A table that came meanwhile would stay, among those of the backup."""
+        if others := set(stored_tables(self.session, self.target)) ^ set(self.old_tables):
+            raise Refused(
+                f"Tables of '{self.connection.address}' were made or dropped while it was to be replaced: "
+                f"{some(sorted(others))}. The database is as it was.",
+                hint="Stop the application, and restore again.",
+            )
 
     def _rename(self) -> None:
         moves = [((self.target, name), (self.aside, name)) for name in self.old_tables]
@@ -179,109 +239,34 @@ class _Swap:
         if moves:
             move_tables(self.session, moves)
 
-    @contextmanager
-    def undone_on_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            try:
-                in_place = self._undo()
-            except BackupError as problem:
-                raise LoadFailed(
-                    f"'{self.connection.address}' could not be replaced ({_said(error)}), nor be put back as it was: "
-                    f"{problem.message} What is missing lies in the database '{self.aside}'.",
-                    hint="Restore again: it begins with putting that back.",
-                ) from error
-            if in_place:  # the server had done it, and could not say so
-                raise self._unfinished(self._steps(), _said(error)) from error
-            raise
+    def was_finished(self, error: BaseException) -> bool:
+        """After a failure: put back what was changed; or finish, where the server had done it and could not say so.
 
-    def _undo(self) -> bool:
-        """Whether there was nothing to be undone any more."""
+        :raises LoadFailed: neither can be done.
+        """
+        try:
+            return self._mend()
+        except BackupError as problem:
+            raise LoadFailed(
+                f"'{self.connection.address}' could not be replaced ({said(error)}), nor be put back as it was: "
+                f"{problem.message} What is missing lies in the database '{self.aside}'.",
+                hint="Restore again: it begins with putting that in order.",
+            ) from error
+
+    def _mend(self) -> bool:
         if self.old is not None:
             return mend(self.connection)
         if not self.created:
             return False
         with _session(self.connection) as session:
             if stored_tables(session, self.target):
+                finish(session, self.connection, self.journal.coming)
                 return True
             query(session, f"DROP DATABASE IF EXISTS {identifier(self.target)}")
             return False
-
-    def finish(self) -> None:
-        """The tables are in their place: now what they cannot do without, and then the leftovers."""
-        query(self.session, f"SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")
-        steps = self._steps()
-        for number, (_, step) in enumerate(steps):
-            try:
-                step()
-            except (pymysql.err.MySQLError, BackupError) as error:
-                raise self._unfinished(steps[number:], _said(error)) from error
-
-    def _steps(self) -> Sequence[tuple[str, Callable[[], None]]]:
-        return (
-            ("its character set", self._set_character_set),
-            ("defaults that draw from sequences", self._correct_defaults),
-            ("views and routines", lambda: self._load(self.new.views_and_routines)),
-            ("triggers", lambda: self._load(self.new.triggers)),
-            ("the removal of views and routines that only the old one had", self._drop_surplus),
-            ("events", lambda: self._load(self.new.events)),
-            ("the comparison of what is there now", self._compare),
-            ("the removal of the old tables", self._drop_helpers),
-        )
-
-    def _unfinished(self, steps: Sequence[tuple[str, object]], said: str) -> LoadFailed:
-        return LoadFailed(
-            f"The tables of the backup are in their place in '{self.connection.address}', and this is not: "
-            f"{', '.join(what for what, _ in steps)}: {said}",
-            hint="Mend what it names, and restore again.",
-        )
-
-    def _set_character_set(self) -> None:
-        if settings := character_set(self.session, self.database):
-            query(
-                self.session,
-                f"ALTER DATABASE {identifier(self.target)} CHARACTER SET {settings[0]} COLLATE {settings[1]}",
-            )
-
-    def _correct_defaults(self) -> None:
-        """A default names its sequence together with the database."""
-        renaming = Renaming(self.database, self.target)
-        query(self.session, ALTER_SETTINGS)
-        for table, column, default in query(self.session, _SEQUENCE_DEFAULTS, (self.target,)):
-            corrected = renaming.requalified(str(default).encode()).decode()
-            if corrected != default:
-                query(
-                    self.session,
-                    f"ALTER TABLE {identifier(self.target)}.{identifier(table)} ALTER COLUMN {identifier(column)} "
-                    f"SET DEFAULT ({corrected})",
-                )
-
-    def _load(self, script: bytes) -> None:
-        if problem := load_code(self.connection, self.server.flavour, script):
-            raise LoadFailed(problem)
-
-    def _drop_surplus(self) -> None:
-        coming = set(self.new_items)
-        drop_items(self.session, self.target, [item for item in self.old_items if item not in coming])
-
-    def _compare(self) -> None:
-        there = set(code_items(self.session, self.target))
-        if missing := sorted(set(self.new_items) - there):
-            raise LoadFailed(f"there is no {some(f'{kind.lower()} {name}' for kind, name in missing)}.")
-
-    def _drop_helpers(self) -> None:
-        # A key that this user could not see has followed the old tables: they stay, and the error says so.
-        query(self.session, "SET SESSION foreign_key_checks = 1")
-        for helper in (self.aside, self.database):
-            query(self.session, f"DROP DATABASE IF EXISTS {identifier(helper)}")
 
 
 @contextmanager
 def _session(connection: ConnectionInfo) -> Iterator[Session]:
     with session_for(connection, "replace", database="") as session:
         yield session
-
-
-def _said(error: BaseException) -> str:
-    return error.message if isinstance(error, BackupError) else str(error.args[-1] if error.args else error)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from db_backup.engines.mysql.databases import is_replacement, replacement_name
 from db_backup.engines.mysql.definers import definer_of
-from db_backup.engines.mysql.dump_parser import DumpParser
+from db_backup.engines.mysql.dump_parser import DumpParser, code_head
 from db_backup.engines.mysql.dump_splitter import Kind, Piece
-from db_backup.engines.mysql.events import EventsLast, is_enabled, is_event, waiting
+from db_backup.engines.mysql.events import EventsLast, is_enabled, is_event, passes, waiting
 from db_backup.engines.mysql.renaming import Renaming
 from db_backup.engines.mysql.selection import Selection
 
@@ -15,6 +15,7 @@ class Rewriting:
     """One stream of a dump, for the database ``target``; ``parser`` has seen each piece before it comes here.
 
     ``active_events``: how many of the events run there. ``definers``: accounts that the statements name.
+    ``passing_events``: names of events that cannot be made any more after some time.
     """
 
     def __init__(
@@ -23,6 +24,7 @@ class Rewriting:
         self.parser = parser
         self.active_events = 0
         self.definers: set[str] = set()
+        self.passing_events: set[str] = set()
         self._target = target
         self._selection = selection
         self._keep_sandbox_line = keep_sandbox_line
@@ -73,6 +75,8 @@ class Rewriting:
     def _dormant(self, piece: Piece) -> Piece:
         if piece.kind is not Kind.STATEMENT or not is_event(piece.text):
             return piece
+        if passes(piece.text) and (head := code_head(piece.text)) is not None:
+            self.passing_events.add(head[1])
         if not is_replacement(self._target):
             self.active_events += is_enabled(piece.text)
             return piece
