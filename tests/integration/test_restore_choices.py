@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import signal
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from db_backup.catalog import Catalog
+from db_backup.jobs.restore import carrying_out
 from db_backup.model import ConnectionInfo, EngineName
 from support.lab import EngineLab
 from support.project import Project, connection_variable
@@ -228,7 +231,91 @@ def test_an_entrys_own_database_is_known_by_whatever_path_it_is_reached(
     assert report["safety_backup_id"]
 
 
+def test_no_restore_goes_into_the_catalogue_the_storage_or_airflows_own_database(project: Project) -> None:
+    backup = create(project)
+    airflow = project.folder / "no-airflow" / "airflow.db"
+    airflow.parent.mkdir(exist_ok=True)
+    execute(airflow, "CREATE TABLE dag (id)")
+    before = tables(project.catalog)
+    for place, words in (
+        (project.catalog, "catalogue"),
+        (project.storage / "database" / "copy.sqlite", "storage 'local'"),
+        (airflow, "Airflow's own database"),
+    ):
+        arguments = (backup, "--as", str(place), "--force", "--no-safety-backup")
+        refused(project, *arguments, exit_code=4, words=(words, "Nothing was changed"))
+    assert tables(project.catalog) == before
+    assert tables(airflow) == ["dag"]
+    assert not (project.storage / "database" / "copy.sqlite").exists()
+
+
+@pytest.mark.parametrize("option", ["--as", "--to", "--source-database", "--table", "--database"])
+def test_an_empty_name_is_no_name(project: Project, shop: ConnectionInfo, option: str) -> None:
+    backup = create(project)
+    execute(shop.database, "CREATE TABLE newer (id)")
+    refused(project, backup, option, "", exit_code=2, words=("is empty",))
+    assert "newer" in tables(shop.database)
+
+
+def test_a_database_of_two_entries_is_restored_by_neither_while_the_other_is_backed_up(
+    project: Project, shop: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = create(project)
+    two_entries(project)
+    monkeypatch.setattr(carrying_out, "_LOCK_WAIT_SECONDS", 0.0)
+    arguments = (backup, "--force", "--confirm", "shop.sqlite")
+    for entry in ("shop", "shopro"):
+        with Catalog.open(project.catalog) as catalog, catalog.entry_lock(entry, "full backup"):
+            refused(project, *arguments, exit_code=1, words=(f"'{entry}' is at work already: full backup",))
+    assert project.json("restore", *arguments)["in_place"]
+
+
 # Who says yes
+
+
+def two_entries(project: Project, **keys: object) -> None:
+    """`shop`, and the protected `shopro` with the same database."""
+    databases = {"shop": {"conn_id": "shop_db"}, "shopro": {"conn_id": "shop_db", "protected": True, **keys}}
+    project.config.write_text(yaml.safe_dump({"version": 1, "databases": databases}))
+
+
+def test_a_database_is_protected_if_any_of_its_entries_is(project: Project, shop: ConnectionInfo) -> None:
+    backup = create(project)
+    two_entries(project)
+    execute(shop.database, "CREATE TABLE newer (id)")
+    project.environment["AIRFLOW_CONN_ANOTHER"] = connection_variable(shop)
+    for arguments in ((), ("--to", "another"), ("--as", shop.database)):
+        refused(project, backup, "--force", *arguments, exit_code=4, words=("is protected", "--confirm shop.sqlite"))
+    assert "newer" in tables(shop.database)
+
+
+def test_what_may_be_a_protected_database_counts_as_one(project: Project, shop: ConnectionInfo, tmp_path: Path) -> None:
+    backup = create(project)
+    two_entries(project, conn_id="lost_db")
+    other = tmp_path / "other.sqlite"
+    execute(other, "CREATE TABLE precious (id)")
+    arguments = (backup, "--as", str(other), "--force", "--no-safety-backup")
+    words = ("is protected", "database of the protected 'shopro' cannot be told", "lost_db")
+    refused(project, *arguments, exit_code=4, words=words)
+    assert tables(other) == ["precious"]
+    assert project.json("restore", *arguments, "--confirm", "other.sqlite")["in_place"]
+    assert project.json("restore", backup, "--as", str(tmp_path / "new.sqlite"))["way"] == "new"
+
+
+def test_a_server_that_cannot_be_asked_may_be_the_protected_one(
+    tmp_path: Path, labs: Mapping[EngineName, EngineLab]
+) -> None:
+    lab = labs[EngineName.POSTGRES]
+    database = lab.create_empty()
+    connection = lab.connection(database)
+    project = Project(tmp_path / "server", {"shop": connection}, as_process=False)
+    backup = create(project, "--no-verify")
+    lab.execute(database, "CREATE TABLE precious (id integer)")
+    nobody = dataclasses.replace(connection, host="127.0.0.1", port=9)
+    project.environment["AIRFLOW_CONN_LOST_DB"] = connection_variable(nobody)
+    two_entries(project, conn_id="lost_db")
+    refused(project, backup, "--force", exit_code=4, words=("is protected", "protected 'shopro' cannot be told"))
+    lab.drop(database)
 
 
 def test_a_protected_database_wants_its_name_where_nobody_can_type(project: Project, shop: ConnectionInfo) -> None:
@@ -338,6 +425,63 @@ def test_a_catalogue_that_cannot_be_opened_stops_no_restore(
     assert (lines[-1]["act"], lines[-1]["outcome"], lines[-1]["backup_id"]) == ("restore", "done", backup)
     assert project.run("restore", "--list", **environment).returncode == 0
     assert project.run("list", **environment).returncode != 0
+
+
+def test_a_safety_backup_is_read_back_before_its_original_goes(project: Project) -> None:
+    backup = create(project)
+    safety = project.json("restore", backup, "--force")["safety_backup_id"]
+    state = json.loads((project.storage / "metadata" / f"{safety}.state.json").read_text())
+    assert [(proof["level"], proof["result"]) for proof in state["proofs"]] == [("archive", "passed")]
+
+
+def test_a_report_says_that_what_was_written_after_the_safety_backup_is_lost(project: Project) -> None:
+    backup = create(project)
+    done = project.run("restore", backup, "--force")
+    assert "is in neither: let nothing write to it" in done.stderr
+    assert "is neither in it nor in the safety backup" in done.stderr
+    (warning,) = project.json("restore", backup, "--force")["warnings"]
+    assert warning.startswith("What was written to ")
+
+
+def test_what_an_earlier_restore_left_is_named_before_it_is_dropped(
+    project: Project, shop: ConnectionInfo, tmp_path: Path
+) -> None:
+    backup = create(project)
+    configure(project, checks=[{"sql": "select 0", "expect": True}])
+    done = project.run("restore", backup, "--force")
+    assert done.returncode == 3
+    assert "the next restore to it drops that" in done.stdout
+    left = project.json("restore", backup, "--force", exit_code=3)["restored_to"]
+    again = project.run("restore", backup, "--force")
+    assert f"{left}, which an earlier restore left, is dropped first" in again.stderr
+
+    new = tmp_path / "new.sqlite"
+    done = project.run("restore", backup, "--as", str(new), "--force")
+    assert f"{new} was not made: what was restored differs" in done.stdout
+
+
+def test_a_table_that_is_named_twice_is_one_table(project: Project, tmp_path: Path) -> None:
+    backup = create(project)
+    arguments = ("--table", "orders", "--table", "orders", "--as", str(tmp_path / "orders.sqlite"))
+    done = project.run("restore", backup, *arguments)
+    assert "Only these tables are restored: orders." in done.stderr
+
+
+def test_a_lost_database_has_its_hooks_by_whatever_path_it_is_named(project: Project, shop: ConnectionInfo) -> None:
+    backup = create(project)
+    configure(project, hooks={"before_restore": {"trigger_dag": "stop_shop"}})
+    Path(shop.database).unlink()
+    assert "'stop_shop' before" in project.run("restore", backup, "--as", shop.database).stderr
+
+
+def test_a_report_is_printed_though_the_audit_line_could_not_be_written(project: Project, tmp_path: Path) -> None:
+    backup = create(project)
+    shutil.rmtree(project.storage / "audit")
+    (project.storage / "audit").write_text("no folder")
+    done = project.run("restore", backup, "--as", str(tmp_path / "copy.sqlite"), "--json")
+    assert done.returncode == 1
+    assert "audit line could not be written" in done.stderr
+    assert json.loads(done.stdout)["differences"] == []
 
 
 def test_what_a_restore_did_is_in_the_audit_trail(project: Project) -> None:

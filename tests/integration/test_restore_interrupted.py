@@ -164,6 +164,39 @@ def test_two_restores_onto_one_target_exclude_each_other(
     lab.drop(beside)
 
 
+def test_no_backup_is_made_of_a_database_that_is_being_restored(
+    project: Project, lab: EngineLab, source: str, backup: str
+) -> None:
+    met = []
+
+    def meet() -> None:
+        met.append(project.run("create", "shop", "--no-verify"))
+
+    report = restore(project, RestoreRequest(backup=backup, force=True), Watched("restoring", meet, at_bytes=1))
+
+    assert "'shop' is at work already: restore of" in met[0].stderr
+    assert met[0].returncode != 0
+    made = {one["id"] for one in project.json("list")["backups"]}
+    assert made == {backup, report.safety_backup_id}
+
+
+def test_a_safety_backup_that_cannot_be_read_back_stops_the_restore(
+    project: Project, lab: EngineLab, source: str, backup: str
+) -> None:
+    before = lab.stock_dump(source)
+
+    def spoil() -> None:
+        safety = max(project.storage.glob("database/backup_shop_full_*"), key=lambda path: path.stat().st_mtime_ns)
+        safety.write_bytes(safety.read_bytes()[:-1])
+
+    with pytest.raises(BackupError, match="safety backup of 'shop' failed") as failed:
+        restore(project, RestoreRequest(backup=backup, force=True), Watched("checksums of", spoil))
+
+    assert "is as it was" in failed.value.message
+    assert "--no-safety-backup" in failed.value.hint
+    assert lab.stock_dump(source) == before
+
+
 def test_a_target_that_was_filled_after_the_plan_is_not_replaced(project: Project, lab: EngineLab, backup: str) -> None:
     target = lab.create_empty()
     request = RestoreRequest(backup=backup, new_name=target, force=True, safety_backup=False)
@@ -189,7 +222,7 @@ def test_a_safety_backup_that_fails_stops_the_restore(
 
     assert done.returncode == 1
     assert "safety backup of 'shop' failed" in done.stderr
-    assert "BACKUP_MAX_SIZE_MB" in done.stderr
+    assert "A safety backup obeys BACKUP_MAX_SIZE_MB too" in done.stderr
     assert "is as it was" in done.stderr
     assert "--no-safety-backup" in done.stderr
     assert lab.stock_dump(source) == before

@@ -135,6 +135,9 @@ def test_what_a_target_holds_is_told_in_words(occupancy: Occupancy, words: str) 
         ({"safety_backup_of": None}, "the safety backup: shop before, now none"),
         ({"with_owners": True}, "whether owners are restored: no before, now yes"),
         ({"before_dag": "stop_shop"}, "the DAG that runs before: none before, now stop_shop"),
+        ({"protected": True}, "whether the target is protected: no before, now yes"),
+        ({"holds": 41}, "how many objects the target holds: 3 before, now 41"),
+        ({"status": BackupStatus.FAILED_VERIFICATION}, "the backup's status: good before, now failed_verification"),
     ],
 )
 def test_a_plan_that_changed_since_it_was_approved_says_in_what(fields: dict[str, Any], words: str) -> None:
@@ -142,9 +145,9 @@ def test_a_plan_that_changed_since_it_was_approved_says_in_what(fields: dict[str
     assert changed.startswith(words)
 
 
-def test_rows_that_were_added_and_sessions_that_came_change_no_plan() -> None:
-    later = a_plan(holds=4, sessions=7, estimated_seconds=3.0, warnings=("something",))
-    assert what_changed(a_plan(), later) == ()
+def test_sessions_that_came_and_a_backup_that_was_proved_change_no_plan() -> None:
+    later = a_plan(sessions=7, estimated_seconds=3.0, leftover="shop_restore", warnings=("something",))
+    assert what_changed(a_plan(status=BackupStatus.UNVERIFIED), later) == ()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +188,17 @@ def test_a_plan_that_replaces_says_what_goes_and_what_is_saved() -> None:
 
 def test_a_plan_without_a_safety_backup_says_that_nothing_can_be_brought_back() -> None:
     assert "cannot be brought back" in told(a_plan(safety_backup_of=None))
+
+
+def test_a_plan_says_that_what_is_written_after_the_safety_backup_is_lost() -> None:
+    assert "is in neither: let nothing write to it" in told(a_plan())
+    assert "is in neither" not in told(a_plan(safety_backup_of=None))
+
+
+def test_programs_that_have_a_file_open_are_told_what_becomes_of_them() -> None:
+    text = told(a_plan(engine=EngineName.SQLITE, sessions=None))
+    assert "Programs that have the file open go on in the restored database" in text
+    assert "ended" not in text
 
 
 def test_a_plan_names_a_server_that_is_not_the_backups_own() -> None:

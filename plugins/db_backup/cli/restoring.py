@@ -100,7 +100,11 @@ def _verdict(report: RestoreReport) -> list[str]:
     elif report.in_place:
         lines.append(f"{report.backup_id} was restored, and differs from its manifest:")
     else:
-        lines.append(f"{report.target} is as it was: what was restored differs, and is left as {report.restored_to}.")
+        untouched = "was not made" if report.way is Way.NEW else "is as it was"
+        lines.append(
+            f"{report.target} {untouched}: what was restored differs, and is left as {report.restored_to}; "
+            "the next restore to it drops that."
+        )
     if report.safety_backup_id:
         lines.insert(0, f"Safety backup of what was there before: {report.safety_backup_id}")
     if report.way is Way.SCRATCH:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from db_backup.catalog import AttemptOutcome
@@ -45,7 +45,7 @@ class CreateRequest:
 
     ``wait_seconds``: how long to wait for another backup of the same entry before ``EntryLocked`` is raised.
     ``safety``: it is made because the database is about to be replaced: of the database itself even where dumps are
-    taken of a replica, and with the rows of every table.
+    taken of a replica, and with the rows of every table. Whoever asks for it holds the entry's lock.
     """
 
     entry: str
@@ -75,9 +75,7 @@ def create_backup(
         compression, level = _possible(workspace, entry, engine, request)
         with (
             _attempt(workspace, entry, request.type, run, act),
-            workspace.catalog.entry_lock(
-                entry.name, f"{request.type} backup", wait_seconds=request.wait_seconds, cancellation=cancellation
-            ),
+            _alone(workspace, request, cancellation),
             time_limit(workspace.settings.backup_timeout_seconds, entry.name, cancellation) as limited,
         ):
             plan = _plan(workspace, entry, request, compression, level)
@@ -124,6 +122,15 @@ def _possible(
     compression = request.compression or entry.compression
     level = request.level if request.level is not None or request.compression is not None else entry.level
     return compression, check_level(compression, level)
+
+
+def _alone(workspace: Workspace, request: CreateRequest, cancellation: Cancellation) -> AbstractContextManager[None]:
+    """No other backup of the entry meanwhile."""
+    if request.safety:
+        return nullcontext()
+    return workspace.catalog.entry_lock(
+        request.entry, f"{request.type} backup", wait_seconds=request.wait_seconds, cancellation=cancellation
+    )
 
 
 @contextmanager

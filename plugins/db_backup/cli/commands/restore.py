@@ -103,15 +103,18 @@ def command(
 
 
 def _restore(workspace: Workspace, request: RestoreRequest, typed: str | None, as_json: bool) -> int:
+    report = None
     with stoppable() as cancellation:
-        with planned_restore(workspace, request, run=cli_run(), cancellation=cancellation) as planned:
-            confirm(planned.plan, typed)
-            with terminal_progress() as progress:
-                report = planned.carry_out(progress, cancellation)
-        if as_json:
-            print_json(report.model_dump(mode="json"))
-        else:
-            print_report(report, planned.plan)
+        try:
+            with planned_restore(workspace, request, run=cli_run(), cancellation=cancellation) as planned:
+                confirm(planned.plan, typed)
+                with terminal_progress() as progress:
+                    report = planned.carry_out(progress, cancellation)
+        finally:  # also where all was done, and the audit trail could not be told
+            if report is not None and as_json:
+                print_json(report.model_dump(mode="json"))
+            elif report is not None:
+                print_report(report, planned.plan)
         return 3 if report.differences else 0
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from db_backup.errors import BackupError, EntryLocked, Interrupted, PublishedUnindexed, Refused
+from db_backup.errors import (
+    ArtefactError,
+    BackupError,
+    EntryLocked,
+    Interrupted,
+    PublishedUnindexed,
+    Refused,
+    SizeLimitExceeded,
+)
 from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.rehearsal import rehearse
@@ -14,13 +22,15 @@ from db_backup.jobs.restore.outcome import Outcome
 from db_backup.jobs.restore.planning import checks_for, load_options, make_plan, what_changed
 from db_backup.jobs.restore.request import RestorePlan, RestoreReport, RestoreRequest, Way
 from db_backup.jobs.restore.resolve import LATEST, Resolved, resolve_backup
-from db_backup.jobs.restore.targets import Target, lock_name
+from db_backup.jobs.restore.targets import Destination, lock_name
 from db_backup.jobs.sidecars import leased
+from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import RunInfo, ServerInfo
+from db_backup.manifest import RunInfo
+from db_backup.model import ProofResult, VerificationLevel, utc_now
 from db_backup.progress import Cancellation, Progress
 
-_LOCK_WAIT_SECONDS = 10.0  # for a backup of the entry that is at work when its safety backup is due
+_LOCK_WAIT_SECONDS = 10.0  # for a backup of the target that is at work
 _LONGEST_PURPOSE = 255  # characters that the catalogue keeps
 
 
@@ -71,7 +81,7 @@ class PlannedRestore:
         self._run = run
         self._act = act
         self._resolved = resolved
-        self.plan, self._target, self._server = make_plan(workspace, request, resolved)
+        self.plan, self._destination = make_plan(workspace, request, resolved)
 
     def refuse_if_changed(self, approved: RestorePlan) -> None:
         """:raises Refused: what would be done now is not what was said yes to; says in what."""
@@ -89,15 +99,15 @@ class PlannedRestore:
 
         A report with differences, or with checks that failed, is no error.
 
-        :raises EntryLocked: another restore is at work on this target.
+        :raises EntryLocked: another restore, or a backup, is at work on this target.
         :raises Refused: the target changed since the plan was made; or it is in use and cannot be freed.
         :raises TargetNotEmpty, LoadFailed, ArtefactError, SourceError, StorageError, Interrupted:
         :raises BackupError: also: the safety backup failed, and nothing was changed.
         """
-        if self._target is None or self._server is None:
+        if self._destination is None:
             report = self._rehearse(progress, cancellation)
         else:
-            report = self._restore_to(self._target, self._server, progress, cancellation)
+            report = self._restore_to(self._destination, progress, cancellation)
         self._act.detail = _detail(report)
         return report
 
@@ -127,16 +137,14 @@ class PlannedRestore:
             plain_bytes=manifest.plain_bytes,
         )
 
-    def _restore_to(
-        self, target: Target, server: ServerInfo, progress: Progress, cancellation: Cancellation
-    ) -> RestoreReport:
+    def _restore_to(self, destination: Destination, progress: Progress, cancellation: Cancellation) -> RestoreReport:
         manifest = self._resolved.located.manifest
-        with self._alone(target, server, cancellation):
+        with self._alone(destination, cancellation):
             self._look_again()
             outcome = Outcome(self.plan)
             filling = Filling(
                 located=self._resolved.located,
-                target=target,
+                target=destination.target,
                 plan=self.plan,
                 options=load_options(self._request),
                 checks=checks_for(self._workspace, manifest, self._request),
@@ -151,12 +159,12 @@ class PlannedRestore:
         return outcome.report(manifest)
 
     @contextmanager
-    def _alone(self, target: Target, server: ServerInfo, cancellation: Cancellation) -> Iterator[None]:
-        """No other restore onto this target while the block runs.
+    def _alone(self, destination: Destination, cancellation: Cancellation) -> Iterator[None]:
+        """No other restore onto this target while the block runs, and no backup of it: that would be of a part.
 
         :raises EntryLocked: there is one.
         """
-        name = lock_name(target, server)
+        name = lock_name(destination.target, destination.server)
         purpose = f"restore of {self.plan.backup_id} to {self.plan.target_address}"[:_LONGEST_PURPOSE]
         with ExitStack() as stack:
             try:
@@ -169,33 +177,64 @@ class PlannedRestore:
                     database=self.plan.entry,
                     backup_id=self.plan.backup_id,
                 ) from error
+            for entry in sorted(owner.name for owner in destination.owners.sure):  # the same order for everybody
+                stack.enter_context(
+                    self._workspace.catalog.entry_lock(
+                        entry, purpose, wait_seconds=_LOCK_WAIT_SECONDS, cancellation=cancellation
+                    )
+                )
             yield
 
     def _look_again(self) -> None:
         """Now that nobody else restores to it: what was planned for the target must still be right."""
-        now, self._target, self._server = make_plan(self._workspace, self._request, self._resolved)
+        now, _ = make_plan(self._workspace, self._request, self._resolved)
         approved, self.plan = self.plan, now
         self.refuse_if_changed(approved)
 
     def _back_up(self, outcome: Outcome, progress: Progress, cancellation: Cancellation) -> None:
-        """The safety backup, where the plan has one; without it nothing goes on."""
+        """The safety backup, where the plan has one; unless it can be read to its end, nothing goes on."""
         entry = self.plan.safety_backup_of
         if entry is None:
             return
-        request = CreateRequest(entry=entry, safety=True, wait_seconds=_LOCK_WAIT_SECONDS)
+        outcome.safety_backup_began = utc_now()
         try:
-            made = create_backup(self._workspace, request, run=self._run, progress=progress, cancellation=cancellation)
-        except PublishedUnindexed as error:
-            outcome.safety_backup_id = error.backup_id
-            outcome.warnings.append(error.message)
+            backup_id = self._made(CreateRequest(entry=entry, safety=True), outcome, progress, cancellation)
+            outcome.safety_backup_id = backup_id
+            self._read_back(backup_id, progress, cancellation)
         except Interrupted:
             raise
         except BackupError as error:
+            if isinstance(error, SizeLimitExceeded):
+                error.hint += " A safety backup obeys BACKUP_MAX_SIZE_MB too."
             error.message = f"The safety backup of '{entry}' failed: {error.message}"
             error.hint = f"{error.hint} --no-safety-backup restores without one.".strip()
             raise
-        else:
-            outcome.safety_backup_id = made.id
+
+    def _made(self, request: CreateRequest, outcome: Outcome, progress: Progress, cancellation: Cancellation) -> str:
+        """The id of the safety backup."""
+        try:
+            made = create_backup(self._workspace, request, run=self._run, progress=progress, cancellation=cancellation)
+        except PublishedUnindexed as error:
+            outcome.warnings.append(error.message)
+            return error.backup_id or ""
+        return made.id
+
+    def _read_back(self, backup_id: str, progress: Progress, cancellation: Cancellation) -> None:
+        """:raises ArtefactError: the safety backup is not what was written, or that cannot be found out."""
+        proof = verify_backup(
+            self._workspace,
+            backup_id,
+            VerificationLevel.ARCHIVE,
+            run=self._run,
+            progress=progress,
+            cancellation=cancellation,
+        )
+        if proof.result is not ProofResult.PASSED:
+            raise ArtefactError(
+                f"{backup_id} was read back, with the result '{proof.result}': {proof.reason}",
+                hint="Check the storage, and run it again.",
+                backup_id=backup_id,
+            )
 
 
 def _detail(report: RestoreReport) -> str:

@@ -43,6 +43,8 @@ def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
         f"{plan.rows:,} rows, {human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
     )
     yield _way(plan)
+    if plan.leftover:
+        yield f"{plan.leftover}, which an earlier restore left, is dropped first, with all that is in it."
     if plan.tables and plan.way is not Way.TABLES:
         yield f"Only these tables are restored: {', '.join(plan.tables)}."
     if not plan.same_server:
@@ -90,13 +92,19 @@ def _way(plan: RestorePlan) -> str:
 
 def _replacing(plan: RestorePlan) -> Iterator[str]:
     if plan.safety_backup_of:
-        yield f"A safety backup of '{plan.safety_backup_of}' is made first."
+        yield (
+            f"A safety backup of '{plan.safety_backup_of}' is made first, and read back. What is written to the target "
+            "between it and the moment of replacing is in neither: let nothing write to it meanwhile."
+        )
     else:
         yield "No safety backup is made: what the target holds cannot be brought back."
     yield "It is loaded beside the target and compared; until it takes its place, the target stays in service."
     if plan.engine is EngineName.SQLITE:
-        return  # nobody's: a file that is in use is refused
-    if plan.sessions is None:
+        yield (
+            "Programs that have the file open go on in the restored database; while one has it locked, it is not "
+            "replaced."
+        )
+    elif plan.sessions is None:
         yield "Sessions on the target are ended then; nobody can know how many there are."
     elif plan.sessions:
         yield f"Sessions on the target are ended then: {plan.sessions} at present."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from db_backup.errors import BackupError, Interrupted
 from db_backup.jobs.checks import CheckResult
@@ -22,6 +23,7 @@ class Outcome:
         self.restored_to = plan.target_database
         self.in_place = True
         self.safety_backup_id: str | None = None
+        self.safety_backup_began: datetime | None = None
         self.warnings = list(plan.warnings)
         self.found = Inventory()
         self.differences: tuple[Difference, ...] = ()
@@ -51,6 +53,13 @@ class Outcome:
         safety = f" Its safety backup is {self.safety_backup_id}." if self.safety_backup_id else ""
         return f"{self.target_state}{safety}"
 
+    def _lost_writes(self) -> Iterator[str]:
+        if self._plan.way is Way.REPLACE and self.in_place and self.safety_backup_began is not None:
+            yield (
+                f"What was written to {self._plan.target_address} after {self.safety_backup_began:%H:%M:%S} UTC, when "
+                "its safety backup began, is neither in it nor in the safety backup."
+            )
+
     def report(self, manifest: Manifest) -> RestoreReport:
         return RestoreReport(
             backup_id=manifest.id,
@@ -59,7 +68,7 @@ class Outcome:
             tables=len(self.found.tables),
             rows=self.found.rows,
             differences=self.differences,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *self._lost_writes()),
             duration_seconds=round(time.monotonic() - self._began, 3),
             way=self._plan.way,
             checks=self.checks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from db_backup.catalog import BackupQuery
@@ -10,13 +11,14 @@ from db_backup.config import Check, Entry
 from db_backup.engines.base import LoadOptions, Occupancy, TargetExamination
 from db_backup.errors import Refused, TargetNotEmpty, UsageError
 from db_backup.jobs.checks import applicable
+from db_backup.jobs.restore.own_places import refuse_own_places
 from db_backup.jobs.restore.request import RestorePlan, RestoreRequest, Way
 from db_backup.jobs.restore.resolve import Resolved, resolve_backup
-from db_backup.jobs.restore.targets import Target, find_target, is_same_server, owner_of
+from db_backup.jobs.restore.targets import Destination, Owners, Target, find_target, is_same_server, owners_of
 from db_backup.jobs.sidecars import Located, leased
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, ServerInfo
-from db_backup.model import BackupType
+from db_backup.model import BackupStatus, BackupType
 from db_backup.standing import status
 from db_backup.summary import BackupSummary, summarise
 from db_backup.units import human_bytes
@@ -29,6 +31,8 @@ _PROMISED = {
     "backup_id": "the backup",
     "target_address": "the target",
     "way": "what happens to the target",
+    "holds": "how many objects the target holds",
+    "protected": "whether the target is protected",
     "tables": "the tables",
     "with_owners": "whether owners are restored",
     "safety_backup_of": "the safety backup",
@@ -49,26 +53,28 @@ def plan_restore(workspace: Workspace, request: RestoreRequest) -> RestorePlan:
 
 def make_plan(
     workspace: Workspace, request: RestoreRequest, resolved: Resolved
-) -> tuple[RestorePlan, Target | None, ServerInfo | None]:
-    """The plan, and the target with its server; None for a scratch server, which is not there yet.
+) -> tuple[RestorePlan, Destination | None]:
+    """The plan, and the target as it was found; None for a scratch server, which is not there yet.
 
     :raises UsageError: what is asked for cannot be.
     :raises TargetNotEmpty: the target holds something, and nobody said to replace it.
-    :raises Refused: it would be replaced, and nothing could back it up before.
+    :raises Refused: it would be replaced, and nothing could back it up before; or it is needed for the restore itself.
     :raises SourceError, LoadFailed, ToolError: the target is not fit for this backup.
     """
     manifest = resolved.located.manifest
     refuse_contradictions(request, manifest)
     if request.scratch:
-        return _scratch_plan(workspace, request, resolved), None, None
+        return _scratch_plan(workspace, request, resolved), None
     target = find_target(workspace, request, manifest)
     examination = _examine(target, request, manifest)
     occupancy = examination.occupancy
     address = target.engine.connection.address
     way = choose_way(request, manifest, address, occupancy)
-    owner = owner_of(workspace, target, examination.server) if occupancy or target.entry else None
-    safety_of = _safety_backup_of(request, way, owner, address)
-    hooks = owner.hooks if owner else None
+    owners = owners_of(workspace, target, examination.server, manifest)
+    refuse_own_places(workspace, target, owners)
+    if way is Way.NEW:
+        owners = replace(owners, unsure=())  # nothing is there that could be somebody's
+    hooks = owners.first.hooks if owners.first else None
     plan = RestorePlan(
         **_of_the_backup(workspace, request, resolved),
         way=way,
@@ -77,16 +83,22 @@ def make_plan(
         target_database=target.database,
         target_server=_server_words(examination.server),
         same_server=is_same_server(manifest, target, examination.server),
-        protected=bool(owner and owner.protected),
+        protected=owners.protected,
         holds=occupancy.objects if occupancy else 0,
         examples=occupancy.examples if occupancy else (),
         sessions=occupancy.sessions if occupancy and way is Way.REPLACE else 0,
-        safety_backup_of=safety_of,
+        safety_backup_of=_safety_backup_of(request, way, owners.first, address),
+        leftover=_leftover(target, way),
         before_dag=hooks.before_restore.trigger_dag if hooks and hooks.before_restore else None,
         after_dag=hooks.after_restore.trigger_dag if hooks and hooks.after_restore else None,
-        warnings=(*resolved.warnings, *examination.warnings, *_losses(manifest, way)),
+        warnings=(
+            *resolved.warnings,
+            *examination.warnings,
+            *_losses(manifest, way),
+            *_unsure(owners, address),
+        ),
     )
-    return plan, target, examination.server
+    return plan, Destination(target, examination.server, owners)
 
 
 def refuse_contradictions(request: RestoreRequest, manifest: Manifest) -> None:
@@ -162,8 +174,8 @@ def what_changed(approved: RestorePlan, now: RestorePlan) -> tuple[str, ...]:
         for field, words in _PROMISED.items()
         if getattr(approved, field) != getattr(now, field)
     ]
-    if bool(approved.holds) != bool(now.holds) and approved.way is now.way:
-        changed.append("the target is no longer empty" if now.holds else "the target is empty now")
+    if now.status not in {approved.status, BackupStatus.GOOD}:  # that it was proved meanwhile is no objection
+        changed.append(f"the backup's status: {approved.status} before, now {now.status}")
     return tuple(changed)
 
 
@@ -266,6 +278,22 @@ def _losses(manifest: Manifest, way: Way) -> Iterator[str]:
     elif manifest.excluded_tables:
         tables = ", ".join(manifest.excluded_tables)
         yield f"The backup was made without the rows of {tables}: they are gone afterwards."
+
+
+def _unsure(owners: Owners, address: str) -> Iterator[str]:
+    for entry, why in owners.unsure:
+        yield (
+            f"Whether {address} is the database of the protected '{entry.name}' cannot be told, so it counts as "
+            f"protected: {why}"
+        )
+
+
+def _leftover(target: Target, way: Way) -> str | None:
+    """What an earlier restore has left where this one loads."""
+    if way not in {Way.NEW, Way.REPLACE}:
+        return None
+    name = target.engine.replacement_name()
+    return name if target.engine.database_exists(name) else None
 
 
 def _server_words(server: ServerInfo) -> str:

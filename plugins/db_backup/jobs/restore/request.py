@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from db_backup.errors import UsageError
 from db_backup.jobs.checks import CheckResult
 from db_backup.manifest import Difference
 from db_backup.model import BackupStatus, BackupType, EngineName
@@ -26,6 +27,7 @@ class RestoreRequest:
     :param force: replace what the target holds.
     :param safety_backup: back up what the target holds before it is replaced or added to; False: do without.
     :param scratch: into a scratch server that is thrown away, and nowhere else.
+    :raises UsageError: a name is given and is empty: a variable that was never set must not mean the original.
     """
 
     backup: str | None = None
@@ -39,6 +41,19 @@ class RestoreRequest:
     force: bool = False
     safety_backup: bool = True
     scratch: bool = False
+
+    def __post_init__(self) -> None:
+        names = {
+            "backup": self.backup,
+            "entry (--database)": self.database,
+            "target (--to)": self.to,
+            "new database (--as)": self.new_name,
+            "source database": self.source_database,
+        }
+        for what, name in (*names.items(), *(("table", table) for table in self.tables)):
+            if name is not None and not name.strip():
+                raise UsageError(f"The name of the {what} is empty.", hint="Name it, or leave the option out.")
+        object.__setattr__(self, "tables", tuple(dict.fromkeys(self.tables)))  # once each
 
 
 class Way(StrEnum):
@@ -62,8 +77,9 @@ class RestorePlan(_Document):
     ``target_address``: where it goes, as ``host:port/database`` or a path. ``rows``: of the whole backup.
     ``same_server``: whether that is the server
     which the backup was taken of. ``holds``: how many objects the target holds, ``examples`` some of their names.
-    ``sessions``: how many are ended. ``safety_backup_of``: the entry that is backed up first. ``checks``: the queries
-    that run afterwards. ``estimated_seconds``: from the last timed restores, for this size.
+    ``sessions``: how many are ended. ``safety_backup_of``: the entry that is backed up first. ``leftover``: the copy
+    that an earlier restore has left, which is dropped. ``checks``: the queries that run afterwards.
+    ``estimated_seconds``: from the last timed restores, for this size.
     """
 
     backup_id: str
@@ -90,6 +106,7 @@ class RestorePlan(_Document):
     tables: tuple[str, ...] = ()
     with_owners: bool = False
     safety_backup_of: str | None = None
+    leftover: str | None = None
     checks: tuple[str, ...] = ()
     before_dag: str | None = None
     after_dag: str | None = None

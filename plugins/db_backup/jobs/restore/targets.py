@@ -11,7 +11,7 @@ from pathlib import Path
 from db_backup.config import Entry
 from db_backup.engines import engine_for
 from db_backup.engines.base import Engine
-from db_backup.errors import BackupError, ConfigurationError, ConnectionNotFound, UnknownDatabase, UsageError
+from db_backup.errors import BackupError, ConnectionNotFound, SourceError, UnknownDatabase, UsageError
 from db_backup.jobs.restore.request import RestoreRequest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, ServerInfo
@@ -27,17 +27,44 @@ class Target:
     """The database that is restored to.
 
     ``engine``: bound to it. ``maker``: bound to the database that the connection itself leads to: a new one is made
-    beside it, with its encoding where the backup's cannot be had. ``entry``: whose own database was asked for by naming
-    no other.
+    beside it, with its encoding where the backup's cannot be had.
     """
 
     engine: Engine
     maker: Engine
-    entry: Entry | None = None
 
     @property
     def database(self) -> str:
         return self.engine.connection.database
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Whose own database a target is. ``sure``: entries whose it is, the backup's own before others.
+
+    ``unsure``: protected entries of which it cannot be told, each with the reason; it may be theirs.
+    """
+
+    sure: tuple[Entry, ...] = ()
+    unsure: tuple[tuple[Entry, str], ...] = ()
+
+    @property
+    def first(self) -> Entry | None:
+        """Whose safety backup and hooks a restore has."""
+        return self.sure[0] if self.sure else None
+
+    @property
+    def protected(self) -> bool:
+        return bool(self.unsure) or any(entry.protected for entry in self.sure)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A target that was examined: its server, and whose own database it is."""
+
+    target: Target
+    server: ServerInfo
+    owners: Owners
 
 
 def find_target(workspace: Workspace, request: RestoreRequest, manifest: Manifest) -> Target:
@@ -56,7 +83,7 @@ def find_target(workspace: Workspace, request: RestoreRequest, manifest: Manifes
             database=manifest.entry,
             backup_id=manifest.id,
         )
-    database = request.new_name or connection.database
+    database = connection.database if request.new_name is None else request.new_name
     if not database:
         raise UsageError(
             f"The connection '{connection.conn_id}' names no database to restore to.",
@@ -65,29 +92,30 @@ def find_target(workspace: Workspace, request: RestoreRequest, manifest: Manifes
         )
     if connection.engine is EngineName.SQLITE and not Path(database).is_absolute():
         raise UsageError(f"'{database}' is not an absolute path.", hint="Name the file with its whole path.")
-    own = request.to is None and request.new_name is None
     return Target(
         engine=engine_for(dataclasses.replace(connection, database=database), workspace.engine_options),
         maker=engine_for(connection, workspace.engine_options),
-        entry=workspace.config.entry(manifest.entry) if own else None,
     )
 
 
-def owner_of(workspace: Workspace, target: Target, server: ServerInfo) -> Entry | None:
-    """The entry whose own database the target is, by whichever name its server is reached; None: nobody's.
+def owners_of(workspace: Workspace, target: Target, server: ServerInfo, manifest: Manifest) -> Owners:
+    """All entries whose own database the target is, by whichever name its server is reached.
 
     :param server: the target's.
     """
-    if target.entry is not None:
-        return target.entry
+    sure: list[Entry] = []
+    unsure: list[tuple[Entry, str]] = []
     for entry in workspace.config.entries.values():
+        if entry.engine not in {None, target.engine.name}:
+            continue
         try:
-            theirs = workspace.engine(entry)
-        except ConfigurationError:
-            continue  # what cannot be reached by its own connection cannot be backed up by it either
-        if _is_same_database(theirs, target.engine, server):
-            return entry
-    return None
+            if _is_same_database(workspace.engine(entry), target.engine, server):
+                sure.append(entry)
+        except BackupError as error:
+            if entry.protected:
+                unsure.append((entry, error.message))
+    sure.sort(key=lambda entry: entry.name != manifest.entry)
+    return Owners(tuple(sure), tuple(unsure))
 
 
 def lock_name(target: Target, server: ServerInfo) -> str:
@@ -154,16 +182,23 @@ def _named(workspace: Workspace, name: str) -> ConnectionInfo:
         raise ConnectionNotFound(error.message, hint=f"{guess} {error.hint}".strip()) from error
 
 
+def is_same_address(one: ConnectionInfo, other: ConnectionInfo) -> bool:
+    """Whether two connections lead to one database by what they say, without asking a server."""
+    if one.engine is not other.engine or _database_key(one) != _database_key(other):
+        return False
+    return server_address(one) == server_address(other)
+
+
 def _is_same_database(theirs: Engine, ours: Engine, server: ServerInfo) -> bool:
+    """:raises BackupError: their server cannot be asked, or has nothing to know it by."""
+    if is_same_address(theirs.connection, ours.connection):
+        return True
     if theirs.name is not ours.name or _database_key(theirs.connection) != _database_key(ours.connection):
         return False
-    if server_address(theirs.connection) == server_address(ours.connection):
-        return True
-    try:
-        identity = theirs.check().identity
-    except BackupError:
-        return False  # ours answers: it is another server
-    return bool(identity) and identity == server.identity
+    identity = theirs.check().identity
+    if not identity or not server.identity:
+        raise SourceError(f"{theirs.connection.address} has nothing that tells its server from another.")
+    return identity == server.identity
 
 
 def _database_key(connection: ConnectionInfo) -> str:
