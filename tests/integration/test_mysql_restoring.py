@@ -592,6 +592,31 @@ def test_tables_come_with_sequences_and_triggers_and_without_keys_to_others(
         engine.examine_target(dumped.manifest, chosen, replace=False)
 
 
+def test_triggers_of_the_chosen_tables_keep_the_character_set_of_their_time_and_the_target_its_own(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, new_name: str
+) -> None:
+    mysql_server.run(
+        "ALTER DATABASE CHARACTER SET latin1",
+        "CREATE TRIGGER of_old BEFORE INSERT ON marks FOR EACH ROW SET @a = 'x'",
+        "CREATE TRIGGER of_others BEFORE INSERT ON left_side FOR EACH ROW SET @a = 'x'",
+        "ALTER DATABASE CHARACTER SET utf8mb4",
+        database=database,
+    )
+    dumped = dump_of(engine_of(mysql_lab, database))
+    mysql_server.run(
+        f"CREATE DATABASE {new_name} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+        f"CREATE TABLE {new_name}.there_already (a int)",
+    )
+    target = engine_of(mysql_lab, new_name)
+    chosen = LoadOptions(tables=("customers", "marks", "orders", "log"))
+    assert target.load(dumped.read(), dumped.manifest, Cancellation(), chosen) == ()
+    triggers = "SELECT trigger_name, database_collation FROM information_schema.triggers WHERE trigger_schema = "
+    found = dict(mysql_server.run(f"{triggers} '{new_name}'"))
+    assert found.keys() == {"log_orders", "of_old"}
+    assert found["of_old"] == "latin1_swedish_ci"
+    assert mysql_server.run("SELECT @@collation_database", database=new_name) == [("utf8mb4_unicode_ci",)]
+
+
 def test_keys_among_the_chosen_tables_are_kept(
     mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, dumped: Dumped, new_name: str
 ) -> None:

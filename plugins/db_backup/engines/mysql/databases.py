@@ -79,6 +79,10 @@ def character_set(session: Session, database: str) -> tuple[str, str] | None:
     return None
 
 
+def set_character_set(session: Session, database: str, encoding: str, collation: str) -> None:
+    query(session, f"ALTER DATABASE {identifier(database)} CHARACTER SET {encoding} COLLATE {collation}")
+
+
 def stored_tables(session: Session, database: str) -> list[str]:
     """What RENAME TABLE moves: tables and sequences."""
     return [str(name) for (name,) in query(session, _TABLES, (database,))]

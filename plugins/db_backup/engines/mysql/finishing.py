@@ -21,6 +21,7 @@ from db_backup.engines.mysql.databases import (
     folded,
     replaced_name,
     replacement_name,
+    set_character_set,
     some,
     stored_tables,
 )
@@ -118,9 +119,7 @@ class _Finishing:
     def _set_character_set(self) -> None:
         if self.coming.settings:
             encoding, collation = self.coming.settings
-            query(
-                self.session, f"ALTER DATABASE {identifier(self.target)} CHARACTER SET {encoding} COLLATE {collation}"
-            )
+            set_character_set(self.session, self.target, encoding, collation)
 
     def _correct_defaults(self) -> None:
         """A default names its sequence together with the database."""

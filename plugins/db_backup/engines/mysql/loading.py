@@ -15,10 +15,12 @@ from db_backup.engines.mysql.connecting import Session, connect, identifier, que
 from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.counters import ALTER_SETTINGS
 from db_backup.engines.mysql.databases import (
+    character_set,
     code_items,
     drop_tables,
     empty_database,
     is_replacement,
+    set_character_set,
     some,
     stored_tables,
 )
@@ -77,11 +79,15 @@ def load(
 
 @dataclass(frozen=True)
 class _Target:
-    """What is known of the database before the load. ``sessions``: connections to it."""
+    """What is known of the database before the load. ``sessions``: connections to it.
+
+    ``settings``: its character set and collation.
+    """
 
     flavour: Flavour
     events_run: bool
     sessions: frozenset[int]
+    settings: tuple[str, str] | None
     selection: Selection | None
 
 
@@ -93,15 +99,12 @@ def _prepare(connection: ConnectionInfo, manifest: Manifest, tables: Sequence[st
         server = describe_server(session, connection)
         sequences = _refuse_filled(session, connection, tables)
         if manifest.server.collation and not code_items(session, database) and not stored_tables(session, database):
-            query(
-                session,
-                f"ALTER DATABASE {identifier(database)} CHARACTER SET {manifest.server.encoding} "
-                f"COLLATE {manifest.server.collation}",
-            )
+            set_character_set(session, database, manifest.server.encoding, manifest.server.collation)
         return _Target(
             server.flavour,
             str(query(session, "SELECT @@event_scheduler")[0][0]).upper() == "ON" and not is_replacement(database),
             other_sessions(session, database),
+            character_set(session, database),
             Selection(tables, sequences) if tables else None,
         )
     except pymysql.err.MySQLError as error:
@@ -142,6 +145,7 @@ def _go_back(connection: ConnectionInfo, target: _Target, manifest: Manifest, er
             if target.selection is None:
                 empty_database(session, database)
             else:
+                _set_back(session, database, target)
                 drop_tables(session, database, {*target.selection.tables, *target.selection.sequences})
     except BackupError as problem:
         said = error.message if isinstance(error, BackupError) else str(error)
@@ -162,6 +166,7 @@ def _about(connection: ConnectionInfo, target: _Target, fed: Fed) -> Iterator[st
         return
     with session_for(connection, "examine what was loaded into") as session:
         if target.selection is not None:
+            _set_back(session, connection.database, target)
             yield from _about_selection(session, connection.database, target.selection)
         if passed := sorted(fed.passing_events - _events(session, connection.database)):
             yield about_passed(passed)
@@ -170,6 +175,12 @@ def _about(connection: ConnectionInfo, target: _Target, fed: Fed) -> Iterator[st
                 f"These accounts, in whose name views, triggers, routines or events run, do not exist at "
                 f"{connection.address}: using what they define fails there (1449) until they are made: {some(missing)}."
             )
+
+
+def _set_back(session: Session, database: str, target: _Target) -> None:
+    """Triggers of another character set come in that of the backup's database, which is not this one's."""
+    if target.settings is not None and character_set(session, database) != target.settings:
+        set_character_set(session, database, *target.settings)
 
 
 def _events(session: Session, database: str) -> set[str]:

@@ -17,6 +17,8 @@ _OF_SEQUENCE = re.compile(
 _DRAWS_FROM = re.compile(rb"\b(?:nextval|lastval)\((?:%s\.)?(%s)\)" % (IDENTIFIER, IDENTIFIER))
 _SETTING = re.compile(rb"(?:/\*M?!\d+ )?(?:SET|START|COMMIT)\b", re.IGNORECASE)
 
+_OF_DATABASE = re.compile(rb"ALTER DATABASE\b")  # stands before and after code that was made in another character set
+
 
 class Selection:
     """What of a dump's streams belongs to these tables: definitions, rows, triggers, and the sequences they draw from.
@@ -31,6 +33,8 @@ class Selection:
         self.shared_sequences: set[str] = set()  # that were there already
         self._kept = frozenset(kept_sequences)
         self._waiting: dict[str, list[Piece]] = {}
+        self._before: Piece | None = None  # what changes the database's character set for the code that follows
+        self._changed = False  # by it
 
     def chosen(self, piece: Piece) -> Iterator[Piece]:
         """What goes on to the client, now that this piece has come."""
@@ -47,9 +51,26 @@ class Selection:
                 yield piece
         elif (triggered := trigger_table(piece.text)) is not None:
             if triggered in self.tables:
+                yield from self._change_database()
                 yield piece
+        elif _OF_DATABASE.match(piece.text):
+            yield from self._see_database(piece)
         elif _SETTING.match(piece.text):
             yield piece
+
+    def _see_database(self, piece: Piece) -> Iterator[Piece]:
+        if self._before is None:
+            self._before = piece
+            return
+        if self._changed:
+            yield piece
+        self._before, self._changed = None, False
+
+    def _change_database(self) -> Iterator[Piece]:
+        """Late, for a trigger that is wanted: by now the delimiter is the one around code."""
+        if self._before is not None:
+            yield self._before._replace(text=self._before.text.rstrip(b" ;\n") + b" ;;\n")
+            self._changed = True
 
     def _sequences_of(self, definition: bytes) -> Iterator[Piece]:
         for name in _DRAWS_FROM.findall(definition):
