@@ -21,8 +21,10 @@ it, compares with the manifest, and puts it in place. **report** says what came 
 failed.
 
 - `BACKUP_RESTORE_FOUR_EYES=true`: whoever started the run cannot approve it.
+- An approval holds for 24 hours, and for one restore. Clear no task of a run that has restored: start a new one.
 - **before_restore** and **after_restore** run the DAGs of `hooks` in `backup.yaml`, and wait for them; the second also
-  when the restore failed. They must not be paused.
+  when the restore failed, but not when what is in place now differs from the backup: look at it, then run that DAG by
+  hand. They must not be paused.
 - Who may start a run or answer is Airflow's to say: whoever may run DAGs; viewers may not.
 - Pool: `backup_restore`. Runs that wait for approval hold back no other.
 

@@ -30,17 +30,18 @@ RunOf = Callable[..., Run]
 class Instance:
     """What the operators use of a running task instance."""
 
-    dag_id, run_id, task_id, map_index, try_number = DAG_ID, "manual__1", "task", -1, 1
+    dag_id, task_id, map_index, try_number = DAG_ID, "task", -1, 1
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str = "manual__1") -> None:
+        self.run_id = run_id
         self.xcoms: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
 
 
-def context(by: str | None = "anna") -> Any:
-    return {"ti": Instance(), "dag_run": SimpleNamespace(run_type="manual", triggering_user_name=by, conf={})}
+def context(by: str | None = "anna", run_id: str = "manual__1") -> Any:
+    return {"ti": Instance(run_id), "dag_run": SimpleNamespace(run_type="manual", triggering_user_name=by, conf={})}
 
 
 @pytest.fixture
@@ -138,6 +139,7 @@ def test_the_form_asks_for_what_a_restore_needs_in_sections(made: Project) -> No
         "force": "How",
         "safety_backup": "How",
         "with_owners": "How",
+        "jobs": "How",
     }
     assert params.get_param("database").schema["examples"] == ["shop"]
     params.validate()
@@ -154,6 +156,7 @@ def test_the_form_asks_for_what_a_restore_needs_in_sections(made: Project) -> No
         ("tables", "orders"),
         ("tables", ["orders", "orders"]),
         ("force", "yes"),
+        ("jobs", 0),
     ],
 )
 def test_what_does_not_fit_the_form_is_refused(made: Project, name: str, value: object) -> None:
@@ -177,7 +180,7 @@ def test_a_new_database_is_made_without_anybody_being_asked(
     made: Project, run: RunOf, backup_id: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.sqlite"
-    ended = run(DAG_ID, conf={"database": "shop", "new_name": str(copy)})
+    ended = run(DAG_ID, conf={"database": "shop", "new_name": str(copy), "jobs": 2})
 
     assert ended.state == "success"
     assert {ended.task(name).state for name in ("before_restore", "after_restore")} == {"skipped"}
@@ -222,6 +225,16 @@ def test_what_cannot_be_is_refused_by_the_plan_and_the_run_is_red(
 def test_the_backup_stays_reserved_when_the_restore_fails_only_until_the_run_ends(
     made: Project, run: RunOf, backup_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from db_backup.operators.restore_run import RestoreOutcomeOperator
+
+    leases: list[str] = []
+    let_go = RestoreOutcomeOperator.work
+
+    def look(self: Any, job: Any) -> Any:
+        leases.extend(str(lease) for lease in job.workspace.catalog.leases() if lease.backup_id == backup_id)
+        return let_go(self, job)
+
+    monkeypatch.setattr(RestoreOutcomeOperator, "work", look)
     content = bytearray(made.artefact(backup_id).read_bytes())
     content[len(content) // 2] ^= 1
     made.artefact(backup_id).write_bytes(content)
@@ -230,7 +243,8 @@ def test_the_backup_stays_reserved_when_the_restore_fails_only_until_the_run_end
 
     assert ended.state == "failed"
     assert ended.task("restore").state == "failed"
-    assert ended.xcoms["plan", -1, "reservation"]
+    (reserved,) = leases
+    assert "has planned, reserved until" in reserved
     with Catalog.open(made.catalog) as catalog:
         assert catalog.leases() == []
 
@@ -249,7 +263,7 @@ def test_the_approval_shows_the_plan_as_text_that_no_name_can_turn_into_markup(m
     assert "**anna** asks for this restore." in text
     assert "expires after 24 hours" in text
     assert f"- {backup_id}: a full backup of 'shop'" in text
-    assert "A safety backup of 'shop' is made first." in text
+    assert "A safety backup of 'shop' is made first" in text
     assert r"!\[x\](http://evil)\<b\>\`" in text
 
 
@@ -261,7 +275,7 @@ def test_an_answer_is_audited_under_the_name_of_who_gave_it(made: Project, backu
     assert instance.xcoms["answer"] == {"approved": True, "by": "bob", "at": "2026-01-31T12:00:00+00:00"}
     (actor, outcome, detail), _ = acts(made, "approval")
     assert (actor, outcome) == ("bob", "done")
-    assert detail == f"approved the restore to {plan['target_address']} (replace), which anna asked for"
+    assert detail.startswith(f"approved the restore to {plan['target_address']} (replace), which anna asked for; mark ")
 
 
 def test_a_run_that_was_cleared_asks_nobody_again_under_the_text_of_an_earlier_plan(
@@ -303,8 +317,10 @@ def test_with_four_eyes_nobody_approves_their_own_restore(
         answered(plan, "Approve", by="bob", asked_by=None)
     yes = answered(plan, "Approve", by="bob").xcoms["answer"]
 
+    with pytest.raises(AirflowFailException, match="nobody knows who approved it"):
+        answered(plan, "Approve", by="")
     with pytest.raises(AirflowFailException, match="wants two people"):
-        restore(context(), plan=plan, approval={**yes, "by": "anna"}, force=True)
+        restore(context("bob"), plan=plan, approval={**yes, "by": "carla"}, force=True)
     with pytest.raises(AirflowFailException, match="nobody has approved"):
         restore(context(), backup=backup_id, force=True)
     assert rows(shop.database) == 0, "nothing was changed"
@@ -313,14 +329,177 @@ def test_with_four_eyes_nobody_approves_their_own_restore(
     assert rows(shop.database) > 0
 
 
+# What a yes is good for
+
+
+def replaced_once(made: Project, backup_id: str, shop: ConnectionInfo) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plan and the yes of a restore that was approved, not carried out yet; the rows are lost."""
+    lose_rows(shop)
+    plan = plan_of(made, backup=backup_id, force=True)
+    return plan, answered(plan, "Approve", by="bob").xcoms["answer"]
+
+
+def test_a_yes_that_only_an_xcom_tells_of_is_none(made: Project, backup_id: str, shop: ConnectionInfo) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    lose_rows(shop)
+    plan = plan_of(made, backup=backup_id, force=True)
+    forged = {"approved": True, "by": "bob", "at": datetime.now(UTC).isoformat()}
+    with pytest.raises(AirflowFailException, match="nobody has approved"):
+        restore(context(), plan=plan, approval=forged, force=True)
+    answered(plan, "Reject", by="bob")
+    with pytest.raises(AirflowFailException, match="bob rejected"):
+        restore(context(), plan=plan, approval=forged, force=True)
+    assert rows(shop.database) == 0
+
+
+def test_a_yes_is_for_its_own_run_and_plan(made: Project, backup_id: str, shop: ConnectionInfo) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    plan, yes = replaced_once(made, backup_id, shop)
+    with pytest.raises(AirflowFailException, match="nobody has approved"):
+        restore(context(run_id="manual__2"), plan=plan, approval=yes, force=True)
+    with pytest.raises(AirflowFailException, match="nobody has approved"):
+        restore(context(), plan={**plan, "warnings": ["nobody saw this one"]}, approval=yes, force=True)
+    assert rows(shop.database) == 0
+    assert restore(context(), plan=plan, approval=yes, force=True)["approved_by"] == "bob"
+
+
+def test_a_yes_is_not_good_for_longer_than_a_day(
+    made: Project, backup_id: str, shop: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from db_backup.operators import answer
+
+    plan, yes = replaced_once(made, backup_id, shop)
+    now = datetime.now(UTC)
+    monkeypatch.setattr(answer, "utc_now", lambda: now + timedelta(hours=24, minutes=1))
+    with pytest.raises(AirflowFailException, match="more than 24 hours ago"):
+        restore(context(), plan=plan, approval=yes, force=True)
+    assert rows(shop.database) == 0
+
+    monkeypatch.setattr(answer, "utc_now", lambda: now + timedelta(hours=23, minutes=59))
+    assert restore(context(), plan=plan, approval=yes, force=True)["differences"] == []
+
+
+def test_a_yes_is_for_one_restore(made: Project, backup_id: str, shop: ConnectionInfo) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    plan, yes = replaced_once(made, backup_id, shop)
+    restore(context(), plan=plan, approval=yes, force=True)
+    lose_rows(shop)
+
+    with pytest.raises(AirflowFailException, match="the approval was for one restore") as raised:
+        restore(context(), plan=plan, approval=yes, force=True)
+    assert "Start a new run" in str(raised.value)
+    assert rows(shop.database) == 0
+    assert [outcome for _, outcome, _ in acts(made, "carry_out")] == ["done", "started"]
+
+
+def test_a_yes_is_still_good_after_another_restore_was_at_work_on_the_target(
+    made: Project, backup_id: str, shop: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from db_backup.errors import EntryLocked
+    from db_backup.jobs.restore import PlannedRestore
+
+    plan, yes = replaced_once(made, backup_id, shop)
+
+    def locked(*_: Any) -> None:
+        raise EntryLocked("A restore onto it is at work already.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PlannedRestore, "carry_out", locked)
+        with pytest.raises(AirflowException, match="at work already") as raised:
+            restore(context(), plan=plan, approval=yes, force=True)
+    assert not isinstance(raised.value, AirflowFailException), "it is tried again"
+
+    assert restore(context(), plan=plan, approval=yes, force=True)["approved_by"] == "bob"
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_a_restore_whose_worker_was_lost_after_the_exchange_is_not_done_twice(
+    made: Project, backup_id: str, shop: ConnectionInfo, monkeypatch: pytest.MonkeyPatch, approved: bool
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from db_backup.jobs.restore import PlannedRestore
+
+    plan, yes = replaced_once(made, backup_id, shop)
+    asked = {"plan": plan, "approval": yes} if approved else {"backup": backup_id}
+    carried_out = PlannedRestore.carry_out
+
+    def lost(*arguments: Any) -> None:
+        carried_out(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PlannedRestore, "carry_out", lost)
+        with pytest.raises(KeyboardInterrupt):
+            restore(context(), force=True, **asked)
+    lose_rows(shop)
+
+    with pytest.raises(AirflowFailException, match=r"was stopped: the target may have been replaced already"):
+        restore(context(), force=True, **asked)
+    assert rows(shop.database) == 0, "the application has been at work on it since"
+
+
+def test_a_restore_that_was_done_and_could_not_be_audited_is_told_and_not_done_twice(
+    made: Project, backup_id: str, shop: ConnectionInfo
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    lose_rows(shop)
+    (trail,) = (made.storage / "audit").iterdir()
+    trail.unlink()
+    trail.mkdir()
+    where = context()
+    with pytest.raises(AirflowFailException, match="its audit line could not be written"):
+        restore(where, backup=backup_id, force=True, safety_backup=False)
+
+    assert rows(shop.database) > 0
+    assert where["ti"].xcoms["report"]["backup_id"] == backup_id
+    assert where["ti"].xcoms["outcome"]["state"] == "failed"
+
+
+def test_a_restore_that_failed_when_it_had_begun_is_not_tried_again_by_itself(
+    made: Project, backup_id: str, shop: ConnectionInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from db_backup.errors import Interrupted
+    from db_backup.jobs.restore import PlannedRestore
+
+    def stopped(*_: Any) -> None:
+        raise Interrupted("It was stopped.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PlannedRestore, "carry_out", stopped)
+        with pytest.raises(AirflowFailException, match="It was stopped"):
+            restore(context(), backup=backup_id, force=True)
+    lose_rows(shop)
+    assert restore(context(), backup=backup_id, force=True)["differences"] == [], "a person may try again"
+
+
 # The hooks
+
+HOOKED = {
+    "entry": "shop",
+    "backup_id": "b",
+    "target_address": "x",
+    "before_dag": "stop_shop",
+    "after_dag": "start_shop",
+}
 
 
 class After(Instance):
     """The run after these tasks have ended so."""
 
-    def __init__(self, **states: str) -> None:
+    def __init__(self, report: dict[str, Any] | None = None, **states: str) -> None:
         super().__init__()
+        self.report = report
         self.states = states
 
     def get_task_states(self, **asked: Any) -> dict[str, dict[str, str]]:
@@ -329,11 +508,11 @@ class After(Instance):
     def get_dag(self, dag_id: str) -> Any:
         return SimpleNamespace(is_paused=dag_id == "paused")
 
-    def xcom_pull(self, **place: Any) -> None:
-        return None
+    def xcom_pull(self, **place: Any) -> Any:
+        return self.report if place.get("key") == "report" else None
 
 
-def started_after(plan: dict[str, Any] | None, **states: str) -> str:
+def started_after(plan: dict[str, Any] | None, report: dict[str, Any] | None = None, **states: str) -> str:
     """Which DAG the hook after a restore starts, or why none."""
     from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
@@ -341,7 +520,7 @@ def started_after(plan: dict[str, Any] | None, **states: str) -> str:
 
     hook = AfterRestoreOperator(task_id="after", plan=plan, before_task_id="before", restore_task_id="restore")
     try:
-        type(hook).execute.__wrapped__(hook, {**context(), "ti": After(**states)})
+        type(hook).execute.__wrapped__(hook, {**context(), "ti": After(report, **states)})
     except DagRunTriggerException as started:
         return str(started.trigger_dag_id)
     except AirflowSkipException as skipped:
@@ -361,14 +540,22 @@ def started_after(plan: dict[str, Any] | None, **states: str) -> str:
     ],
 )
 def test_what_was_stopped_is_started_again_also_when_the_restore_failed(states: dict[str, str], started: str) -> None:
-    plan = {
-        "entry": "shop",
-        "backup_id": "b",
-        "target_address": "x",
-        "before_dag": "stop_shop",
-        "after_dag": "start_shop",
-    }
-    assert started in started_after(plan, **states)
+    assert started in started_after(HOOKED, **states)
+
+
+@pytest.mark.parametrize(
+    ("report", "started"),
+    [
+        ({"in_place": True, "differences": []}, "start_shop"),
+        ({"in_place": False, "differences": [{}]}, "start_shop"),
+        ({"in_place": True, "differences": [{}]}, "'start_shop' was not run"),
+    ],
+)
+def test_an_application_is_not_started_on_a_database_that_differs_from_its_backup(
+    report: dict[str, Any], started: str
+) -> None:
+    state = "failed" if report["differences"] else "success"
+    assert started in started_after(HOOKED, report, before="success", restore=state)
 
 
 def test_without_a_plan_or_a_dag_nothing_is_started() -> None:
@@ -393,13 +580,13 @@ def test_a_dag_that_is_paused_fails_the_hook_instead_of_waiting_for_ever() -> No
 def test_every_argument_of_a_restore_is_templated(made: Project, backup_id: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
     where = context()
-    where["params"] = {"id": backup_id, "name": str(copy), "no": None, "tables": []}
+    where["params"] = {"id": backup_id, "name": str(copy), "no": None, "to": "shop_db", "tables": []}
 
     summary = restore(
         where,
         backup="{{ params.id }}",
         database="{{ params.no }}",
-        to="{{ params.no }}",
+        to="{{ params.to }}",
         new_name="{{ params.name }}",
         source_database="{{ params.no }}",
         tables="{{ params.tables | tojson }}",
@@ -451,9 +638,26 @@ def test_a_rejected_restore_changes_nothing_even_if_its_task_is_started(
     from airflow.sdk.exceptions import AirflowFailException
 
     lose_rows(shop)
-    no = {"approved": False, "by": "bob", "at": "2026-01-31T12:00:00+00:00"}
-    with pytest.raises(AirflowFailException, match="bob rejected"):
-        restore(context(), plan=plan_of(made, backup=backup_id, force=True), approval=no, force=True)
+    plan = plan_of(made, backup=backup_id, force=True)
+    for answer in (False, "False", "true", 1):
+        no = {"approved": answer, "by": "bob", "at": "2026-01-31T12:00:00+00:00"}
+        with pytest.raises(AirflowFailException, match="bob rejected"):
+            restore(context(), plan=plan, approval=no, force=True)
+    assert rows(shop.database) == 0
+
+
+@pytest.mark.parametrize("argument", ["new_name", "to"])
+@pytest.mark.parametrize("lost", ["{{ None }}", "{{ '' }}"])
+def test_where_to_that_was_given_and_renders_to_nothing_is_not_the_original(
+    made: Project, backup_id: str, shop: ConnectionInfo, argument: str, lost: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    lose_rows(shop)
+    with pytest.raises(
+        AirflowFailException, match=f"The argument {argument} of RestoreOperator was given and is empty"
+    ):
+        restore(context(), backup=backup_id, force=True, **{argument: lost})
     assert rows(shop.database) == 0
 
 

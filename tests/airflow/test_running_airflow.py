@@ -158,6 +158,13 @@ def test_a_restore_waits_until_somebody_who_may_has_approved_it(
     audit = {(act["act"], act["actor"], act["outcome"]) for act in made.json("audit")["acts"]}
     assert {("approval", "bob", "done"), ("restore", "anna", "done")} <= audit
     safety = report["safety_backup_id"]
+
+    lose_orders(folder)
+    airflow.clear(RESTORE, run_id, "restore")
+    assert airflow.end_of(RESTORE, run_id) == "failed"
+    left = airflow.get(f"dags/{RESTORE}/dagRuns/{run_id}/taskInstances/restore/xcomEntries/outcome")["value"]
+    assert "the approval was for one restore" in left["reason"]
+    assert orders(folder) == 0, "a yes is used up"
     assert made.json("delete", backup_id, "--force")["delete"][0]["backup_id"] == backup_id, "it is not held any more"
     assert made.manifest(safety)["inventory"]["tables"]
 
@@ -186,7 +193,7 @@ def test_a_rejected_restore_changes_nothing_and_is_no_failure(
     assert made.run("delete", backup_id, "--force").returncode == 0, "it is not held any more"
 
 
-def test_a_restore_that_nobody_approves_in_time_ends_red_and_changes_nothing(
+def test_a_restore_that_nobody_approves_in_time_ends_red_and_changes_nothing_whatever_is_forged_then(
     airflow: RunningAirflow, made: Project, folder: Path
 ) -> None:
     backup_id = made.json("create", "crm", "--no-cleanup")["backups"][0]["id"]
@@ -200,6 +207,12 @@ def test_a_restore_that_nobody_approves_in_time_ends_red_and_changes_nothing(
     left = airflow.get(f"dags/{RESTORE}/dagRuns/{run_id}/taskInstances/approval/xcomEntries/outcome")["value"]
     assert left["reason"].startswith("Nobody answered within 24 hours")
     assert airflow.state_of(RESTORE, run_id, "restore") == "upstream_failed"
+
+    airflow.forge_answer(RESTORE, run_id, "approval", {"approved": True, "by": "bob", "at": "2099-01-01T00:00:00Z"})
+    wait_until(lambda: airflow.state_of(RESTORE, run_id, "restore") == "failed", "the restore did not fail")
+    left = airflow.get(f"dags/{RESTORE}/dagRuns/{run_id}/taskInstances/restore/xcomEntries/outcome")["value"]
+    assert "nobody has approved it" in left["reason"], "a yes that somebody wrote over REST is none"
+    assert airflow.end_of(RESTORE, run_id) == "failed"
     assert orders(folder) == 0
     assert not (folder / "seen").exists()
     assert made.run("delete", backup_id, "--force").returncode == 0, "it is not held any more"

@@ -292,6 +292,21 @@ def test_the_newest_backup_is_told_by_entry_type_and_proof(catalog: Catalog) -> 
     assert catalog.newest("nothing") is None
 
 
+def test_a_safety_backup_is_never_the_newest_however_many_there_are(catalog: Catalog) -> None:
+    real = pair()
+    record(catalog, real)
+    for minutes in range(60):
+        created_at = MORNING + timedelta(hours=1, minutes=minutes)
+        manifest = make_manifest(created_at=created_at, safety=True)
+        record(catalog, (manifest, make_state(manifest, make_proof())))
+
+    assert [summary.safety for summary in catalog.newest_first(BackupQuery(database="shop"))] == [True] * 60 + [False]
+    for verified_only in (False, True):
+        newest = catalog.newest("shop", verified_only=verified_only)
+        assert newest is not None
+        assert newest.id == real[0].id
+
+
 def test_a_backup_that_is_being_deleted_is_never_the_newest(catalog: Catalog) -> None:
     manifest, _ = pair()
     tombstone = Tombstone(marked_at=MORNING, reason="expired", actor="ada")

@@ -24,6 +24,7 @@ from db_backup.model import BackupStatus, BackupType
 from db_backup.summary import BackupSummary, summarise
 
 LARGEST_PAGE = 1000
+_FIRST_PAGE = 10  # most readers of backups from the newest on find theirs among these
 _BATCH = 500
 _RECENT = 100  # how many of the newest ids a mistyped one is compared with
 _NEIGHBOURS = 5
@@ -104,20 +105,22 @@ def page(database: Database, query: BackupQuery, limit: int, cursor: str | None)
     return BackupPage(tuple(_summary(row.summary) for row in rows[:limit]), next_cursor)
 
 
+def newest_first(database: Database, query: BackupQuery) -> Iterator[BackupSummary]:
+    limit, cursor = _FIRST_PAGE, None
+    while True:
+        found = page(database, query, limit, cursor)
+        yield from found.items
+        if found.next_cursor is None:
+            return
+        limit, cursor = LARGEST_PAGE, found.next_cursor
+
+
 def newest(
     database: Database, entry: str, backup_type: BackupType | None, *, verified_only: bool
 ) -> BackupSummary | None:
-    status = backups.c.status
-    wanted = (
-        select(backups.c.summary)
-        .where(*conditions(BackupQuery(database=entry, type=backup_type), backups))
-        .where(status == BackupStatus.GOOD if verified_only else status != BackupStatus.DELETING)
-        .order_by(backups.c.created_at.desc(), backups.c.id.desc())
-        .limit(1)
-    )
-    with database.read() as connection:
-        document = connection.scalar(wanted)
-    return _summary(document) if document is not None else None
+    query = BackupQuery(database=entry, type=backup_type, status=BackupStatus.GOOD if verified_only else None)
+    ordinary = (backup for backup in newest_first(database, query) if not backup.safety)
+    return next((backup for backup in ordinary if backup.status is not BackupStatus.DELETING), None)
 
 
 def newest_ids(database: Database, beginning: str, limit: int) -> list[str]:

@@ -31,6 +31,13 @@ def audit_trail(
         return [AuditRecord.model_validate(dict(row._mapping)) for row in connection.execute(wanted)]
 
 
+def acts_marked(database: Database, act: AuditAct, mark: str) -> list[AuditRecord]:
+    wanted = select(audit).where(audit.c.act == act, audit.c.detail.endswith(mark, autoescape=True))
+    with database.read() as connection:
+        rows = connection.execute(wanted.order_by(audit.c.number.desc()))
+        return [AuditRecord.model_validate(dict(row._mapping)) for row in rows]
+
+
 def last_done(database: Database, act: AuditAct) -> AuditRecord | None:
     wanted = select(audit).where(audit.c.act == act, audit.c.outcome == AuditOutcome.DONE)
     with database.read() as connection:

@@ -167,6 +167,7 @@ class AuditAct(StrEnum):
     KIT_EXPORT = "kit_export"
     KIT_IMPORT = "kit_import"
     APPROVAL = "approval"
+    CARRY_OUT = "carry_out"
     DRILL = "drill"
 
 

@@ -115,10 +115,17 @@ class Catalog:
         """
         return index.page(self._database, query, limit, cursor)
 
+    def newest_first(self, query: BackupQuery) -> Iterator[BackupSummary]:
+        """All backups of a query; read as they are asked for."""
+        return index.newest_first(self._database, query)
+
     def newest(
         self, database: str, type: BackupType | None = None, *, verified_only: bool = False
     ) -> BackupSummary | None:
-        """The newest backup of an entry that is not being deleted; with ``verified_only``, that stands as good."""
+        """The newest backup of an entry that is not being deleted; with ``verified_only``, that stands as good.
+
+        Never a safety backup: what a restore was about to replace is no step in the entry's history of backups.
+        """
         return index.newest(self._database, database, type, verified_only=verified_only)
 
     def statistics(self, query: BackupQuery) -> Statistics:
@@ -237,6 +244,10 @@ class Catalog:
     ) -> list[AuditRecord]:
         """The newest ``limit`` acts at ``since`` or later, newest first; on this entry or backup, if one is named."""
         return journal.audit_trail(self._database, since, limit, entry, backup_id)
+
+    def acts_marked(self, act: AuditAct, mark: str) -> list[AuditRecord]:
+        """Such acts whose detail ends in ``mark``, the last that was written first."""
+        return journal.acts_marked(self._database, act, mark)
 
     def last_done(self, act: AuditAct) -> AuditRecord | None:
         """When this was last done; None: never, as far as this catalogue knows."""

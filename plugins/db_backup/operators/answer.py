@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from db_backup.errors import Refused
+from db_backup.model import utc_now
 
 if TYPE_CHECKING:
     from db_backup.jobs.restore import RestorePlan
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 ANSWER_KEY = "answer"
 """The XCom under which an approval leaves :attr:`Answer.document`."""
 
+HOLDS_FOR = timedelta(hours=24)
+"""How long a yes may be carried out; what somebody agreed to is about what they knew then."""
+
 _ASK_ANOTHER = "Start a new run, and let somebody else approve it."
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Answer:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any] | None) -> Self | None:
-        return cls(bool(document["approved"]), str(document["by"]), str(document["at"])) if document else None
+        return cls(document["approved"] is True, str(document["by"]), str(document["at"])) if document else None
 
 
 def may_go_unasked(plan: RestorePlan) -> bool:
@@ -69,6 +75,14 @@ def refuse_without_yes(
             database=plan.entry,
             backup_id=plan.backup_id,
         )
+    if utc_now() - datetime.fromisoformat(answer.at) > HOLDS_FOR:
+        raise Refused(
+            f"{answer.by} approved the restore of {plan.backup_id} more than {HOLDS_FOR / _HOUR:g} hours ago, at "
+            f"{answer.at}. Nothing was changed.",
+            hint="Start a new run, which asks again.",
+            database=plan.entry,
+            backup_id=plan.backup_id,
+        )
     if four_eyes:
         refuse_own_approval(plan, answer, requester)
 
@@ -81,6 +95,9 @@ def refuse_own_approval(plan: RestorePlan, answer: Answer, requester: str) -> No
     if not requester:
         reason = "nobody knows who asked for it, so nobody can be somebody else (BACKUP_RESTORE_FOUR_EYES=true)"
         hint = "Start the run by Airflow's UI or REST API, as a person who is logged in."
+    elif not answer.by:
+        reason = "nobody knows who approved it, and BACKUP_RESTORE_FOUR_EYES=true wants two people"
+        hint = _ASK_ANOTHER
     elif answer.by.casefold() == requester.casefold():
         reason = f"{answer.by} asked for it and approved it, and BACKUP_RESTORE_FOUR_EYES=true wants two people"
         hint = _ASK_ANOTHER

@@ -12,6 +12,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from db_backup.errors import BackupError, Refused
 from db_backup.operators.answer import ANSWER_KEY, Answer, may_go_unasked, refuse_own_approval
 from db_backup.operators.base import leave_outcome, run_info, task_failure
+from db_backup.operators.trail import words_of_answer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,9 +100,7 @@ class RestoreApprovalOperator(ApprovalOperator):
                     backup_id=plan.backup_id,
                 )
             answer = Answer(self.APPROVE in event["chosen_options"], by, event["responded_at"].isoformat())
-            asked_by = f", which {run.actor} asked for" if run.actor else ""
-            verb = "approved" if answer.approved else "rejected"
-            act.detail = f"{verb} the restore to {plan.target_address} ({plan.way}){asked_by}"
+            act.detail = words_of_answer(answer, plan, run)
             if answer.approved and workspace.settings.backup_restore_four_eyes:
                 refuse_own_approval(plan, answer, run.actor)
         return answer

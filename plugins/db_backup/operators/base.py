@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from db_backup.errors import (
     AccessDenied,
+    ActUnaudited,
     ArtefactError,
     BackupError,
     EntryLocked,
@@ -57,6 +58,7 @@ _NOT_WORTH_A_RETRY = (
     StorageNotMounted,
     ArtefactError,
     ManifestError,
+    ActUnaudited,
     RestoreMismatch,
     HealthTooLow,
     Refused,

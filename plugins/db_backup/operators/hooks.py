@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from db_backup.operators.base import leave_outcome
 from db_backup.operators.outcome import TaskEnds
+from db_backup.operators.restore import REPORT_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,6 +59,9 @@ class BeforeRestoreOperator(_HookOperator):
 class AfterRestoreOperator(_HookOperator):
     """``hooks.after_restore``: what starts the application again, also when the restore failed that it was stopped for.
 
+    Not where what was restored is in place and differs from the manifest, or fails the application's own checks: a
+    person must look before anything writes to it.
+
     :param before_task_id: the task of the hook before.
     :param restore_task_id: the restore.
     """
@@ -75,4 +79,11 @@ class AfterRestoreOperator(_HookOperator):
         stopped = ends.of(self.before_task_id).state in _STARTED
         if not stopped and ends.of(self.restore_task_id).state != "success":
             self._skip(context, "Nothing was stopped and nothing was restored, so nothing has to be started again.")
+        report = context["ti"].xcom_pull(task_ids=self.restore_task_id, key=REPORT_KEY) or {}
+        if report.get("in_place") and report.get("differences"):
+            self._skip(
+                context,
+                f"What is in place now differs from the backup's manifest, so '{dag_id}' was not run: look at the "
+                "report, and run it by hand.",
+            )
         self._run(context, str(dag_id))

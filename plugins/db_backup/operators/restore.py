@@ -8,14 +8,26 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowFailException
+
 from db_backup.errors import BackupError, EntryLocked, RestoreMismatch, UsageError
 from db_backup.model import MOST_JOBS
-from db_backup.operators.answer import Answer, refuse_without_yes
-from db_backup.operators.base import Job, WorkspaceOperator, names, text, whole_number, yes_or_no
+from db_backup.operators.answer import Answer, may_go_unasked, refuse_without_yes
+from db_backup.operators.base import (
+    Job,
+    WorkspaceOperator,
+    given,
+    leave_outcome,
+    names,
+    text,
+    whole_number,
+    yes_or_no,
+)
 from db_backup.operators.forms import refuse_unknown_keys
+from db_backup.operators.trail import Beginning, answer_written_down, mark_of_plan, mark_of_task
 
 if TYPE_CHECKING:
-    from db_backup.jobs.restore import PlannedRestore, RestoreReport, RestoreRequest
+    from db_backup.jobs.restore import PlannedRestore, RestorePlan, RestoreReport, RestoreRequest
 
 REPORT_KEY = "report"
 RESERVATION_KEY = "reservation"
@@ -96,14 +108,16 @@ class RestoreOperator(_RestoreTask):
     Into a new database or a scratch server it simply goes. A database that holds something is replaced only with
     ``force``, one that is ``protected`` only with an approval, and with ``BACKUP_RESTORE_FOUR_EYES=true`` nothing that
     exists is changed without one: the DAG ``backup_restore`` asks for it. A restore that comes out different from the
-    manifest, or whose application checks fail, fails the task; its report is in the XCom ``report`` all the same.
+    manifest, or whose application checks fail, fails the task; its report is in the XCom ``report`` all the same. One
+    that has begun to change what exists is not tried again by itself.
     Returns the report as SPEC's ``restore`` names it: ``backup_id``, ``target``, ``restored_to``, ``rows``,
     ``differences``, ``duration_seconds`` and more, and ``approved_by``.
 
     :param backup: the backup's id; not given: the newest good full backup of ``database``.
     :param database: an entry of backup.yaml.
     :param to: a connection's id or a ``restore_targets`` entry; not given: the server that the backup is of.
-    :param new_name: the database there (SQLite: absolute path); not given: the connection's own.
+    :param new_name: the database there (SQLite: absolute path); not given: the connection's own. It and ``to`` are
+        refused where they were given and render to nothing, unless there is a ``plan``.
     :param source_database: one database of a backup that holds several.
     :param tables: of a full backup only these: a list, or names with commas between them.
     :param with_owners: bring owners and grants back too.
@@ -113,7 +127,9 @@ class RestoreOperator(_RestoreTask):
     :param jobs: how many streams load at the same time, where the backup's format lets them.
     :param plan: what was planned and approved (``RestorePlan`` as JSON): this very backup is restored, and only as long
         as nothing that matters has changed since.
-    :param approval: what was answered, as ``RestoreApprovalOperator`` leaves it; where it is given, a yes is needed.
+    :param approval: what was answered, as ``RestoreApprovalOperator`` leaves it; where it is given, a yes is needed. It
+        is believed only as far as the audit trail has that answer, to this plan in this DAG run; it holds for 24 hours,
+        and for one restore.
     """
 
     template_fields: Sequence[str] = (*_REQUEST_FIELDS, "plan", "approval")
@@ -125,6 +141,7 @@ class RestoreOperator(_RestoreTask):
         self.plan = plan
         self.approval = approval
         self._asks = approval is not None
+        self._says_where = [argument for argument in ("to", "new_name") if getattr(self, argument) is not None]
 
     def request(self) -> RestoreRequest:
         if self._asks and not self.plan:
@@ -132,33 +149,66 @@ class RestoreOperator(_RestoreTask):
                 "RestoreOperator was given an approval, and not the plan that was approved.", hint="Pass plan too."
             )
         asked = super().request()
-        return replace(asked, backup=str(self.plan["backup_id"])) if self.plan else asked
+        if self.plan:  # of which the target is a part
+            return replace(asked, backup=str(self.plan["backup_id"]))
+        self._refuse_lost_target()
+        return asked
+
+    def _refuse_lost_target(self) -> None:
+        """Without them it would go where the backup is of, and with ``force`` replace that.
+
+        :raises UsageError: an argument that says where to was given, and its template renders to nothing.
+        """
+        for argument in self._says_where:
+            if not given(getattr(self, argument)):
+                raise UsageError(
+                    f"The argument {argument} of RestoreOperator was given and is empty now.",
+                    hint="See what its template renders to, or leave it out to restore to where the backup is of.",
+                )
 
     def work(self, job: Job) -> dict[str, Any]:
         from db_backup.jobs.restore import planned_restore
 
+        begun: Beginning | None = None
         try:
             with planned_restore(job.workspace, self.request(), run=job.run, cancellation=job.cancellation) as restore:
-                approved_by = self._refuse_unless_agreed(job, restore)
+                answer = self._refuse_unless_agreed(job, restore)
+                begun = self._begin(job, restore.plan, answer)
                 report = restore.carry_out(job.progress, job.cancellation)
+                summary = {**report.model_dump(mode="json"), "approved_by": answer.by if answer else ""}
+                # Before the act is closed: that its line cannot be written must not hide what was done.
+                job.context["ti"].xcom_push(REPORT_KEY, summary)
+            self._tell(report)
         except EntryLocked as locked:
+            if begun:
+                begun.end(untouched=True)
             # Unlike a backup that somebody else makes meanwhile, this restore is still wanted: no skip, but a retry.
             raise BackupError(locked.message, hint=locked.hint, database=locked.database) from locked
-        summary = {**report.model_dump(mode="json"), "approved_by": approved_by}
-        job.context["ti"].xcom_push(REPORT_KEY, summary)
-        self._tell(report)
+        except BackupError as error:
+            if begun is None:
+                raise
+            begun.end(failed=True)
+            if may_go_unasked(begun.plan):
+                raise
+            # What it has changed, a second try would take for what is to be replaced.
+            leave_outcome(job.context, "failed", error.message, error.hint)
+            raise AirflowFailException(str(error)) from error
+        begun.end()
         return summary
 
-    def _refuse_unless_agreed(self, job: Job, restore: PlannedRestore) -> str:
-        """Who approved; empty where nobody had to.
+    def _refuse_unless_agreed(self, job: Job, restore: PlannedRestore) -> Answer | None:
+        """Who approved; None where nobody had to.
 
         :raises Refused: it is not what was planned any more, or it needs a yes and has none.
         """
         from db_backup.jobs.restore import RestorePlan
 
-        if self.plan:
-            restore.refuse_if_changed(RestorePlan.model_validate(self.plan))
         answer = Answer.from_document(self.approval)
+        if self.plan:
+            approved = RestorePlan.model_validate(self.plan)
+            restore.refuse_if_changed(approved)
+            if answer and answer.approved:
+                answer = answer_written_down(job.workspace.catalog, job.run, approved)
         refuse_without_yes(
             restore.plan,
             answer,
@@ -166,7 +216,23 @@ class RestoreOperator(_RestoreTask):
             four_eyes=job.workspace.settings.backup_restore_four_eyes,
             requester=job.run.actor,
         )
-        return answer.by if answer else ""
+        return answer
+
+    def _begin(self, job: Job, plan: RestorePlan, answer: Answer | None) -> Beginning:
+        """Write down that the restore begins, which uses up the yes that it has.
+
+        :raises Refused: the yes is used up; or an earlier try was killed, and may have changed the target.
+        """
+        from db_backup.jobs.restore import RestorePlan
+
+        mark = mark_of_task(job.run)
+        if answer and self.plan:
+            mark = mark_of_plan(job.run, RestorePlan.model_validate(self.plan))
+        beginning = Beginning(job.workspace.catalog, job.run, plan, mark)
+        if not may_go_unasked(plan):
+            beginning.refuse_a_second(answer)
+        beginning.start()
+        return beginning
 
     def _tell(self, report: RestoreReport) -> None:
         """:raises RestoreMismatch: it is not what the manifest says."""

@@ -9,7 +9,7 @@ from airflow.sdk import Param
 
 from db_backup.config import load_config
 from db_backup.errors import ConfigurationError
-from db_backup.model import ENTRY_PATTERN
+from db_backup.model import ENTRY_PATTERN, MOST_JOBS
 from db_backup.settings import load_settings
 
 _WHAT, _WHERE, _HOW = "What", "Where", "How"
@@ -59,6 +59,14 @@ def restore_params() -> dict[str, Param]:
         "force": _choice(_HOW, False, "Replace what the target holds; somebody has to approve it."),
         "safety_backup": _choice(_HOW, True, "Back up what is replaced, before it is."),
         "with_owners": _choice(_HOW, False, "Bring owners and grants back too."),
+        "jobs": Param(
+            None,
+            type=["integer", "null"],
+            minimum=1,
+            maximum=MOST_JOBS,
+            section=_HOW,
+            description="How many streams load at the same time, where the backup's format lets them. Empty: one.",
+        ),
     }
 
 

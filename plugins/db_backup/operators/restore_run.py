@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowFailException
 
-from db_backup.operators.answer import ANSWER_KEY
+from db_backup.operators.answer import ANSWER_KEY, HOLDS_FOR
 from db_backup.operators.approval import RestoreApprovalOperator
 from db_backup.operators.base import Job, WorkspaceOperator, given
 from db_backup.operators.hooks import AfterRestoreOperator, BeforeRestoreOperator
@@ -19,8 +19,9 @@ from db_backup.operators.restore import REPORT_KEY, RESERVATION_KEY, PlanRestore
 from db_backup.units import human_duration
 
 APPROVAL_EXPIRES_AFTER = timedelta(hours=24)
-RESERVED_FOR = APPROVAL_EXPIRES_AFTER + timedelta(hours=1)
-"""Released by the last task; an hour is for tasks to be started. The restore has a lease of its own."""
+RESERVED_FOR = APPROVAL_EXPIRES_AFTER + HOLDS_FOR + timedelta(hours=24)
+"""Released by the last task. The yes may come at the last moment, and hold until its own; a day is for tasks to be
+started. The restore has a lease of its own."""
 
 _PLAN, _APPROVAL, _BEFORE, _RESTORE, _AFTER = "plan", "approval", "before_restore", "restore", "after_restore"
 # An XComArg of a key that is not there would fail the last task when the first has.
@@ -38,6 +39,7 @@ _ASKED = {
     "force": "{{ params.force }}",
     "safety_backup": "{{ params.safety_backup }}",
     "scratch": "{{ params.test }}",
+    "jobs": "{{ params.jobs }}",
 }
 
 
