@@ -52,6 +52,7 @@ class Backup:
 
     :param expires_at: when its own days are over.
     :param parent_id: the backup that it follows in its chain; ``base_id``: the full that the chain begins with.
+    :param safety: of what a restore was about to replace, whatever was wrong with that: it stands for no other backup.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Backup:
     legal_hold: bool = False
     base_id: str | None = None
     parent_id: str | None = None
+    safety: bool = False
 
     @property
     def good(self) -> bool:
@@ -176,9 +178,10 @@ class _Judge:
     def __init__(self, members: Sequence[Backup], policy: Policy, now: datetime) -> None:
         self.policy = policy
         self.now = now
-        self.good: dict[BackupType, list[Backup]] = defaultdict(list)  # newest first, none of the future
+        # Newest first; none of the future, and no safety backup: neither says that the entry is well protected.
+        self.good: dict[BackupType, list[Backup]] = defaultdict(list)
         for backup in sorted(members, key=lambda backup: backup.age_key, reverse=True):
-            if backup.good and backup.created_at <= now:
+            if backup.good and not backup.safety and backup.created_at <= now:
                 self.good[backup.type].append(backup)
 
     def reasons(self, backup: Backup) -> list[Reason]:
@@ -238,7 +241,7 @@ class _Judge:
 
     def _counted_to(self, backup: Backup) -> datetime | None:
         """The moment up to which days count: an outage, when nothing good is made, expires nothing."""
-        if backup.type is BackupType.DATA:
+        if backup.type is BackupType.DATA or backup.safety:
             return self.now  # made on demand: no next one is to be waited for
         good = self.good[backup.type]
         return good[0].created_at if good else None

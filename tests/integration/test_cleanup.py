@@ -12,8 +12,9 @@ import pytest
 
 from db_backup import naming
 from db_backup.catalog import AttemptOutcome, BackupQuery
-from db_backup.errors import StorageAccessDenied
+from db_backup.errors import Refused, StorageAccessDenied
 from db_backup.jobs.cleanup import CleanupRequest, clean_up
+from db_backup.jobs.freshness import fresh_backup
 from db_backup.jobs.sidecars import reserve
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
@@ -480,3 +481,38 @@ def test_what_is_being_deleted_is_neither_verified_restored_nor_pinned(
     # Nor by one who asks the storage alone: the catalogue was lost.
     workspace.catalog.forget(backup_id)
     refused(project, "verify", backup_id, says="being deleted")
+
+
+def test_safety_backups_leave_the_last_real_one_protected(project: Project, workspace: Workspace) -> None:
+    real = publish(workspace, [past_backup(9)])
+    undo = publish(workspace, [past_backup(age, safety=True) for age in (1, 2, 3, 31)])
+    refused(project, "delete", real[0], says="the last verified full backup of 'shop'")
+    assert ids(project.json("cleanup")["delete"]) == [undo[-1]]
+
+
+def test_a_safety_backup_does_not_hide_that_nothing_was_made_for_long(project: Project, workspace: Workspace) -> None:
+    publish(workspace, [past_backup(age) for age in (60, 61, 62, 63)])
+    publish(workspace, [past_backup(0.1, safety=True)])
+    created = project.json("create", "shop")
+    assert created["deleted"] == []
+
+
+def test_safety_backups_are_marked_and_never_the_newest(project: Project, workspace: Workspace) -> None:
+    real = project.json("create", "shop")["backups"][0]["id"]
+    (undo,) = publish(workspace, [past_backup(-0.001, safety=True)])
+    listed = project.json("list")["backups"]
+    assert [(backup["id"], backup["safety"]) for backup in listed] == [(undo, True), (real, False)]
+    for options in ((), ("--detailed",)):
+        lines = project.run("list", *options).stdout.splitlines()
+        assert [line.startswith(undo) for line in lines if "good (safety)" in line] == [True]
+
+    assert [proof["backup_id"] for proof in project.json("verify", "--latest")["proofs"]] == [real]
+    assert project.json("databases")["databases"][0]["last_backup"] == real
+
+
+def test_no_safety_backup_stands_for_a_fresh_one(workspace: Workspace) -> None:
+    (undo,) = publish(workspace, [past_backup(0.1, safety=True)])
+    with pytest.raises(Refused, match=f"{undo} is of what a restore was about to replace"):
+        fresh_backup(workspace, "shop", timedelta(days=1))
+    (real,) = publish(workspace, [past_backup(0.5)])
+    assert fresh_backup(workspace, "shop", timedelta(days=1)).id == real

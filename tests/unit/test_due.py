@@ -55,6 +55,13 @@ def test_everything_that_was_never_verified_is_due_newest_first() -> None:
     assert {due.reason for due in report.due} == {"never verified"}
 
 
+def test_a_safety_backup_is_verified_like_any_other() -> None:
+    """Whoever goes back to it, goes back to something that nobody else holds."""
+    manifest = make_manifest(created_at=NOW - timedelta(hours=3), safety=True)
+    report = chosen((manifest, make_state(manifest)), backup(1, proof(1)))
+    assert due_ids(report) == [manifest.id]
+
+
 def test_one_that_was_verified_to_a_lower_level_than_its_type_requires_is_due() -> None:
     lower = backup(0.2, proof(0.1, level=VerificationLevel.CHECKSUM))
     report = chosen(lower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -296,3 +297,19 @@ def test_a_break_glass_kit_is_wanted_that_is_young_and_of_this_configuration(
     found = control("break-glass kit", health_of([backup()], kit=kit))
     assert (found.result, found.objective) == (result, False)
     assert words in found.evidence
+
+
+def test_a_safety_backup_is_no_backup_to_restore_from_and_a_file_all_the_same() -> None:
+    """It meets no objective; that it is bad, or plain text, or dated in the future is told of it too."""
+    undo = backup(1, id="undo", safety=True, restored_at=NOW, restore_seconds=1.0, storages=("local", "s3"))
+    alone = health_of([undo])
+    for name in ("RPO met", "verified restore within 30 days", "off-site copy exists"):
+        assert control(name, alone).result is FAIL
+    for name in ("RTO met", "size below the limit", "size within the usual range"):
+        assert control(name, alone).result is NOT_APPLICABLE
+    assert "undo" in control("encrypted", alone).evidence
+
+    bad = health_of([backup(2), replace(undo, status=BackupStatus.SUSPECT)])
+    assert "undo" in control("no backup failed verification", bad).evidence
+    later = health_of([backup(2), replace(undo, created_at=NOW + timedelta(hours=1))])
+    assert "undo" in control("no backup dated in the future", later).evidence

@@ -334,3 +334,15 @@ def test_the_order_of_what_is_given_does_not_matter(
     random.shuffle(shuffled)  # type: ignore[attr-defined]
 
     assert points_of(health_of(shuffled, attempts[::-1])) == points_of(health_of(backups, attempts))
+
+
+def test_safety_backups_neither_raise_nor_lower_the_score() -> None:
+    undo = [
+        backup(0.5, id="undo", safety=True, restored_at=NOW, restore_seconds=1.0, compressed=False, plain_bytes=1),
+        backup(0.2, id="doubtful", safety=True, status=UNVERIFIED),
+        backup(0.1, id="spoilt", safety=True, status=SUSPECT),
+    ]
+    for history in ([], [backup(60, restored_at=NOW, restore_seconds=5.0)], week()[:3]):
+        with_them, without = health_of([*undo, *history]), health_of(history)
+        assert with_them.components == without.components
+        assert with_them.recovery_times == without.recovery_times

@@ -139,6 +139,21 @@ CASES: Mapping[str, tuple[Sequence[Backup], Mapping[str, set[Rule]], Sequence[st
         {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}, "gone": {Rule.ABSENT}},
         [],
     ),
+    "a safety backup counts from the clock, in an outage too": (
+        [
+            backup("full", age=40),
+            backup("older", age=60),
+            backup("before", age=30, safety=True),
+            backup("undo", age=29, safety=True),
+        ],
+        {"full": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}, "older": {Rule.DAYS}, "undo": {Rule.DAYS}},
+        ["before"],
+    ),
+    "a verified safety backup is no newer verified full": (
+        [backup("undo", age=1, safety=True), backup("unproven", age=2, status=BackupStatus.UNVERIFIED)],
+        {"unproven": {Rule.UNPROVEN, Rule.DAYS}, "undo": {Rule.DAYS}},
+        [],
+    ),
     "pins and legal holds": (
         [FRESH, backup("pinned", age=99, pinned=True), backup("held", age=98, legal_hold=True)],
         {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}, "pinned": {Rule.PINNED}, "held": {Rule.LEGAL_HOLD}},
@@ -235,6 +250,13 @@ def test_the_newest_good_ones_stay_whatever_their_age() -> None:
     assert rules(decided)["old-50"] == {Rule.FLOOR}
 
 
+def test_safety_backups_take_no_place_among_the_newest_good_ones() -> None:
+    undo = [backup(f"undo-{age}", age=age, safety=True) for age in (1, 2, 3)]
+    decided = decide(backup("only", age=80), *undo, policy=Policy(floors={FULL: 3}))
+    assert rules(decided)["only"] == {Rule.LAST_VERIFIED_FULL, Rule.FLOOR, Rule.DAYS}
+    assert [rules(decided)[one.id] for one in undo] == [{Rule.DAYS}] * 3
+
+
 def test_days_given_for_one_cleanup_stand_for_each_backups_own() -> None:
     history = [FRESH, backup("old", age=10), backup("kept long", age=20, days=365)]
     assert deleted(decide(*history, policy=Policy(floors={}, days={FULL: 7}))) == ["kept long", "old"]
@@ -264,13 +286,13 @@ def test_the_reason_of_a_deletion_says_when_its_days_ended() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Backup]:
-    """Backups of two entries, chains and malformed chains among them."""
+    """Backups of two entries, chains, malformed chains and safety backups among them."""
     ages = st.one_of(st.integers(-3, 400), st.floats(0, 60))
     found: list[Backup] = []
     for number in range(draw(st.integers(0, 14))):
         entry = draw(st.sampled_from(["shop", "crm"]))
         type = draw(st.sampled_from(BackupType))
-        older = [other.id for other in found if other.entry == entry]
+        older = [other.id for other in found if other.entry == entry and not other.safety]
         parent = draw(st.sampled_from(older)) if older and type is INCREMENTAL else None
         base = draw(st.sampled_from([*older, "nowhere"])) if parent else None
         found.append(
@@ -286,6 +308,7 @@ def histories(draw: st.DrawFn) -> list[Backup]:
                 legal_hold=draw(st.booleans()) and draw(st.booleans()) and draw(st.booleans()),
                 parent_id=parent,
                 base_id=base,
+                safety=type is FULL and draw(st.booleans()),
             )
         )
     return draw(st.permutations(found))
@@ -331,7 +354,7 @@ def test_what_holds_of_every_plan(history: list[Backup], policy: Policy, data: s
         assert not [one.id for one in living.values() if name in (one.parent_id, one.base_id)]
     # Never the last verified full.
     for entry in ("shop", "crm"):
-        fulls = [one for one in history if one.entry == entry and one.good and one.type is FULL]
+        fulls = [one for one in history if one.entry == entry and one.good and one.type is FULL and not one.safety]
         counted = [one for one in fulls if one.created_at <= NOW]
         if counted:
             assert max(counted, key=lambda one: one.age_key).id in living
@@ -345,10 +368,20 @@ def test_what_holds_of_every_plan(history: list[Backup], policy: Policy, data: s
 @settings(max_examples=200, deadline=None)
 def test_an_outage_expires_nothing(history: list[Backup], outage: int) -> None:
     """However late cleanup comes back: what it would have kept at the last backup is kept still."""
-    scheduled = [one for one in history if one.type is not DATA and one.created_at <= NOW]
+    scheduled = [one for one in history if one.type is not DATA and not one.safety and one.created_at <= NOW]
     later = NOW + timedelta(days=outage)
     first = decide(*scheduled, policy=NO_FLOORS)
     assert deleted(decide(*scheduled, policy=NO_FLOORS, now=later)) == deleted(first)
+
+
+@given(history=histories(), policy=POLICIES)
+@settings(max_examples=400, deadline=None)
+def test_safety_backups_change_nothing_for_the_others(history: list[Backup], policy: Policy) -> None:
+    others = [one for one in history if not one.safety]
+    names = {one.id for one in others}
+    together, alone = decide(*history, policy=policy), decide(*others, policy=policy)
+    assert tuple(kept for kept in together.keep if kept.backup_id in names) == alone.keep
+    assert tuple(deletion for deletion in together.delete if deletion.backup_id in names) == alone.delete
 
 
 @given(history=histories())

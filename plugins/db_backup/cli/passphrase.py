@@ -40,13 +40,13 @@ def passphrase_from(file: str | None, *, new: bool = False) -> str:
 def _first_line(file: str) -> str:
     try:
         content = sys.stdin.buffer.readline() if file == _STDIN else Path(file).read_bytes()
-        lines = content.decode().splitlines()
+        line = content.decode().partition("\n")[0].removesuffix("\r")  # no other character ends a line for an editor
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(
             f"The passphrase file {file} cannot be read: {reason}.", hint="Name a text file whose first line it is."
         ) from None  # what cannot be decoded is a piece of the passphrase
-    if not lines or not lines[0]:
+    if not line:
         source = "stdin" if file == _STDIN else f"the file {file}"
         raise UsageError(f"There is no passphrase in {source}.", hint="Write it into the first line.")
-    return lines[0]
+    return line

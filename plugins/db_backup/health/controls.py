@@ -105,12 +105,12 @@ def _verified_restore(history: History) -> Control:
 
 def _no_failed_verification(history: History) -> Control:
     name = "no backup failed verification"
-    bad = [b for b in history.live if b.status in {BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT}]
+    bad = [b for b in history.stored if b.status in {BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT}]
     if bad:
         return Control(name=name, result=_FAIL, evidence=f"Not to be relied on: {_names(bad)}.")
-    if not history.live:
+    if not history.stored:
         return _without_backups(name)
-    return Control(name=name, result=_PASS, evidence=f"None of {len(history.live)} failed, and none is suspect.")
+    return Control(name=name, result=_PASS, evidence=f"None of {len(history.stored)} failed, and none is suspect.")
 
 
 def _off_site_copy(history: History, expectations: Expectations) -> Control:
@@ -127,17 +127,17 @@ def _off_site_copy(history: History, expectations: Expectations) -> Control:
 
 def _encrypted(history: History) -> Control:
     name = "encrypted"
-    if not history.live:
+    if not history.stored:
         return _without_backups(name)
-    plain = [backup for backup in history.live if not backup.encrypted]
+    plain = [backup for backup in history.stored if not backup.encrypted]
     if plain:
-        evidence = f"{len(plain)} of {len(history.live)} are stored as plain text: {_names(plain)}."
+        evidence = f"{len(plain)} of {len(history.stored)} are stored as plain text: {_names(plain)}."
         return Control(name=name, result=_FAIL, evidence=evidence)
-    return Control(name=name, result=_PASS, evidence=f"All {len(history.live)} are encrypted.")
+    return Control(name=name, result=_PASS, evidence=f"All {len(history.stored)} are encrypted.")
 
 
 def _key_rotated(history: History) -> Control:
-    encrypted = any(backup.encrypted for backup in history.live)
+    encrypted = any(backup.encrypted for backup in history.stored)
     evidence = "The age of keys is not known here." if encrypted else "No backup is encrypted, so there is no key."
     return Control(name="key rotated within 365 days", result=_NOT_APPLICABLE, evidence=evidence)
 

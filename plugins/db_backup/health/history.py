@@ -24,6 +24,7 @@ class BackupRecord:
     :param restored_at: when it was last restored for proof, and stood; with ``restore_seconds``, where it was timed, of
         which ``restore_setup_seconds`` went into the scratch server.
     :param storages: the storages that hold a copy.
+    :param safety: of what a restore was about to replace.
     """
 
     id: str
@@ -41,6 +42,7 @@ class BackupRecord:
     restored_at: datetime | None = None
     restore_seconds: float | None = None
     restore_setup_seconds: float = 0.0
+    safety: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,15 @@ class Expectations:
 class History:
     """An entry at one moment. Backups are newest first.
 
-    ``live``: every backup that is not being deleted, whatever its proofs say. ``restorable``: fulls, and incrementals
-    whose chain to a full is whole, that have a copy and are good or unverified. Those dated in the future count as
-    neither: their age says nothing.
+    ``stored``: every backup that is not being deleted, whatever its proofs say. ``live``: all of these but safety
+    backups, for whatever made somebody restore may be in them. ``restorable``: of the latter, fulls, and incrementals
+    whose chain to a full is whole, that have a copy and are good or unverified. Those dated in the future count as none
+    of them: their age says nothing.
     """
 
     entry: str
     now: datetime
+    stored: tuple[BackupRecord, ...]
     live: tuple[BackupRecord, ...]
     restorable: tuple[BackupRecord, ...]
     future: tuple[BackupRecord, ...]
@@ -105,10 +109,12 @@ class History:
             key=lambda backup: (backup.created_at, backup.id),
             reverse=True,
         )
-        live = tuple(backup for backup in there if backup.created_at <= horizon)
+        stored = tuple(backup for backup in there if backup.created_at <= horizon)
+        live = tuple(backup for backup in stored if not backup.safety)
         return cls(
             entry=entry,
             now=now,
+            stored=stored,
             live=live,
             restorable=_restorable(live),
             future=tuple(backup for backup in there if backup.created_at > horizon),

@@ -140,14 +140,16 @@ def leap_to(workspace: Workspace, backup: BackupSummary) -> str | None:
     """Why nothing should be deleted by itself after this backup: its days reach back to no other of its type.
 
     Days count up to the newest good backup. After a long outage, or under a clock that is far ahead, that is this very
-    one, and everything before it would go at once. A person who runs the cleanup has looked at the plan.
+    one, and everything before it would go at once; a safety backup in between is no step on the way. A person who runs
+    the cleanup has looked at the plan.
     """
     query = BackupQuery(database=backup.database, type=backup.type)
-    before = [item for item in workspace.catalog.page(query, limit=2).items if item.id != backup.id]
-    if not before or before[0].created_at >= backup.created_at - (backup.expires_at - backup.created_at):
+    others = (other for other in workspace.catalog.newest_first(query) if other.id != backup.id)
+    before = next((other for other in others if not other.safety), None)
+    if before is None or before.created_at >= backup.created_at - (backup.expires_at - backup.created_at):
         return None
     return (
-        f"nothing was deleted after {backup.id}, for the one before it, {before[0].id}, is older than the days that "
+        f"nothing was deleted after {backup.id}, for the one before it, {before.id}, is older than the days that "
         "backups are kept; if the clock is right, run `db-backup cleanup`"
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from db_backup.catalog import BackupQuery
 from db_backup.config import Entry
 from db_backup.errors import ArtefactError, LoadFailed, ScratchUnavailable, StorageFull, ToolError, UnknownBackup
 from db_backup.jobs.acts import audited
@@ -14,14 +13,13 @@ from db_backup.jobs.sidecars import Located, leased, locate, update_state
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Proof, RunInfo
-from db_backup.model import BackupStatus, BackupType, ProofResult, VerificationLevel, utc_now
+from db_backup.model import BackupType, ProofResult, VerificationLevel, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.summary import BackupSummary
 
 _DRILLED = (BackupType.FULL, BackupType.STRUCTURE)  # what restores a database by itself
 _CHECK = "check"  # the kind of a difference that an application check found
 
-_NEWEST = 50  # backups, which are looked at for one that is no safety backup
 _MEGABYTE = 1 << 20
 
 
@@ -62,10 +60,8 @@ def newest_good_backup(workspace: Workspace, entry: Entry, backup_type: BackupTy
 
     :raises UnknownBackup: there is none, so that this entry cannot be restored from a backup of this type.
     """
-    query = BackupQuery(database=entry.name, type=backup_type, status=BackupStatus.GOOD)
-    for backup in workspace.catalog.page(query, limit=_NEWEST).items:
-        if not backup.safety:  # of what a restore replaced, whatever was wrong with that
-            return backup
+    if newest := workspace.catalog.newest(entry.name, backup_type, verified_only=True):
+        return newest
     raise UnknownBackup(
         f"'{entry.name}' has no good {backup_type} backup that could be restored.",
         hint=f"Run `db-backup create {entry.name} --type {backup_type}`, or verify one that is there.",

@@ -20,7 +20,6 @@ MOST_PER_RUN = 500
 _FRESH = timedelta(days=7)  # a proof as young as this is not repeated
 _TRIED = timedelta(days=1)  # nor is a try that could not be concluded
 _UNRELIABLE = frozenset({BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT})
-_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def backups_due(workspace: Workspace) -> DueReport:
 
     :raises CatalogError:
     """
-    return choose_due(_all_backups(workspace), now=utc_now())
+    return choose_due(workspace.catalog.newest_first(BackupQuery()), now=utc_now())
 
 
 def choose_due(
@@ -60,7 +59,8 @@ def choose_due(
 
     First come all that were never verified as far as their type requires. Then, of each entry, the ``sample`` whose
     newest proof is the oldest: as proving one makes its proof the newest, every backup has its turn. Those that failed,
-    are suspect, or could not be tried to the end have theirs as well. What is being deleted is left out.
+    are suspect, or could not be tried to the end have theirs as well; so do safety backups, for nothing else holds what
+    is in them. What is being deleted is left out.
     """
     unproven: list[DueBackup] = []
     rotation: dict[str, list[tuple[datetime, DueBackup]]] = {}
@@ -92,13 +92,3 @@ def _lacking(backup: BackupSummary) -> str:
 
 def _due(backup: BackupSummary, reason: str) -> DueBackup:
     return DueBackup(backup.id, backup.database, reason)
-
-
-def _all_backups(workspace: Workspace) -> Iterator[BackupSummary]:
-    cursor = None
-    while True:
-        page = workspace.catalog.page(BackupQuery(), limit=_PAGE, cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return

@@ -19,7 +19,7 @@ def fresh_backup(workspace: Workspace, database: str, within: timedelta) -> Back
     """The newest verified full backup of this entry, whose data are no older than ``within``.
 
     The sidecars in storage decide, and every part must be there with its size: a backup that somebody removed by hand
-    does not count, whatever the catalogue remembers; nor does one that is dated in the future.
+    does not count, whatever the catalogue remembers; nor does one that is dated in the future, nor a safety backup.
 
     :raises Refused: there is none; says what there is instead.
     :raises UnknownDatabase, UsageError, CatalogError, StorageError:
@@ -51,19 +51,16 @@ def fresh_backup(workspace: Workspace, database: str, within: timedelta) -> Back
 
 
 def _newest_fulls(workspace: Workspace, entry: str, now: datetime) -> Iterator[BackupSummary]:
-    cursor = None
-    while True:
-        page = workspace.catalog.page(BackupQuery(database=entry, type=BackupType.FULL), cursor=cursor)
-        yield from (backup for backup in page.items if backup.created_at <= now)
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+    fulls = workspace.catalog.newest_first(BackupQuery(database=entry, type=BackupType.FULL))
+    return (backup for backup in fulls if backup.created_at <= now)
 
 
 def _failure(located: Located) -> str | None:
     """Why this backup is not to be relied on; None when it is."""
     manifest = located.manifest
     status = standing.status(manifest, located.state)
+    if manifest.safety:
+        return f"{manifest.id} is of what a restore was about to replace"
     if status is not BackupStatus.GOOD:
         return f"{manifest.id} is {status}"
     for part in manifest.parts:

@@ -24,7 +24,6 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.model import Compression, utc_now
 from db_backup.summary import BackupSummary
 
-_PAGE = 1000
 _MEGABYTE = 1 << 20
 
 
@@ -43,21 +42,11 @@ def _entry(
     attempts = workspace.catalog.attempts(entry.name, since=now - 2 * TREND_WINDOW)
     return assess(
         entry.name,
-        (_backup(summary) for summary in _summaries(workspace, entry.name)),
+        (_backup(summary) for summary in workspace.catalog.newest_first(BackupQuery(database=entry.name))),
         _ended(attempts, abandoned),
         _expectations(workspace, entry, kit),
         now=now,
     )
-
-
-def _summaries(workspace: Workspace, entry: str) -> Iterator[BackupSummary]:
-    cursor = None
-    while True:
-        page = workspace.catalog.page(BackupQuery(database=entry), limit=_PAGE, cursor=cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
 
 
 def _backup(summary: BackupSummary) -> BackupRecord:
@@ -77,6 +66,7 @@ def _backup(summary: BackupSummary) -> BackupRecord:
         restored_at=summary.restored_at,
         restore_seconds=summary.restore_seconds,
         restore_setup_seconds=summary.restore_setup_seconds,
+        safety=summary.safety,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,8 +16,6 @@ from db_backup.model import BackupStatus
 from db_backup.retention import Backup, Presence
 from db_backup.storage import Storage
 from db_backup.summary import BackupSummary, summarise
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class Holdings:
         """The entry's backups: those of the catalogue, those that it does not know yet, and what is left of others."""
         found: dict[str, Backup] = {}
         unreadable = ""
-        indexed = {summary.id: summary for summary in self._indexed(entry)}
+        known = self._workspace.catalog.newest_first(BackupQuery(database=entry))
+        indexed = {summary.id: summary for summary in known}
         # The sidecars decide, not the catalogue: it may be older than the newest proof, and what is kept or deleted
         # leans on every other backup of the entry.
         for backup_id in sorted(indexed.keys() | self._stored_ids(entry)):
@@ -77,15 +76,6 @@ class Holdings:
             if backup is not None:
                 found[backup_id] = backup
         return EntryHoldings(found, unreadable.removesuffix("."))
-
-    def _indexed(self, entry: str) -> Iterator[BackupSummary]:
-        cursor = None
-        while True:
-            page = self._workspace.catalog.page(BackupQuery(database=entry), limit=_PAGE, cursor=cursor)
-            yield from page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def _stored_ids(self, entry: str) -> set[str]:
         ids = set[str]().union(*(listing.manifests | listing.states for listing in self._listings))
@@ -160,6 +150,7 @@ def _backup(summary: BackupSummary, presence: Presence) -> Backup:
         legal_hold=summary.legal_hold,
         base_id=summary.base_id,
         parent_id=summary.parent_id,
+        safety=summary.safety,
     )
 
 

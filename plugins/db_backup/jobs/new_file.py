@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 from db_backup.errors import BackupError, Refused
 
+#: What link(2) says on a file system without hard links.
+_WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+
 
 @contextmanager
 def new_file(target: Path, *, replace: bool, taken: str, elsewhere: str) -> Iterator[BinaryIO]:
@@ -56,7 +59,7 @@ def _publish(temporary: Path, target: Path, replace: bool, taken: str) -> None:
         temporary.replace(target)
     else:
         try:
-            os.link(temporary, target)  # unlike a rename, never over a file that came meanwhile
+            _link(temporary, target)
         except FileExistsError:
             raise _taken(target, taken) from None
     folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -64,6 +67,28 @@ def _publish(temporary: Path, target: Path, replace: bool, taken: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Give the file its name; unlike a rename, never over a file that came meanwhile.
+
+    Where there are no hard links, as on a USB stick with FAT, the name is taken by an empty file for a moment.
+
+    :raises FileExistsError: there is one.
+    """
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS:
+            raise
+    else:
+        return
+    target.touch(mode=0o600, exist_ok=False)
+    try:
+        temporary.replace(target)
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def _failed(target: Path, error: OSError, elsewhere: str) -> BackupError:

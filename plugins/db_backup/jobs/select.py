@@ -13,7 +13,7 @@ def every_backup(workspace: Workspace) -> Iterator[str]:
 
 
 def newest_backups(workspace: Workspace) -> Iterator[str]:
-    """The id of the newest backup of each configured entry that has one."""
+    """The id of the newest backup of each configured entry that has one, safety backups aside."""
     for name in workspace.config.entries:
         newest = workspace.catalog.newest(name)
         if newest is not None:

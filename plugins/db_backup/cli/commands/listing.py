@@ -113,7 +113,7 @@ def _check_known(catalog: Catalog, database: str, configuration: Callable[[], Co
 
 
 def _short(backup: BackupSummary) -> tuple[str, ...]:
-    return (backup.id, age(backup.created_at), human_bytes(backup.size_bytes), backup.status.value, last_proof(backup))
+    return (backup.id, age(backup.created_at), human_bytes(backup.size_bytes), _status(backup), last_proof(backup))
 
 
 def _detailed(backup: BackupSummary) -> tuple[str, ...]:
@@ -125,11 +125,15 @@ def _detailed(backup: BackupSummary) -> tuple[str, ...]:
         human_bytes(backup.plain_bytes),
         backup.compression.value,
         f"{backup.rows:,}",
-        backup.status.value,
+        _status(backup),
         last_proof(backup),
         moment(backup.expires_at)[:10],
         " ".join(backup.storages),
     )
+
+
+def _status(backup: BackupSummary) -> str:
+    return f"{backup.status} (safety)" if backup.safety else backup.status.value
 
 
 def _warnings(backups: tuple[BackupSummary, ...]) -> None:

@@ -56,7 +56,7 @@ class _Results:
 @click.command("verify")
 @click.argument("backups", nargs=-1, shell_complete=complete_backups)
 @click.option("--all", "everything", is_flag=True, help="Every backup in the catalogue.")
-@click.option("--latest", is_flag=True, help="The newest backup of every database.")
+@click.option("--latest", is_flag=True, help="The newest backup of every database, safety backups aside.")
 @click.option(
     "--level",
     type=click.Choice([item.value for item in VerificationLevel]),
