@@ -839,6 +839,27 @@ def test_owners_come_back_out_of_a_script_and_with_chosen_tables(
     assert found == [(owner,)]
 
 
+@pytest.mark.parametrize("tables", [(), ("public.marks",)])
+def test_roles_that_stay_behind_a_failed_load_are_named(
+    postgres_server: PostgresServer, engine: Callable[..., PostgresEngine], tables: tuple[str, ...]
+) -> None:
+    owner, _ = postgres_server.create_user()
+    source = engine(MARKS, f"ALTER TABLE marks OWNER TO {owner}")
+    dumped = dump_of(source)
+    postgres_server.run(f"DROP OWNED BY {owner}", f"DROP ROLE {owner}", database=source.connection.database)
+    target = source.create_database(source.replacement_name())
+
+    def damaged() -> Iterator[bytes]:
+        yield from blocks(dumped.plain)
+        raise ArtefactCorrupt("The hash is another one.")
+
+    wanted = LoadOptions(tables=tables, with_owners=True)
+    with pytest.raises(ArtefactCorrupt) as caught:
+        target.load([damaged()], dumped.manifest, Cancellation(), wanted)
+    assert postgres_server.run(f"SELECT rolcanlogin FROM pg_roles WHERE rolname = '{owner}'") == [(False,)]
+    assert [owner in note for note in caught.value.__notes__] == [True]
+
+
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_several_jobs_load_a_staged_archive_whole_and_leave_no_file(postgres_lab: PostgresLab, in_pieces: bool) -> None:
     database = postgres_lab.create_sample()

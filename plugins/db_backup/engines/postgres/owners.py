@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from psycopg import sql
 
@@ -17,6 +18,7 @@ from db_backup.engines.postgres.formats import DumpFormat
 from db_backup.engines.postgres.preflight import ROLES_SENTENCE, some
 from db_backup.engines.postgres.session import Connection, connected, rows
 from db_backup.engines.postgres.toc import Entry
+from db_backup.errors import BackupError
 from db_backup.manifest import Manifest
 from db_backup.model import ConnectionInfo
 
@@ -88,6 +90,17 @@ def make_missing(connection: ConnectionInfo, roles: Iterable[str], manifest: Man
     """
     with connected(connection, entry=manifest.entry) as link:
         return list(_make(link, missing_roles(link, roles)))
+
+
+@contextmanager
+def told_on_failure(made: Iterable[str]) -> Iterator[None]:
+    """What was warned of when roles were made says the block's failure as well: they stay."""
+    try:
+        yield
+    except BackupError as error:
+        for warning in made:
+            error.add_note(f"{warning} They stay.")
+        raise
 
 
 def _make(link: Connection, missing: Sequence[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from db_backup.engines.base import Block, EngineOptions, LoadOptions
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.entries import read_entries
 from db_backup.engines.postgres.inventory import occupants, read_catalogue
-from db_backup.engines.postgres.owners import make_missing, roles_of
+from db_backup.engines.postgres.owners import make_missing, roles_of, told_on_failure
 from db_backup.engines.postgres.restore import (
     STREAM_FLAGS,
     Loading,
@@ -72,12 +72,12 @@ def load_tables(
     with damage_translated(loading):
         heads = [read_entries(content, loading.format) for content in streams]
         selection = _select(loading, [entries for entries, _ in heads], wanted)
-        warnings = [*loading.warnings, *selection.warnings]
+        made: list[str] = []
         if wanted.with_owners and not is_scratch(connection):
-            warnings += make_missing(connection, roles_of(_chosen(heads, selection)), manifest)
-        contents = [content for _, content in heads]
-        warnings += _load(loading, contents, selection, cancellation)
-    return tuple(dict.fromkeys(warnings))
+            made = make_missing(connection, roles_of(_chosen(heads, selection)), manifest)
+        with told_on_failure(made), damage_translated(loading):
+            remarks = _load(loading, [content for _, content in heads], selection, cancellation)
+    return tuple(dict.fromkeys([*loading.warnings, *selection.warnings, *made, *remarks]))
 
 
 def _select(loading: Loading, archives: Sequence[Sequence[Entry]], wanted: LoadOptions) -> Selection:

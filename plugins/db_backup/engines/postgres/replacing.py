@@ -33,8 +33,9 @@ _ATTEMPTS = 6  # of some seconds each
 _LOCK_WAIT_SECONDS = 10
 _BETWEEN_TERMINATIONS_SECONDS = 0.05
 
-_SESSIONS = """SELECT DISTINCT coalesce(usename::text, backend_type, 'the server') FROM pg_catalog.pg_stat_activity
-    WHERE datname = ANY (%(names)s) ORDER BY 1"""
+# Whose they are; the server's own, such as autovacuum's, make way by themselves.
+_SESSIONS = """SELECT DISTINCT coalesce(usename::text, usesysid::text) FROM pg_catalog.pg_stat_activity
+    WHERE datname = ANY (%(names)s) AND usesysid IS NOT NULL ORDER BY 1"""
 _COMMENT = """SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database
     WHERE datname = %(name)s"""
 _EXISTING = "SELECT datname::text FROM pg_catalog.pg_database WHERE datname = ANY (%(names)s)"

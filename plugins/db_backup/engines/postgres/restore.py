@@ -25,7 +25,7 @@ from db_backup.engines.postgres.filling import (
 )
 from db_backup.engines.postgres.formats import Container, DumpFormat
 from db_backup.engines.postgres.inventory import SUPERUSER_KINDS, TABLE_OWNERS, occupants, read_catalogue
-from db_backup.engines.postgres.owners import with_roles_made
+from db_backup.engines.postgres.owners import told_on_failure, with_roles_made
 from db_backup.engines.postgres.preflight import describe_server, is_untrusted, some
 from db_backup.engines.postgres.session import (
     Connection,
@@ -103,26 +103,35 @@ def load(
     :raises StorageFull: there is no room to stage it.
     """
     loading = prepare(connection, options, manifest, wanted)
-    remarks = list(loading.warnings)
+    made: list[str] = []
     if wanted.with_owners and manifest.type is not BackupType.DATA and not is_scratch(connection):
         with damage_translated(loading):
             streams, made = with_roles_made(connection, streams, manifest)
-        remarks += made
+    with told_on_failure(made):
+        remarks = _load_streams(loading, streams, cancellation, wanted)
+    return tuple(dict.fromkeys([*loading.warnings, *made, *remarks]))
+
+
+def _load_streams(
+    loading: Loading, streams: Sequence[Iterable[Block]], cancellation: Cancellation, wanted: LoadOptions
+) -> list[str]:
+    """What the tools warned of."""
+    manifest, remarks = loading.manifest, list[str]()
     in_parallel = loads_in_parallel(loading.format, wanted)
     if in_parallel or len(streams) > 1 or not _goes_into_one_transaction(loading.format, manifest):
         loading = dataclasses.replace(loading, keeps_nothing=manifest.type is BackupType.DATA)
     if in_parallel:
-        with staged(streams, options.staging_path, manifest, cancellation) as files:
+        with staged(streams, loading.options.staging_path, manifest, cancellation) as files:
             for file in files:
                 remarks += _load_file(loading, file, wanted.jobs, cancellation)
-        return tuple(dict.fromkeys(remarks))
+        return remarks
     with emptied_after_failure(loading.connection, manifest, of_several=len(streams) > 1):
         for content in streams:
             remarks += _load_stream(loading, content, cancellation)
     if manifest.type is BackupType.DATA:
         with connected(loading.connection, entry=manifest.entry) as link:
             remarks += unrefreshed_views(link)
-    return tuple(dict.fromkeys(remarks))
+    return remarks
 
 
 def loads_in_parallel(dump_format: DumpFormat, wanted: LoadOptions) -> bool:
