@@ -41,6 +41,8 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     │   └── WrongPassphrase          1
     ├── ActUnaudited                 1   what was asked for is done; its audit line is missing
     ├── EntryLocked                  1   another backup of the same entry is at work
+    ├── ChainBroken                  1   an increment cannot follow, or the links of a chain do not
+    ├── PointOutOfReach              1   no chain leads to the moment that was asked for
     ├── LoadFailed                   1   the restore tool said so
     ├── RestoreMismatch              3   restored, but not what the manifest says
     ├── HealthTooLow                 3   the score is lower than is asked for
@@ -222,6 +224,17 @@ class ActUnaudited(BackupError):
 
 
 class EntryLocked(BackupError):
+    pass
+
+
+class ChainBroken(BackupError):
+    """An increment cannot follow, or the links of a chain do not. ``worth_a_full``: nothing is lost, only a full is
+    cheaper."""
+
+    worth_a_full = False
+
+
+class PointOutOfReach(BackupError):
     pass
 
 

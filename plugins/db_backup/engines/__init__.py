@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from db_backup.engines.base import Engine, EngineOptions
+from db_backup.engines.chain import ChainEngine
+from db_backup.errors import FeatureNotAvailable
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
@@ -26,6 +28,19 @@ def engine_for(connection: ConnectionInfo, options: EngineOptions) -> Engine:
             from db_backup.engines.postgres import PostgresEngine
 
             return PostgresEngine(connection, options)
+
+
+def chain_engine_for(
+    connection: ConnectionInfo, options: EngineOptions, databases: tuple[str, ...] = ()
+) -> ChainEngine:
+    """What takes fulls and increments of this connection's server (SQLite: file). Nothing is connected yet.
+
+    :param databases: of a server only these; empty: every user database.
+    :raises FeatureNotAvailable:
+    """
+    raise FeatureNotAvailable(
+        f"Incremental backups of {connection.engine} are not there yet.", hint="Take full backups."
+    )
 
 
 def open_scratch(

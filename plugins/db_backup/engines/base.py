@@ -101,7 +101,8 @@ class DumpSummary:
     """What is known once every stream was read to its end and found complete.
 
     ``excluded_tables``: whose rows were left out, as the inventory names tables (a partition may stand beside the
-    partitioned table). ``warnings`` name them too.
+    partitioned table). ``warnings`` name them too. ``from_position`` and ``to_position``: of a chain's backups alone
+    (``engines.chain``), in the engine's own text. ``databases``: of a server's.
     """
 
     consistency: Consistency
@@ -109,6 +110,9 @@ class DumpSummary:
     inventory: Inventory
     warnings: tuple[str, ...] = ()
     excluded_tables: tuple[str, ...] = ()
+    from_position: str | None = None
+    to_position: str | None = None
+    databases: tuple[str, ...] = ()
 
 
 class Dump(ABC):
