@@ -228,10 +228,22 @@ class EntryLocked(BackupError):
 
 
 class ChainBroken(BackupError):
-    """An increment cannot follow, or the links of a chain do not. ``worth_a_full``: nothing is lost, only a full is
-    cheaper."""
+    """An increment cannot follow, or the links of a chain do not.
 
-    worth_a_full = False
+    :param worth_a_full: no history is lost; a full is only cheaper, or the next thing to take.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        database: str | None = None,
+        backup_id: str | None = None,
+        worth_a_full: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint, database=database, backup_id=backup_id)
+        self.worth_a_full = worth_a_full
 
 
 class PointOutOfReach(BackupError):

@@ -15,6 +15,7 @@ published: ``published`` is called then. What was captured and never published i
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from db_backup.engines.base import Block, Dump, DumpRequest, EngineOptions, Preflight
+from db_backup.errors import ChainBroken
 from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import ConnectionInfo, EngineName, Method, Scope
 from db_backup.progress import Cancellation
@@ -155,3 +157,38 @@ class ChainEngine(ABC):
         :raises ScratchUnavailable, ToolMissing, ToolVersionMismatch, StorageFull:
         :raises ArtefactError, LoadFailed, Interrupted:
         """
+
+
+def refuse_gaps(links: Sequence[Link]) -> None:
+    """Whether the links are a base and what follows it, none missing and in order, as their manifests say it.
+
+    :raises ChainBroken: with the first that does not follow.
+    """
+    if not links:
+        raise ChainBroken("There is no backup to rebuild anything of.", hint="Name a full backup with a position.")
+    base = links[0].manifest
+    if base.chain is None or base.chain.base_id is not None or not base.chain.to_position:
+        raise ChainBroken(
+            f"{base.id} is not a full backup that increments can follow.",
+            hint="A chain begins with a full backup that has a position.",
+            database=base.entry,
+            backup_id=base.id,
+        )
+    for before, link in itertools.pairwise(link.manifest for link in links):
+        ended, own = before.chain, link.chain
+        if (
+            ended is None
+            or own is None
+            or own.base_id != base.id
+            or own.parent_id != before.id
+            or not own.to_position
+            or own.from_position != ended.to_position
+        ):
+            raise ChainBroken(
+                f"{link.id} does not follow {before.id}: "
+                f"it begins at {(own and own.from_position) or 'no position'}, after "
+                f"{(own and own.parent_id) or 'no backup'}.",
+                hint="Give every link of the chain in order; a missing one ends the chain before it.",
+                database=link.entry,
+                backup_id=link.id,
+            )

@@ -13,12 +13,11 @@ _BLOCK_BYTES = 1 << 18
 
 
 class PipedStream:
-    """A ``DumpStream`` of an SQL script; see ``piped``."""
+    """A ``DumpStream`` of bytes that we make; see ``piped``."""
 
-    name = "main"
-    suffix = "sql"
-
-    def __init__(self, descriptor: int, written: Future[int]) -> None:
+    def __init__(self, descriptor: int, written: Future[int], name: str, suffix: str) -> None:
+        self.name = name
+        self.suffix = suffix
         self._descriptor = descriptor
         self._written = written
         self._observed_bytes = 0
@@ -35,13 +34,13 @@ class PipedStream:
 
 
 @contextmanager
-def piped(pieces: Iterable[bytes]) -> Iterator[PipedStream]:
+def piped(pieces: Iterable[bytes], *, name: str = "main", suffix: str = "sql") -> Iterator[PipedStream]:
     """Write the pieces, in constant memory, while the block runs. What is not read by its end is never written."""
     with ThreadPoolExecutor(1, thread_name_prefix="dump-pipe") as thread, ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         widen_pipe(reading)
-        yield PipedStream(reading, thread.submit(_write, pieces, writing))
+        yield PipedStream(reading, thread.submit(_write, pieces, writing), name, suffix)
 
 
 def _write(pieces: Iterable[bytes], descriptor: int) -> int:
