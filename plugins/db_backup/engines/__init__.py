@@ -38,9 +38,15 @@ def chain_engine_for(
     :param databases: of a server only these; empty: every user database.
     :raises FeatureNotAvailable:
     """
-    raise FeatureNotAvailable(
-        f"Incremental backups of {connection.engine} are not there yet.", hint="Take full backups."
-    )
+    match connection.engine:
+        case EngineName.SQLITE:
+            from db_backup.engines.sqlite import SqliteChain
+
+            return SqliteChain(connection, options, databases)
+        case _:
+            raise FeatureNotAvailable(
+                f"Incremental backups of {connection.engine} are not there yet.", hint="Take full backups."
+            )
 
 
 def open_scratch(

@@ -13,10 +13,16 @@ landing.py     plain bytes that become a file: checked, durable, never over anot
 target.py      what a restore finds where it shall go
 replacing.py   a whole new file that takes the place of another
 selection.py   some of an image's tables, brought into another database
+stock.py       how a person restores with stock tools
 engine.py      the contract of ``engines.base`` over these
+pages.py       a file as pages: their hashes, and the format of increments
+increment.py   dumps of a chain
+rebuilding.py  a file as it was, of a base and its increments
+chain.py       the contract of ``engines.chain`` over these
 """
 
+from db_backup.engines.sqlite.chain import SqliteChain
 from db_backup.engines.sqlite.engine import SqliteEngine
 from db_backup.engines.sqlite.landing import open_scratch
 
-__all__ = ["SqliteEngine", "open_scratch"]
+__all__ = ["SqliteChain", "SqliteEngine", "open_scratch"]

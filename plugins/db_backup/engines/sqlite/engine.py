@@ -31,6 +31,7 @@ from db_backup.engines.sqlite.landing import (
     private_scratch,
     receive,
 )
+from db_backup.engines.sqlite.pages import PAGES
 from db_backup.engines.sqlite.replacing import refuse_existing, replace
 from db_backup.engines.sqlite.rows import RowWriter, load_rows, open_rows, read_rows
 from db_backup.engines.sqlite.script import ScriptDamaged, whole_script
@@ -39,16 +40,17 @@ from db_backup.engines.sqlite.source import (
     SIDE_FILES,
     compacted_size,
     describe,
+    library,
     open_source,
     open_unchanging,
     side_file,
     size_in_transaction,
 )
 from db_backup.engines.sqlite.staging import staged_image
+from db_backup.engines.sqlite.stock import image_commands, rows_commands, structure_commands
 from db_backup.engines.sqlite.structure import count_structure, inventory_of, open_structure, read_structure
 from db_backup.engines.sqlite.tables import count_rows, foreign_keys, read_tables
 from db_backup.engines.sqlite.target import ask, examine, real_path, replacement_of
-from db_backup.engines.stock import unpack_command
 from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactTruncated,
@@ -59,11 +61,9 @@ from db_backup.errors import (
     StorageFull,
     UsageError,
 )
-from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand, ToolInfo
+from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockCommand
 from db_backup.model import BackupType, EngineName, utc_now
 from db_backup.progress import Cancellation
-
-_RESTORED = "restored.sqlite"
 
 
 class SqliteEngine(Engine):
@@ -121,22 +121,13 @@ class SqliteEngine(Engine):
             yield stack.enter_context(opened)
 
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
-        unpack = unpack_command(parts)
-        check = StockCommand(description="Check it", command=f"sqlite3 {_RESTORED} 'PRAGMA integrity_check'")
         match format:
             case structure.FORMAT:
-                build = StockCommand(
-                    description="Build an empty database of it", command=f"{unpack} | {structure.SHELL} {_RESTORED}"
-                )
-                return build, check
+                return structure_commands(parts)
             case rows.FORMAT:
-                fill = StockCommand(
-                    description="Load the rows into a database that has the tables and no rows",
-                    command=f"{unpack} | {rows.SHELL_WITHOUT_TRIGGERS} {_RESTORED}",
-                )
-                return fill, check
+                return rows_commands(parts)
             case _:
-                return StockCommand(description="Unpack the database file", command=f"{unpack} > {_RESTORED}"), check
+                return image_commands(parts)
 
     def database_exists(self, database: str) -> bool:
         return os.path.lexists(database)
@@ -179,7 +170,7 @@ class SqliteEngine(Engine):
         cancellation: Cancellation,
         options: LoadOptions | None = None,
     ) -> tuple[str, ...]:
-        content = only_stream(streams, manifest)
+        content = _content(streams, manifest)
         if options and options.tables:
             load_tables(content, self.path, manifest, options.tables, cancellation)
             return ()
@@ -206,7 +197,7 @@ class SqliteEngine(Engine):
     def read_archive(
         self, streams: Sequence[Iterable[Block]], manifest: Manifest, cancellation: Cancellation
     ) -> Inventory:
-        content = only_stream(streams, manifest)
+        content = _content(streams, manifest)
         if manifest.type is BackupType.FULL:
             return self._read_image(content, manifest, cancellation)
         try:
@@ -244,12 +235,8 @@ class SqliteEngine(Engine):
                 hint=f"Types that are: {', '.join(sorted(self.supported_types))}.",
                 database=request.entry,
             )
-        if request.exclude_tables and request.type is BackupType.FULL:
-            raise ConfigurationError(
-                f"A full backup of '{request.entry}' is the image of its whole file, and leaves no table out.",
-                hint="Remove exclude_tables, or take structure and data backups, which leave rows out.",
-                database=request.entry,
-            )
+        if request.type is BackupType.FULL:
+            refuse_exclusion(request)
 
     def _compacts(self, request: DumpRequest) -> bool:
         """A data backup's statements are written from an exact image, whatever the setting says."""
@@ -273,7 +260,7 @@ class SqliteEngine(Engine):
             )
         return Preflight(
             server=describe(self.path),
-            tools=(ToolInfo(name="sqlite3 library", version=sqlite3.sqlite_version),),
+            tools=(library(),),
             warnings=exclusion.warnings,
             estimated_plain_bytes=self._estimate(source, request),
         )
@@ -282,3 +269,20 @@ class SqliteEngine(Engine):
         if request.type is BackupType.STRUCTURE:
             return None
         return compacted_size(source) if self._compacts(request) else size_in_transaction(source)
+
+
+def refuse_exclusion(request: DumpRequest) -> None:
+    """:raises ConfigurationError: a backup of the file itself is asked for without some tables' rows."""
+    if request.exclude_tables:
+        raise ConfigurationError(
+            f"A {request.type} backup of '{request.entry}' is made of its whole file, and leaves no table out.",
+            hint="Remove exclude_tables, or take structure and data backups, which leave rows out.",
+            database=request.entry,
+        )
+
+
+def _content(streams: Sequence[Iterable[Block]], manifest: Manifest) -> Iterable[Block]:
+    """The stream to load. Beside it a full that increments can follow has the hashes of its pages."""
+    if tuple(manifest.streams) == ("main", PAGES) and manifest.type is BackupType.FULL:
+        return streams[0]
+    return only_stream(streams, manifest)

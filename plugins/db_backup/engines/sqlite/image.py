@@ -27,6 +27,7 @@ from db_backup.manifest import Consistency, Inventory
 from db_backup.progress import Cancellation
 
 FORMAT = "sqlite image"
+AGAIN = "Run the backup again; if it stays so, report it."
 
 
 @dataclass
@@ -76,28 +77,37 @@ class ImageDump(Dump):
         self._counted = counted
 
     def complete(self) -> DumpSummary:
-        image, read_bytes = self._image, self._stream.observed_bytes
-        if read_bytes != image.size_bytes or image.copied_bytes != self._moment.size_bytes:
+        image = self._image
+        if self._stream.observed_bytes != image.size_bytes:
             raise DumpIncomplete(
-                f"{read_bytes} bytes of the image of {self._path} were read; the image has {image.size_bytes}, the "
-                f"copy that it was made of {image.copied_bytes}, the database {self._moment.size_bytes}.",
-                hint="Run the backup again; if it stays so, report it.",
+                f"{self._stream.observed_bytes} of {image.size_bytes} bytes of the image of {self._path} were read.",
+                hint=AGAIN,
             )
         with explained(self._path):
             damage, contents = self._counted.result()
-        if damage.problems:
-            raise damaged(self._path, "; ".join(damage.problems[:3]))
-        if read_schema(image.connection) != self._moment.schema:
-            raise DumpIncomplete(
-                f"The image of {self._path} does not hold the objects that the database listed.",
-                hint="Run the backup again; if it stays so, report it.",
-            )
+        prove_copy(self._path, self._moment, image, damage)
         return DumpSummary(
             consistency=self._moment.consistency,
             recovery_point=self._moment.at,
             inventory=Inventory(tables=contents.tables, objects=self._moment.schema.objects),
             warnings=(*damage.warnings, *contents.warnings, *(image.compacting.warnings if image.compacting else ())),
         )
+
+
+def prove_copy(path: Path, moment: Moment, image: Image, damage: Damage) -> None:
+    """See that the image is what the database was at its moment, and whole.
+
+    :raises DumpFailed: the database is damaged.
+    :raises DumpIncomplete: the image is something else.
+    """
+    if image.copied_bytes != moment.size_bytes:
+        raise DumpIncomplete(
+            f"The copy of {path} has {image.copied_bytes} bytes, and the database has {moment.size_bytes}.", hint=AGAIN
+        )
+    if damage.problems:
+        raise damaged(path, "; ".join(damage.problems[:3]))
+    if read_schema(image.connection) != moment.schema:
+        raise DumpIncomplete(f"The image of {path} does not hold the objects that the database listed.", hint=AGAIN)
 
 
 @contextmanager

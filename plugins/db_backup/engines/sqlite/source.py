@@ -12,11 +12,12 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from db_backup.errors import AccessDenied, DumpFailed, ServerUnreachable, SourceError, SourceUnsupported
-from db_backup.manifest import ServerInfo
-from db_backup.model import EngineName
+from db_backup.manifest import ServerInfo, ToolInfo
+from db_backup.model import EngineName, utc_now
 from db_backup.progress import Cancellation
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -50,18 +51,43 @@ def describe(path: Path) -> ServerInfo:
     return ServerInfo(engine=EngineName.SQLITE, flavour="SQLite", version=sqlite3.sqlite_version, address=str(path))
 
 
+def library() -> ToolInfo:
+    """What reads and writes the files."""
+    return ToolInfo(name="sqlite3 library", version=sqlite3.sqlite_version)
+
+
+def seen_at(connection: sqlite3.Connection, cancellation: Cancellation) -> datetime:
+    """The moment, UTC, as of which this connection's transaction sees the file: what was committed before is in it, and
+    nothing that was committed after.
+
+    In WAL mode, where readers hold no writer off, the transaction is begun again, so that this is true to within the
+    microseconds that its beginning takes.
+    """
+    (journal_mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if journal_mode != "wal":
+        return utc_now()
+    connection.execute("ROLLBACK")
+    moment = utc_now()
+    _begin(connection, cancellation)
+    return moment
+
+
+def page_size(connection: sqlite3.Connection) -> int:
+    """In bytes."""
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(page_bytes)
+
+
 def size_in_transaction(connection: sqlite3.Connection) -> int:
     """The database's size in bytes, as this connection's transaction sees it."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    return int(pages) * int(page_bytes)
+    return int(pages) * page_size(connection)
 
 
 def compacted_size(connection: sqlite3.Connection) -> int:
     """``size_in_transaction`` without the pages that nothing uses, in bytes."""
     (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    return size_in_transaction(connection) - int(unused) * int(page_bytes)
+    return size_in_transaction(connection) - int(unused) * page_size(connection)
 
 
 def open_unchanging(file: Path) -> sqlite3.Connection:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db_backup.engines.sqlite.compacting import Compacting, compact_image
-from db_backup.engines.sqlite.source import compacted_size, open_unchanging, primary_code, size_in_transaction
+from db_backup.engines.sqlite.source import (
+    compacted_size,
+    open_unchanging,
+    page_size,
+    primary_code,
+    size_in_transaction,
+)
 from db_backup.engines.staging import SPACE_HINT, check_room, staging_folder
 from db_backup.errors import StorageFull
 from db_backup.progress import Cancellation
@@ -68,8 +74,7 @@ def _copy(source: sqlite3.Connection, file: Path, cancellation: Cancellation) ->
     """In steps, so that it can be cancelled. A writer makes a stepwise backup start again and again; here the source's
     own read transaction keeps every step at the same moment, as if it were one (``pages=-1``).
     """
-    (page_bytes,) = source.execute("PRAGMA page_size").fetchone()
     with closing(sqlite3.connect(file, isolation_level=None)) as target:
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
-        source.backup(target, pages=_BYTES_PER_STEP // page_bytes, progress=lambda *_: cancellation.check())
+        source.backup(target, pages=_BYTES_PER_STEP // page_size(source), progress=lambda *_: cancellation.check())
