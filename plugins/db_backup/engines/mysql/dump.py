@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
-from db_backup.engines.mysql.connecting import Session, query, session_for
+from db_backup.engines.mysql.connecting import Session, identifier, query, session_for
 from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.dump_splitter import MalformedDump
 from db_backup.engines.mysql.formats import format_of
@@ -169,7 +169,15 @@ def open_dump(
     cancellation: Cancellation,
 ) -> Iterator[MysqlDump]:
     """Hold changes back, list the objects, start the tools. All of it is gone when the block ends."""
-    with guard(connection, findings) as held, ExitStack() as stack:
+    with (
+        guard(
+            connection,
+            findings.server.flavour,
+            tables=[identifier(table) for table in findings.tables_to_lock],
+            block_structure=findings.may_block_structure,
+        ) as held,
+        ExitStack() as stack,
+    ):
         moment = read_moment(connection, findings, options)
         left_out = findings.plan.tables_without_rows
         sizes = {table: size for table, size in moment.sizes.items() if table not in left_out}

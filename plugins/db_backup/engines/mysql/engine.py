@@ -29,9 +29,10 @@ from db_backup.engines.mysql.filling import load_rows
 from db_backup.engines.mysql.formats import type_of
 from db_backup.engines.mysql.inventory import inventory_of
 from db_backup.engines.mysql.journal import mend
-from db_backup.engines.mysql.preflight import describe_server, examine_copy, run_preflight
+from db_backup.engines.mysql.preflight import examine_copy, run_preflight
 from db_backup.engines.mysql.replacing import put_in_place
 from db_backup.engines.mysql.scratch_faults import scratch_faults
+from db_backup.engines.mysql.server import describe_server
 from db_backup.engines.mysql.stock import stock_commands
 from db_backup.engines.mysql.streams import open_stream
 from db_backup.engines.mysql.tables import count_rows, refresh_statistics

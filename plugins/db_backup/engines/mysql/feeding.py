@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from db_backup.engines.base import Block
 from db_backup.engines.mysql.client import complaints, running_client
@@ -15,7 +16,7 @@ from db_backup.engines.mysql.connecting import Session, connect, query
 from db_backup.engines.mysql.definers import Definers
 from db_backup.engines.mysql.definers import wanted as definers_wanted
 from db_backup.engines.mysql.dump_parser import DumpParser
-from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump
+from db_backup.engines.mysql.dump_splitter import Kind, MalformedDump, Piece
 from db_backup.engines.mysql.flavour import Flavour
 from db_backup.engines.mysql.rewriting import Rewriting
 from db_backup.engines.mysql.selection import Selection
@@ -79,11 +80,23 @@ def parsers_for(streams: Sequence[Iterable[Block]], manifest: Manifest) -> list[
     return [DumpParser(counters=manifest.type is BackupType.DATA and number == last) for number in range(len(streams))]
 
 
+class Rewrite(Protocol):
+    """What is made of the pieces of a stream on their way. ``parser`` has seen each before it comes to ``apply``."""
+
+    parser: DumpParser
+
+    def apply(self, piece: Piece) -> bytes:
+        """The bytes to load instead of the piece's, perhaps none."""
+
+    def held_back(self) -> bytes:
+        """What is loaded after everything else."""
+
+
 class Feeder:
     """Feeds one stream to a client."""
 
     def __init__(
-        self, connection: ConnectionInfo, manifest: Manifest, rewriting: Rewriting, cancellation: Cancellation
+        self, connection: ConnectionInfo, manifest: Manifest, rewriting: Rewrite, cancellation: Cancellation
     ) -> None:
         self._connection = connection
         self._manifest = manifest
@@ -160,12 +173,12 @@ class Feeder:
             self._cancellation.check()
 
     def _excuse_scratch(self, words: str) -> None:
-        """A scratch server has this one database: what needs another proves nothing there.
+        """A scratch server that was given one database has no other: what needs one proves nothing there.
 
         :raises ScratchUnavailable:
         """
         missing = _ANOTHER_DATABASE.search(words)
-        if missing is None or not definers_wanted(self._connection):
+        if missing is None or not self._connection.database or not definers_wanted(self._connection):
             return
         other = next(name for name in missing.groups() if name is not None)
         if other != self._connection.database:
@@ -178,7 +191,7 @@ class Feeder:
     def _failed(self, process: ChildProcess, what: str) -> LoadFailed:
         words = complaints(process.last_words)
         return LoadFailed(
-            f"{self._manifest.id} was not loaded into '{self._connection.database}': {what}"
+            f"{self._manifest.id} was not loaded into '{self._connection.database or self._connection.address}': {what}"
             + (f": {words}" if words else "."),
             hint=_hint(words, self._manifest.type),
             database=self._manifest.entry,

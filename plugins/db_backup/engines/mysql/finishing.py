@@ -27,8 +27,8 @@ from db_backup.engines.mysql.databases import (
 )
 from db_backup.engines.mysql.dump_splitter import IDENTIFIER
 from db_backup.engines.mysql.events import about_passed
-from db_backup.engines.mysql.preflight import describe_server
 from db_backup.engines.mysql.renaming import Renaming
+from db_backup.engines.mysql.server import describe_server
 from db_backup.errors import BackupError, LoadFailed
 from db_backup.model import ConnectionInfo
 

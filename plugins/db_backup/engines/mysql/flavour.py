@@ -123,6 +123,8 @@ def find_client_tool(flavour: Flavour, names: Sequence[str]) -> Tool:
 class DumpPlan:
     """What one dump is asked for, in no flavour's words.
 
+    :param databases: a server's, instead of ``database``: each with its own CREATE and USE; views are then named with
+        their database.
     :param definitions: of tables, views, sequences and routines.
     :param tables: these alone; all of the database when there are none.
     :param counters: whether a section of ours follows the tool's output (see ``counters``).
@@ -141,10 +143,11 @@ class DumpPlan:
     with_position: bool = False
     with_history: bool = False
     tells_steps: bool = False
+    databases: tuple[str, ...] = ()
 
 
 def dump_arguments(tool: Tool, option_file: Path, plan: DumpPlan, options: EngineOptions) -> list[str]:
-    """The command that prints ``plan.database`` without its name, so that it restores under any.
+    """The command that prints ``plan.database`` without its name, so that it restores under any; or several, by name.
 
     ``--defaults-file``, not the extra one: a ``where`` or ``ignore-table`` in a global ``my.cnf`` would leave rows out.
     """
@@ -167,6 +170,9 @@ def dump_arguments(tool: Tool, option_file: Path, plan: DumpPlan, options: Engin
         "--net-buffer-length=1046528",
     ]
     arguments += _mariadb_arguments(plan) if tool.flavour is Flavour.MARIADB else _mysql_arguments(tool, plan)
+    if plan.databases:
+        arguments += [f"--ignore-table={view}" for view in plan.ignored_views]
+        return [*arguments, "--databases", "--", *plan.databases]
     arguments += [f"--ignore-table={plan.database}.{view}" for view in plan.ignored_views]
     return [*arguments, "--", plan.database, *plan.tables]
 
@@ -196,7 +202,7 @@ def _mysql_arguments(tool: Tool, plan: DumpPlan) -> list[str]:
 
 
 def load_arguments(tool: Tool, option_file: Path, database: str) -> list[str]:
-    """The command that reads a dump from standard input into ``database``."""
+    """The command that reads a dump from standard input into ``database``; empty: into those that it names itself."""
     return [
         str(tool.path),
         f"--defaults-file={option_file}",
@@ -205,5 +211,5 @@ def load_arguments(tool: Tool, option_file: Path, database: str) -> list[str]:
         "--max-allowed-packet=1G",
         "--default-character-set=utf8mb4",
         *(["--sandbox"] if tool.knows_sandbox else []),  # a dump is code: no shell, no files
-        f"--database={database}",
+        *([f"--database={database}"] if database else []),
     ]

@@ -23,7 +23,7 @@ from db_backup.engines.mysql.databases import (
     stored_tables,
 )
 from db_backup.engines.mysql.finishing import Coming, finish
-from db_backup.engines.mysql.preflight import describe_server
+from db_backup.engines.mysql.server import describe_server
 from db_backup.errors import Refused, SourceError
 from db_backup.model import ConnectionInfo
 

@@ -31,9 +31,9 @@ from db_backup.engines.mysql.events import about_passed
 from db_backup.engines.mysql.feeding import Fed, feed_all, parsers_for
 from db_backup.engines.mysql.flavour import Flavour
 from db_backup.engines.mysql.inventory import tables_of
-from db_backup.engines.mysql.preflight import describe_server
 from db_backup.engines.mysql.scratch_faults import scratch_faults
 from db_backup.engines.mysql.selection import Selection
+from db_backup.engines.mysql.server import describe_server
 from db_backup.engines.mysql.sessions import await_end_of_load, other_sessions
 from db_backup.errors import ArtefactCorrupt, ArtefactTruncated, BackupError, LoadFailed, TargetNotEmpty
 from db_backup.manifest import Inventory, Manifest

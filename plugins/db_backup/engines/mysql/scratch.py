@@ -10,7 +10,7 @@ from __future__ import annotations
 import pwd
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,18 +30,21 @@ _START_SECONDS = 60
 
 
 @contextmanager
-def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -> Iterator[ConnectionInfo]:
+def open_scratch(
+    server: ServerInfo, folder: Path, cancellation: Cancellation, options: Sequence[str] = ()
+) -> Iterator[ConnectionInfo]:
     """A new server without user databases, to which the connection leads with every right.
 
     :param server: whose flavour, major version and default character set it gets.
     :param folder: where its own folder is made; the unprivileged user must be able to enter it.
+    :param options: more of the server's.
     :raises ScratchUnavailable: no server of that kind is installed, there is no room, or it does not start.
     """
     binary = _find_server(server)
     user = unprivileged_user("mysql", "nobody")
     with scratch_home(folder, user, purpose=_PURPOSE, longest_socket_name="s", needed_bytes=_NEEDED_BYTES) as home:
         _initialise(home, user, cancellation)
-        arguments = _server_arguments(binary, home, server)
+        arguments = [*_server_arguments(binary, home, server), *options]
         with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=ids(user), cwd=home) as process:
             connection = ConnectionInfo(
                 conn_id="scratch",

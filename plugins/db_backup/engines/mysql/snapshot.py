@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager
 
 import pymysql
 
-from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, identifier, query
+from db_backup.engines.mysql.connecting import Session, connect, error_code, explain, query
 from db_backup.engines.mysql.flavour import Flavour
-from db_backup.engines.mysql.preflight import Findings
 from db_backup.engines.mysql.streams import MysqlStream
 from db_backup.errors import DumpFailed, SourceError
 from db_backup.model import ConnectionInfo
@@ -51,20 +50,23 @@ class Guard:
 
 
 @contextmanager
-def guard(connection: ConnectionInfo, findings: Findings) -> Iterator[Guard]:
+def guard(
+    connection: ConnectionInfo, flavour: Flavour, *, tables: Sequence[str], block_structure: bool
+) -> Iterator[Guard]:
     """Hold off what would change the dump's moment, as far as the privileges go.
 
+    :param tables: as SQL writes them, to be locked against writing.
+    :param block_structure: whether structure changes are held back, and writes to tables without transactions.
     :raises SourceError: a lock was not to be had in a minute; the message says which.
     """
     sessions: list[Session] = []
     with ExitStack() as stack:
-        if findings.unprotected_tables and findings.may_lock_tables:
-            names = ", ".join(f"{identifier(table)} READ" for table in findings.unprotected_tables)
-            held = stack.enter_context(_side_session(connection, findings.server.flavour))
+        if tables:
+            names = ", ".join(f"{table} READ" for table in tables)
+            held = stack.enter_context(_side_session(connection, flavour))
             _lock(held, connection, (f"LOCK TABLES {names}",), "lock the tables without transactions of")
             sessions.append(held)
-        if findings.may_block_structure:
-            flavour = findings.server.flavour
+        if block_structure:
             held = stack.enter_context(_side_session(connection, flavour))
             stack.enter_context(_structure_held(held, connection, flavour))
             sessions.append(held)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pymysql
 
 from db_backup.engines.base import LoadOptions, Occupancy, TargetExamination
+from db_backup.engines.mysql.cautions import account_of
 from db_backup.engines.mysql.connecting import Session, error_code, identifier, query, session_for
 from db_backup.engines.mysql.databases import (
     character_set,
@@ -18,10 +19,11 @@ from db_backup.engines.mysql.databases import (
     stored_tables,
 )
 from db_backup.engines.mysql.flavour import Flavour, find_client_tool, version_numbers
-from db_backup.engines.mysql.preflight import Server, account_of, describe_server, routine_grant
+from db_backup.engines.mysql.preflight import routine_grant
 from db_backup.engines.mysql.privileges import Privileges, read_privileges
 from db_backup.engines.mysql.replacing import refuse_outside_keys
 from db_backup.engines.mysql.replica import read_replica
+from db_backup.engines.mysql.server import Server, describe_server
 from db_backup.engines.mysql.sessions import other_sessions
 from db_backup.engines.mysql.tables import filled_tables, read_tables
 from db_backup.errors import (
