@@ -72,12 +72,12 @@ def finish(engine: Engine, dump: Dump, backup_type: BackupType = BackupType.FULL
         inventory=summary.inventory,
         excluded_tables=summary.excluded_tables,
         warnings=(*dump.preflight.warnings, *summary.warnings),
-        parts=tuple(_part(stream, plain) for stream, plain in zip(dump.streams, streams, strict=True)),
+        parts=tuple(part_of(stream, plain) for stream, plain in zip(dump.streams, streams, strict=True)),
     )
     return Dumped(streams, Manifest.from_json(manifest.to_json(), source="the test"))
 
 
-def _part(stream: DumpStream, plain: bytes) -> Part:
+def part_of(stream: DumpStream, plain: bytes) -> Part:
     digest = hashlib.sha256(plain).hexdigest()
     return Part(
         path=f"{stream.name}.{stream.suffix}",
