@@ -1,0 +1,13 @@
+"""Every chain engine keeps the contract, on its own real source."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.chain_contract import ChainContract
+from support.chain_lab import SqliteChainLab
+
+
+@pytest.mark.integration
+class TestSqlite(ChainContract):
+    lab_class = SqliteChainLab
