@@ -20,14 +20,18 @@ pytest.register_assert_rewrite(
 import db_backup  # noqa: E402
 from db_backup.model import EngineName  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
+from support import quick_tools  # noqa: E402
 from support.lab import EngineLab  # noqa: E402
 from support.lab_mysql import MysqlLab  # noqa: E402
 from support.lab_postgres import PostgresDirectoryLab, PostgresLab, PostgresTarLab  # noqa: E402
 from support.lab_sqlite import CompactedSqliteLab, SqliteLab  # noqa: E402
 from support.mysql_server import MariaDbServer  # noqa: E402
+from support.places import choose_temporary_folder  # noqa: E402
 from support.postgres_server import PostgresServer, postgres_server  # noqa: E402
 
 __all__ = ["postgres_server"]
+
+quick_tools.put_first(choose_temporary_folder())
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,10 +49,16 @@ def mysql_server() -> Iterator[MariaDbServer]:
         yield server
 
 
+@pytest.fixture
+def real_setup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers are set up by the tools that this machine's ``PATH`` leads to."""
+    monkeypatch.setenv("PATH", quick_tools.real_path())
+
+
 @pytest.fixture(scope="session")
 def lab_folder() -> Iterator[Path]:
     """For labs: unlike pytest's own folders, unprivileged servers can pass through it."""
-    with tempfile.TemporaryDirectory(prefix="labs-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="labs-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder

@@ -100,7 +100,7 @@ class EngineContract:
     @pytest.fixture
     def private(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         """A folder that takes everything temporary; unprivileged servers can pass through it."""
-        with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
+        with tempfile.TemporaryDirectory(prefix="lab-") as name:
             folder = Path(name)
             folder.chmod(0o755)
             (folder / "temporary").mkdir(mode=0o1777)

@@ -355,7 +355,7 @@ def clean_account() -> Iterator[CleanAccount]:
     """Its home lies outside of pytest's folders, which are closed to others than the user of the tests."""
     if os.getuid() != 0:
         pytest.skip("only root can run a program as another user")
-    with tempfile.TemporaryDirectory(prefix="clean-account-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="clean-account-") as name:
         account = CleanAccount(Path(name))
         account.home.mkdir(mode=0o700)
         os.chown(account.home, account.user_id, account.user_id)

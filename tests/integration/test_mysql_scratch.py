@@ -26,7 +26,11 @@ from support.dumps import blocks, dump_of, load
 from support.lab_mysql import MysqlLab
 from support.mysql_server import MariaDbServer, missing_binaries
 
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing_binaries()), reason=missing_binaries())]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(bool(missing_binaries()), reason=missing_binaries()),
+    pytest.mark.usefixtures("real_setup"),
+]
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 MARIADB = ServerInfo(engine=EngineName.MYSQL, flavour="MariaDB", version="10.11.6", encoding="latin1")
@@ -207,7 +211,7 @@ def test_a_full_disk_while_it_loads_proves_nothing(
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="disk-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="disk-") as name:
         mount = ["mount", "-t", "tmpfs", "-o", "size=600m,mode=755", "tmpfs", name]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("needs the right to mount a small tmpfs")

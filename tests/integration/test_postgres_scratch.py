@@ -33,7 +33,7 @@ from support.factories import make_manifest
 from support.lab_postgres import PostgresLab
 from support.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("real_setup")]
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -41,7 +41,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Unlike pytest's own folders, unprivileged servers can pass through it."""
-    with tempfile.TemporaryDirectory(prefix="scratch-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="scratch-") as name:
         path = Path(name)
         path.chmod(0o755)
         yield path

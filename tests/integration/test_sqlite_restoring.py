@@ -50,7 +50,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Where the target lies; others may pass through it."""
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="lab-") as name:
         path = Path(name)
         path.chmod(0o755)
         yield path

@@ -63,7 +63,7 @@ class MariaDbServer:
         :param binlog: whether it writes a binary log (row format).
         :param options: more options of ``mariadbd``.
         """
-        folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="my-"))
         user = unprivileged_user("mysql", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)

@@ -66,7 +66,7 @@ class PostgresServer:
         """
         programs = bin_folder or binaries()
         assert programs is not None, missing_binaries()
-        folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))
         user = unprivileged_user("postgres", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
@@ -84,7 +84,7 @@ class PostgresServer:
     @contextmanager
     def standby(self) -> Iterator[PostgresServer]:
         """A streaming replica of this server, caught up."""
-        folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))
         user = unprivileged_user("postgres", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)

@@ -51,7 +51,7 @@ class Project:
         self.catalog = folder / "catalog.sqlite"
         folder.mkdir(parents=True)
         # Not below pytest's folders, which are closed to the unprivileged user that scratch servers run as.
-        self._scratch = tempfile.TemporaryDirectory(prefix="scratch-", dir="/tmp")
+        self._scratch = tempfile.TemporaryDirectory(prefix="scratch-")
         self.scratch = Path(self._scratch.name)
         self.scratch.chmod(0o755)
         self.config = folder / "backup.yaml"

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -115,8 +116,7 @@ def test_modes_are_ours_whatever_the_umask(umask: str, user: int | None, open_fo
 @pytest.fixture
 def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder that nobody, too, may write to: pytest's own are closed to other users."""
-    folder = Path("/tmp") / f"db-backup-test-{os.getpid()}-{os.urandom(4).hex()}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="open-"))
     folder.chmod(0o777)
     yield folder
     shutil.rmtree(folder)

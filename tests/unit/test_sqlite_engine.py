@@ -293,7 +293,7 @@ def test_what_cannot_be_backed_up_is_told_in_words_and_left_alone(
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="sqlite-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="sqlite-") as name:
         path = Path(name)
         path.chmod(0o755)
         yield path
