@@ -7,6 +7,7 @@ flat ``ssl_ca``, ``ssl_cert``, ``ssl_key``, ``ssl_capath``, ``ssl_cipher``.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,10 +157,24 @@ def _pymysql_tls(tls: TlsOptions, socket: str | None) -> dict[str, Any]:
     if tls.mode == "DISABLED" or socket is not None:
         return {"ssl_disabled": True}
     # With settings and a server without TLS, pymysql goes on in plain text: that is what "preferred" means.
-    settings: dict[str, Any] = dict(tls.files)
-    settings["check_hostname"] = tls.mode == "VERIFY_IDENTITY"
-    settings["verify_mode"] = "required" if tls.verified else "none"
-    return {"ssl": settings}
+    if not tls.verified:
+        return {"ssl": _unverified(tls.files)}
+    return {"ssl": {**tls.files, "check_hostname": tls.mode == "VERIFY_IDENTITY", "verify_mode": "required"}}
+
+
+def _unverified(files: Mapping[str, str]) -> ssl.SSLContext:
+    """Without the system's authorities: pymysql's own context reads them each time, which takes longer than to connect.
+
+    :raises OSError: the certificate, its key or the ciphers cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if "cert" in files:
+        context.load_cert_chain(files["cert"], files.get("key"))
+    if "cipher" in files:
+        context.set_ciphers(files["cipher"])
+    return context
 
 
 def _is_encrypted(session: Session) -> bool:
