@@ -43,6 +43,10 @@ def chain_engine_for(
             from db_backup.engines.sqlite import SqliteChain
 
             return SqliteChain(connection, options, databases)
+        case EngineName.POSTGRES:
+            from db_backup.engines.postgres.chain import PostgresChain
+
+            return PostgresChain(connection, options, databases)
         case _:
             raise FeatureNotAvailable(
                 f"Incremental backups of {connection.engine} are not there yet.", hint="Take full backups."

@@ -13,7 +13,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,11 +28,11 @@ from db_backup.stream.process import ChildProcess
 
 _PURPOSE = "scratch-postgres"
 _SUPERUSER = "postgres"
-_PORT = 5432  # names the socket's file only
-_NEEDED_BYTES = 256 << 20  # an empty cluster, its write-ahead log, and room to breathe
+PORT = 5432  # names the socket's file only
+NEEDED_BYTES = 256 << 20  # an empty cluster, its write-ahead log, and room to breathe
 _START_SECONDS = 60
 _STOP_SECONDS = 10
-_SETTINGS = {
+SETTINGS = {
     "cluster_name": "db-backup scratch",  # in process lists
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -66,15 +66,15 @@ def open_scratch(server: ServerInfo, folder: Path, cancellation: Cancellation) -
         ) from error
     user = unprivileged_user("postgres", "nobody")
     with scratch_home(
-        folder, user, purpose=_PURPOSE, longest_socket_name=f".s.PGSQL.{_PORT}.lock", needed_bytes=_NEEDED_BYTES
+        folder, user, purpose=_PURPOSE, longest_socket_name=f".s.PGSQL.{PORT}.lock", needed_bytes=NEEDED_BYTES
     ) as home:
         _initialise(initdb, home, server, user, cancellation)
-        with _running(postgres, home, user, cancellation) as process:
+        with running(postgres, home, user, cancellation) as process:
             connection = ConnectionInfo(
                 conn_id="scratch",
                 engine=EngineName.POSTGRES,
                 host=str((home / "socket").resolve()),
-                port=_PORT,
+                port=PORT,
                 login=_SUPERUSER,
                 database="template1",
                 scratch=True,
@@ -114,16 +114,18 @@ def _initialise(
 
 
 @contextmanager
-def _running(
-    postgres: tools.Tool, home: Path, user: pwd.struct_passwd | None, cancellation: Cancellation
+def running(
+    postgres: tools.Tool,
+    home: Path,
+    user: pwd.struct_passwd | None,
+    cancellation: Cancellation,
+    settings: Mapping[str, str] = SETTINGS,
 ) -> Iterator[ChildProcess]:
-    """The server while the block runs; stopped at once, its shared memory given back, also on cancellation."""
-    settings = {**_SETTINGS, "unix_socket_directories": str((home / "socket").resolve())}
+    """The server of ``home / "data"`` while the block runs, at ``home / "socket"``; stopped at once, its shared memory
+    given back, also on cancellation."""
     arguments = [
-        str(postgres.path),
-        *("-D", str(home / "data")),
-        *("-p", str(_PORT)),
-        *(word for name, text in settings.items() for word in ("-c", f"{name}={text}")),
+        *(str(postgres.path), "-D", str(home / "data"), "-p", str(PORT)),
+        *options({**settings, "unix_socket_directories": str((home / "socket").resolve())}),
     ]
     # Its own Cancellation: SIGKILL, which ChildProcess sends, would leave shared memory behind.
     with ChildProcess(arguments, cancellation=Cancellation(), stdout=False, user=ids(user), cwd=home) as process:
@@ -140,6 +142,11 @@ def _running(
             stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_SECONDS)
+
+
+def options(settings: Mapping[str, str]) -> list[str]:
+    """Settings as ``postgres`` takes them."""
+    return [word for name, text in settings.items() for word in ("-c", f"{name}={text}")]
 
 
 def _wait_until_ready(process: ChildProcess, connection: ConnectionInfo, cancellation: Cancellation) -> None:

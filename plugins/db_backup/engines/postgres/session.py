@@ -31,6 +31,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 CONNECT_TIMEOUT_SECONDS = 10
 # Values must print the same whatever the server, the database or the role has set (pg_dump sets the others itself).
 _PRINTING = {"datestyle": "ISO", "timezone": "UTC", "bytea_output": "hex"}
+# How long a server goes on sending to a replica of which it hears nothing: what we read goes to storages, which may
+# keep us waiting.
+_SLOW_READER = " -c wal_sender_timeout=1h"
 # libpq's parameters that a connection's extra may hold, and the variables that tell them to the tools
 # (PostgreSQL manual, "libpq", "Environment Variables").
 _ENVIRONMENT = {
@@ -78,7 +81,7 @@ def _options(connection: ConnectionInfo) -> str:
     return f"{connection.extra.get('options') or ''} {ours}".strip()
 
 
-def _parameters(connection: ConnectionInfo, database: str) -> dict[str, str]:
+def _parameters(connection: ConnectionInfo, database: str, *, replication: bool) -> dict[str, str]:
     addresses = {
         "host": connection.host,
         "port": str(connection.port or ""),
@@ -88,7 +91,8 @@ def _parameters(connection: ConnectionInfo, database: str) -> dict[str, str]:
     }
     return {
         **{name: value for name, value in addresses.items() if value},
-        "options": _options(connection),
+        "options": _options(connection) + (_SLOW_READER if replication else ""),
+        **({"replication": "true"} if replication else {}),
         "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
         "keepalives_idle": "60",  # seconds; the snapshot's connection is idle while the dump runs
         "application_name": "db-backup",
@@ -97,10 +101,13 @@ def _parameters(connection: ConnectionInfo, database: str) -> dict[str, str]:
     }
 
 
-def connect(connection: ConnectionInfo, *, entry: str | None = None, autocommit: bool = True) -> Connection:
+def connect(
+    connection: ConnectionInfo, *, entry: str | None = None, autocommit: bool = True, replication: bool = False
+) -> Connection:
     """A connection, to be closed by the caller.
 
     :param entry: names the database in errors.
+    :param replication: one that speaks the replication protocol, of no database.
     :raises ServerUnreachable, AccessDenied, ConfigurationError, SourceError:
     :raises ScratchUnavailable: instead of ServerUnreachable, where it is a scratch server.
     """
@@ -112,7 +119,9 @@ def connect(connection: ConnectionInfo, *, entry: str | None = None, autocommit:
         )
     try:
         return psycopg.connect(
-            "", autocommit=autocommit, **cast("dict[str, Any]", _parameters(connection, connection.database))
+            "",
+            autocommit=autocommit,
+            **cast("dict[str, Any]", _parameters(connection, connection.database, replication=replication)),
         )
     except psycopg.Error as error:
         raise _connect_error(connection, error, entry) from None  # its context could hold the parameters
@@ -120,11 +129,16 @@ def connect(connection: ConnectionInfo, *, entry: str | None = None, autocommit:
 
 @contextmanager
 def connected(
-    connection: ConnectionInfo, *, entry: str | None = None, cancellation: Cancellation | None = None
+    connection: ConnectionInfo,
+    *,
+    entry: str | None = None,
+    cancellation: Cancellation | None = None,
+    replication: bool = False,
 ) -> Iterator[Connection]:
     """An autocommitting connection while the block runs; psycopg's errors in the block become ours.
 
     :param entry: names the database in errors.
+    :param replication: as of ``connect``.
     :param cancellation: hangs up: a question that waits for a lock, or for a server that has stopped, may have no end.
     :raises Interrupted: it did.
     :raises ServerUnreachable, AccessDenied, PrivilegeMissing, ConfigurationError, SourceError:
@@ -133,7 +147,7 @@ def connected(
     watched = cancellation or Cancellation()
     with (
         _translated(connection, entry, watched),
-        closing(connect(connection, entry=entry)) as link,
+        closing(connect(connection, entry=entry, replication=replication)) as link,
         watched.on_cancel(partial(_hang_up, link)),
     ):
         yield link

@@ -28,9 +28,13 @@ class Piece:
 
 
 class TarMembers:
-    """Takes one tar apart."""
+    """Takes one tar apart.
 
-    def __init__(self) -> None:
+    :param directories: it may hold directories, too; each is an empty piece whose name ends in a slash.
+    """
+
+    def __init__(self, *, directories: bool = False) -> None:
+        self._directories = directories
         self._head = b""
         self._name = ""
         self._size = 0
@@ -81,9 +85,12 @@ class TarMembers:
             member = tarfile.TarInfo.frombuf(head, "utf-8", "backslashreplace")
         except tarfile.HeaderError as error:
             raise StreamDamaged(f"has a damaged tar header after {self._name!r}", truncated=False) from error
-        if self._zero_blocks or not member.isreg() or member.size < 0:
+        is_directory = self._directories and member.isdir() and not member.size
+        if self._zero_blocks or not (member.isreg() or is_directory) or member.size < 0:
             raise StreamDamaged("has a tar header that pg_dump does not write", truncated=False)
         self._name, self._size, self._left = member.name, member.size, member.size
+        if is_directory:
+            self._name += "/"
         self._padding = -member.size % tarfile.BLOCKSIZE
         return True
 
