@@ -221,6 +221,7 @@ class Manifest(_Document):
     inventory: Inventory
     excluded_tables: tuple[str, ...] = ()  # whose rows were left out; the inventory has them with 0 rows
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what whoever keeps or restores it should know, though nothing is wrong
     estimated_plain_bytes: Count | None = None
     stock_restore: tuple[StockCommand, ...] = ()
     run: RunInfo

@@ -310,6 +310,68 @@ WRONG = {
         "databases.shop.types[0]",
         ["Make it a servers: entry."],
     ),
+    "increments and no full": (
+        "databases:\n  shop: {conn_id: a, types: [structure, incremental]}",
+        "databases.shop.types[1]",
+        ["follow a full backup", "Add full"],
+    ),
+    "a critical database without increments": (
+        "databases:\n  shop: {conn_id: a, tier: critical}",
+        "databases.shop.tier",
+        ["every five minutes", "Add incremental to its types."],
+    ),
+    "a critical PostgreSQL database": (
+        "databases:\n  shop: {conn_id: a, engine: postgres, tier: critical}",
+        "databases.shop.tier",
+        ["Give that tier to its servers: entry."],
+    ),
+    "tables left out of increments": (
+        "databases:\n  shop: {conn_id: a, types: [full, incremental], exclude_tables: [log]}",
+        "databases.shop.exclude_tables",
+        ["pages of the file", "Remove it"],
+    ),
+    "the structure of a server": (
+        "servers:\n  main: {conn_id: a, types: [full, structure]}",
+        "servers.main.types[1]",
+        ["full and incremental backups alone", "databases: entries"],
+    ),
+    "tables left out of a server": (
+        "servers:\n  main: {conn_id: a, exclude_tables: [log]}",
+        "servers.main.exclude_tables",
+        ["cannot leave one out", "databases: entry"],
+    ),
+    "a replica of a server": (
+        "servers:\n  main: {conn_id: a, read_conn_id: b}",
+        "servers.main.read_conn_id",
+        ["a history of its own", "conn_id"],
+    ),
+    "a protected server": ("servers:\n  main: {conn_id: a, protected: true}", "servers.main.protected", ["databases:"]),
+    "checks of a server": (
+        "servers:\n  main: {conn_id: a, checks: [{sql: select 1, expect: 1}]}",
+        "servers.main.checks",
+        ["one database"],
+    ),
+    "hooks of a server": (
+        "servers:\n  main: {conn_id: a, hooks: {before_restore: {trigger_dag: stop}}}",
+        "servers.main.hooks",
+        ["nothing is restored onto"],
+    ),
+    "a server without databases": ("servers:\n  main: {conn_id: a, databases: []}", "databases", ["the list is empty"]),
+    "some databases of a PostgreSQL server": (
+        "servers:\n  main: {conn_id: a, engine: postgres, databases: [shop]}",
+        "servers.main.databases",
+        ["all its databases", "databases: all"],
+    ),
+    "a SQLite database of a server": (
+        "servers: {main: {conn_id: b}}\ndatabases:\n  shop: {conn_id: a, engine: sqlite, server: main}",
+        "databases.shop.server",
+        ["has no server", "add incremental"],
+    ),
+    "a database of a server of another engine": (
+        "servers: {main: {conn_id: b, engine: mysql}}\ndatabases:\n  shop: {conn_id: a, engine: postgres, server: main}",
+        "databases.shop.server",
+        ["line 1", "another engine"],
+    ),
     "a database list that is a number": ("servers:\n  m: {conn_id: a, databases: 3}", "databases", ["'all' or a list"]),
     "a value that is an alias of itself": ("databases: &all\n  shop: *all\n", "line 2", ["refers to itself"]),
     "endless nesting": (f"project: {'[' * 5000}", "include/backup.yaml", ["nested too deeply"]),
@@ -354,23 +416,18 @@ def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines(refus
 # A value away from its default for every key that is not there yet, and for every value that is not.
 TOO_EARLY_IN_FILE = {
     "storages": "storages: {s3: {url: 's3://bucket/prefix', conn_id: aws}}",
-    "servers": "servers: {main: {conn_id: main, types: [full, incremental], databases: all}}",
 }
 TOO_EARLY_IN_ENTRY = {
     "encrypt": "encrypt: true",
-    "tier": "tier: critical",
     "objectives.window": "objectives: {rpo_minutes: 60, window: 'Mon-Fri 09:00-18:00'}",
     "objectives.otherwise": "objectives: {rpo_minutes: 60, otherwise: 1440}",
     "channels": "channels: {slack: '#alerts'}",
-}
-OTHER_VALUES_TOO_EARLY = {
-    "types[1]": "types: [full, incremental]",
 }
 
 
 def test_every_key_that_is_not_there_yet_is_tested() -> None:
     assert set(TOO_EARLY_IN_FILE) == set(NOT_YET_FILE_KEYS)
-    assert {*TOO_EARLY_IN_ENTRY, "server"} == set(NOT_YET_ENTRY_KEYS)
+    assert set(TOO_EARLY_IN_ENTRY) == set(NOT_YET_ENTRY_KEYS)
 
 
 @pytest.mark.parametrize("key", TOO_EARLY_IN_FILE)
@@ -380,11 +437,10 @@ def test_a_top_key_whose_feature_is_not_there_is_refused(read: ReadConfig, key: 
     assert refusal.value.exit_code == 2
 
 
-@pytest.mark.parametrize("key", [*TOO_EARLY_IN_ENTRY, *OTHER_VALUES_TOO_EARLY])
+@pytest.mark.parametrize("key", TOO_EARLY_IN_ENTRY)
 def test_a_key_of_an_entry_whose_feature_is_not_there_is_refused(read: ReadConfig, key: str) -> None:
-    line = {**TOO_EARLY_IN_ENTRY, **OTHER_VALUES_TOO_EARLY}[key]
     with pytest.raises(FeatureNotAvailable, match=re.escape(f"line 4, databases.shop.{key}: ")):
-        read(f"databases:\n  shop:\n    conn_id: a\n    {line}\n")
+        read(f"databases:\n  shop:\n    conn_id: a\n    {TOO_EARLY_IN_ENTRY[key]}\n")
 
 
 def test_a_default_whose_feature_is_not_there_is_refused(read: ReadConfig) -> None:
@@ -392,10 +448,34 @@ def test_a_default_whose_feature_is_not_there_is_refused(read: ReadConfig) -> No
         read("defaults:\n  encrypt: true\ndatabases: {shop: {conn_id: a}}\n")
 
 
-def test_a_server_named_by_a_database_is_refused_while_there_are_no_servers(read: ReadConfig) -> None:
-    with pytest.raises(FeatureNotAvailable, match="2 problems") as refusal:
-        read("servers: {main: {conn_id: b}}\ndatabases: {shop: {conn_id: a, server: main}}")
-    assert "databases.shop.server" in str(refusal.value)
+def test_a_server_takes_fulls_and_increments_of_all_its_databases_unless_it_says_otherwise(read: ReadConfig) -> None:
+    config = read("""
+        servers:
+          main: {conn_id: main_db, databases: all, tier: critical}
+          old: {conn_id: old_db, databases: [crm, erp], types: [full]}
+        databases:
+          shop: {conn_id: shop_db, server: main}
+    """)
+    main, old, shop = (config.entry(name) for name in ("main", "old", "shop"))
+    assert list(config.entries) == ["main", "old", "shop"]
+    assert (main.scope, main.tier, main.databases) == (Scope.SERVER, Tier.CRITICAL, ())
+    assert main.types == (BackupType.FULL, BackupType.INCREMENTAL)
+    assert (old.databases, old.types) == (("crm", "erp"), (BackupType.FULL,))
+    assert (shop.scope, shop.server) == (Scope.DATABASE, "main")
+
+
+@pytest.mark.parametrize(
+    ("keys", "able"),
+    [
+        ("servers: {shop: {conn_id: a}}", {BackupType.FULL, BackupType.INCREMENTAL}),
+        ("databases: {shop: {conn_id: a}}", {BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA}),
+        ("databases: {shop: {conn_id: a, types: [full, incremental]}}", set(BackupType)),
+    ],
+)
+def test_an_entry_says_which_types_can_be_asked_for(read: ReadConfig, keys: str, able: set[BackupType]) -> None:
+    shop = entry(read, keys)
+    assert {backup_type for backup_type in BackupType if shop.can_take(backup_type)} == able
+    assert shop.has_chains is (BackupType.INCREMENTAL in able)
 
 
 def test_keys_whose_feature_is_not_there_may_ask_for_nothing(read: ReadConfig) -> None:
@@ -475,7 +555,7 @@ EXAMPLE = PROJECT_ROOT / "include" / "backup.example.yaml"
 
 def test_the_example_file_is_valid(read: ReadConfig) -> None:
     config = read(EXAMPLE.read_text())
-    assert set(config.entries) == {"carwise", "inventory"}
+    assert set(config.entries) == {"main-pg", "carwise", "inventory"}
 
 
 def test_what_the_example_file_has_commented_out_is_right_and_not_there_yet(read: ReadConfig) -> None:

@@ -52,8 +52,6 @@ SPECIFIED_DEFAULTS = dict(text.split("=", 1) for text in SPECIFIED.split())
 
 # A value of every variable that is not there yet, away from its default.
 ASKED_TOO_EARLY = {
-    "BACKUP_HOURLY_ENABLED": "true",
-    "BACKUP_HOURLY_WINDOW": "08-20",
     "BACKUP_CLOUD_ENABLED": "true",
     "BACKUP_CLOUD_DISK": "gcs",
     "BACKUP_CLOUD_URL": "s3://bucket",
@@ -238,7 +236,6 @@ def test_a_setting_whose_feature_is_not_there_is_refused_away_from_its_default(t
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("BACKUP_DEFAULT_TYPE", "incremental"),
         ("BACKUP_STORAGE_DISK", "s3"),
     ],
 )

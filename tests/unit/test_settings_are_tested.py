@@ -33,6 +33,8 @@ TESTED_BY = {
     "BACKUP_WEEKLY_ENABLED": f"{_SCHEDULES}::test_the_weekly_schedule_follows_the_settings",
     "BACKUP_WEEKLY_TIME": f"{_SCHEDULES}::test_the_weekly_schedule_follows_the_settings",
     "BACKUP_WEEKLY_DAY": f"{_SCHEDULES}::test_the_weekly_schedule_follows_the_settings",
+    "BACKUP_HOURLY_ENABLED": f"{_SCHEDULES}::test_the_hourly_schedule_follows_the_settings",
+    "BACKUP_HOURLY_WINDOW": f"{_SCHEDULES}::test_the_hourly_schedule_follows_the_settings",
     "BACKUP_TIMEZONE": f"{_DAILY}::test_the_schedule_follows_the_settings",
     "BACKUP_VERIFICATION_ENABLED": f"{_DAILY}::test_verification_that_is_switched_off_is_skipped_and_proves_nothing",
     "BACKUP_VERIFICATION_DAILY_CHECK": f"{_SCHEDULES}::test_the_verification_schedule_follows_the_settings",

@@ -169,6 +169,7 @@ class AuditAct(StrEnum):
     APPROVAL = "approval"
     CARRY_OUT = "carry_out"
     DRILL = "drill"
+    CHAIN_BROKEN = "chain_broken"
 
 
 class AuditOrigin(StrEnum):

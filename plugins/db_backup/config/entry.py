@@ -55,6 +55,17 @@ class Entry:
     hooks: Hooks = field(default_factory=Hooks)
     channels: Channels = field(default_factory=Channels)
 
+    @property
+    def has_chains(self) -> bool:
+        """Whether its fulls are such that increments can follow them."""
+        return self.scope is Scope.SERVER or BackupType.INCREMENTAL in self.types
+
+    def can_take(self, backup_type: BackupType) -> bool:
+        """Whether a backup of this type can be asked for, whether or not a schedule takes it."""
+        if backup_type is BackupType.INCREMENTAL:
+            return self.has_chains
+        return backup_type is BackupType.FULL or self.scope is Scope.DATABASE
+
 
 @dataclass(frozen=True)
 class Config:
@@ -68,6 +79,12 @@ class Config:
     environment: str = ""
     path: Path | None = None
     name: str = ""
+
+    def entries_taking(self, backup_type: BackupType, tier: Tier | None = None) -> list[str]:
+        """The names of the entries whose ``types`` hold this one; only those of the tier, where one is given."""
+        return [
+            name for name, entry in self.entries.items() if backup_type in entry.types and tier in (None, entry.tier)
+        ]
 
     def entry(self, name: str) -> Entry:
         """:raises UnknownDatabase: there is no such entry; the error names the nearest one and the file."""

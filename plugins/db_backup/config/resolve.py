@@ -22,8 +22,10 @@ from db_backup.settings import Settings
 
 LOCAL_STORAGE = "local"
 _Value = TypeVar("_Value")
-# Those that have a schedule which every engine can keep (SPEC §1).
-_USUAL_TYPES = (BackupType.FULL, BackupType.STRUCTURE)
+#: Those that have a schedule which every engine can keep (SPEC §1).
+USUAL_TYPES = (BackupType.FULL, BackupType.STRUCTURE)
+#: A server is named for its history, and has no structure of its own.
+USUAL_TYPES_OF_SERVERS = (BackupType.FULL, BackupType.INCREMENTAL)
 
 
 def choose_compression(
@@ -56,7 +58,7 @@ def resolve_entry(name: str, keys: EntryKeys, defaults: DefaultKeys, settings: S
         conn_id=keys.conn_id,
         engine=keys.engine,
         tier=keys.tier or Tier.STANDARD,
-        types=tuple(dict.fromkeys(keys.types or _USUAL_TYPES)),
+        types=tuple(dict.fromkeys(keys.types or (USUAL_TYPES_OF_SERVERS if server else USUAL_TYPES))),
         compression=compression,
         level=level,
         encrypt=_first(keys.encrypt, defaults.encrypt, settings.backup_encrypt),

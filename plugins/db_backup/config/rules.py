@@ -9,20 +9,37 @@ import re
 from collections.abc import Iterator, Mapping
 
 from db_backup.config.document import Document, Location
-from db_backup.config.resolve import LOCAL_STORAGE, choose_compression, compression_of
-from db_backup.model import COMPRESSION_LEVELS, BackupType, Compression, EngineName
+from db_backup.config.resolve import (
+    LOCAL_STORAGE,
+    USUAL_TYPES,
+    USUAL_TYPES_OF_SERVERS,
+    choose_compression,
+    compression_of,
+)
+from db_backup.model import COMPRESSION_LEVELS, BackupType, Compression, EngineName, Tier
 from db_backup.naming import ENTRY_NAME
 from db_backup.settings import Settings
-from db_backup.settings.availability import (
-    AVAILABLE_STORAGES,
-    AVAILABLE_TYPES,
-    NOT_YET_ENTRY_KEYS,
-    NOT_YET_FILE_KEYS,
-    NotYet,
-)
+from db_backup.settings.availability import AVAILABLE_STORAGES, NOT_YET_ENTRY_KEYS, NOT_YET_FILE_KEYS, NotYet
 from db_backup.settings.problems import Problem, did_you_mean, nearest
 
 _Keys = Mapping[str, object]
+_SERVER_ENGINES = (EngineName.MYSQL, EngineName.POSTGRES)
+WHOLE_POSTGRES = "a PostgreSQL server is copied with all its databases."
+
+#: Keys of a database that mean nothing of a whole server, with the reason and the fix.
+_NOT_OF_SERVERS: Mapping[str, tuple[str, str]] = {
+    "exclude_tables": (
+        "increments hold the changes of every table, so a server's full cannot leave one out.",
+        "Remove it, or set it on a databases: entry.",
+    ),
+    "read_conn_id": (
+        "a replica writes a history of its own, which increments of its primary cannot follow.",
+        "Give conn_id the connection of the server whose history is to be kept, and remove this.",
+    ),
+    "protected": ("nothing is restored onto a whole server.", "Set it on the databases: entries of this server."),
+    "checks": ("checks are asked of one database.", "Move them to the databases: entry that they are about."),
+    "hooks": ("nothing is restored onto a whole server.", "Move them to the databases: entries of this server."),
+}
 
 
 def broken_rules(document: Document, settings: Settings) -> Iterator[Problem]:
@@ -38,11 +55,15 @@ def broken_rules(document: Document, settings: Settings) -> Iterator[Problem]:
     yield from problems
     for section, name, keys in _entries(content):
         location = (section, name)
-        yield from _combinations(document, location, keys, content)
+        yield from _combinations(document, location, keys)
+        yield from _increments(document, location, keys)
+        if section == "servers":
+            yield from _of_server(document, location, keys)
+        else:
+            yield from _of_database(document, location, keys, content)
         yield from _compression(document, location, keys, inherited)[1]
         yield from _storages_of(document, location, keys, content)
-        if section not in NOT_YET_FILE_KEYS:
-            yield from _entry_features(document, location, keys)
+        yield from _entry_features(document, location, keys)
 
 
 def _mapping(value: object) -> _Keys:
@@ -96,19 +117,15 @@ def _entry_features(document: Document, location: Location, keys: _Keys) -> Iter
         outer, _, inner = key.rpartition(".")
         holder = _mapping(keys.get(outer)) if outer else keys
         yield from _not_there(document, (*location, *key.split(".")), holder.get(inner), not_yet)
-    for index, name in enumerate(_items(keys.get("types"))):
-        known = isinstance(name, str) and name in set(BackupType)
-        if known and name not in AVAILABLE_TYPES and not _belongs_to_server(location, keys, name):
-            yield _unavailable(document, (*location, "types", index), f"{name} backups")
 
 
 def _belongs_to_server(location: Location, keys: _Keys, backup_type: object) -> bool:
-    of_server_engine = keys.get("engine") in (EngineName.MYSQL, EngineName.POSTGRES)
+    of_server_engine = keys.get("engine") in _SERVER_ENGINES
     return location[0] == "databases" and of_server_engine and backup_type == BackupType.INCREMENTAL
 
 
-def _combinations(document: Document, location: Location, keys: _Keys, content: _Keys) -> Iterator[Problem]:
-    for key in ("types", "storages"):
+def _combinations(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
+    for key in ("types", "storages", "databases"):
         if keys.get(key) == []:
             yield document.problem((*location, key), "the list is empty.", "Name at least one, or remove the key.")
     for index, name in enumerate(_items(keys.get("types"))):
@@ -118,13 +135,57 @@ def _combinations(document: Document, location: Location, keys: _Keys, content: 
         elif name == BackupType.DATA:
             fix = "Remove it, and ask for them: `db-backup create --type data`, or the DAG backup_on_demand."
             yield document.problem((*location, "types", index), "no schedule takes data backups.", fix)
-    if location[0] == "servers" and keys.get("engine") == EngineName.SQLITE:
+
+
+def _increments(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
+    """What goes with increments, and what needs them."""
+    given = _items(keys.get("types"))
+    types = given or list(USUAL_TYPES_OF_SERVERS if location[0] == "servers" else USUAL_TYPES)
+    if BackupType.INCREMENTAL in types and BackupType.FULL not in types:
+        place = (*location, "types", types.index(BackupType.INCREMENTAL))
+        yield document.problem(place, "increments follow a full backup.", "Add full to its types.")
+    if keys.get("tier") == Tier.CRITICAL and BackupType.INCREMENTAL not in types:
+        of_server = location[0] == "databases" and keys.get("engine") in _SERVER_ENGINES
+        fix = "Give that tier to its servers: entry." if of_server else "Add incremental to its types."
+        what = "critical entries are backed up every five minutes, by increments, and this one takes none."
+        yield document.problem((*location, "tier"), what, fix)
+
+
+def _of_server(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
+    for key, (what, fix) in _NOT_OF_SERVERS.items():
+        if keys.get(key) not in (None, False, [], {}):
+            yield document.problem((*location, key), what, fix)
+    if BackupType.STRUCTURE in _items(keys.get("types")):
+        place = (*location, "types", _items(keys["types"]).index(BackupType.STRUCTURE))
+        fix = "Remove it, and take structure backups of its databases: entries."
+        yield document.problem(place, "a server has full and incremental backups alone.", fix)
+    if keys.get("engine") == EngineName.SQLITE:
         what = "a SQLite database is a file and has no server."
         yield document.problem((*location, "engine"), what, "Make it a databases: entry.")
-    server, servers = keys.get("server"), _mapping(content.get("servers"))
-    if isinstance(server, str) and server not in servers:
+    if keys.get("engine") == EngineName.POSTGRES and _items(keys.get("databases")):
+        yield document.problem((*location, "databases"), WHOLE_POSTGRES, "Write databases: all.")
+
+
+def _of_database(document: Document, location: Location, keys: _Keys, content: _Keys) -> Iterator[Problem]:
+    if BackupType.INCREMENTAL in _items(keys.get("types")) and _items(keys.get("exclude_tables")):
+        what = "increments copy pages of the file, whichever table they are of."
+        fix = "Remove it, or incremental from its types."
+        yield document.problem((*location, "exclude_tables"), what, fix)
+    server, servers, place = keys.get("server"), _mapping(content.get("servers")), (*location, "server")
+    if server is None:
+        return
+    if keys.get("engine") == EngineName.SQLITE:
+        fix = "Remove it, and add incremental to its types."
+        yield document.problem(place, "a SQLite database is a file and has no server.", fix)
+    elif isinstance(server, str) and server not in servers:
         fix = did_you_mean(nearest(server, servers)) or "Add it under servers:."
-        yield document.problem((*location, "server"), f"there is no server '{server}' in this file.", fix)
+        yield document.problem(place, f"there is no server '{server}' in this file.", fix)
+    elif isinstance(server, str):
+        engines = {keys.get("engine"), _mapping(servers[server]).get("engine")} - {None}
+        if len(engines) > 1:
+            line = document.line_of(("servers", server))
+            what = f"the server in line {line} is of another engine than this database."
+            yield document.problem(place, what, "Name the server that the database lies on.")
 
 
 def _storages_of(document: Document, location: Location, keys: _Keys, content: _Keys) -> Iterator[Problem]:

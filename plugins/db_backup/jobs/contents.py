@@ -59,6 +59,22 @@ def plain_streams(located: Located, progress: Progress, clock: FetchClock | None
     return tuple(_plain_bytes(located, parts, progress, clock) for parts in located.manifest.streams.values())
 
 
+def stream_of(located: Located, name: str, progress: Progress, clock: FetchClock | None = None) -> Iterator[bytes]:
+    """One of the dump's streams, as :func:`plain_streams` gives them.
+
+    :raises ArtefactMissing: the backup has no such stream; otherwise as :func:`plain_streams`.
+    """
+    parts = located.manifest.streams.get(name)
+    if parts is None:
+        raise ArtefactMissing(
+            f"{located.manifest.id} has no part that holds '{name}'.",
+            hint="Take another copy of this backup, or an older backup.",
+            database=located.manifest.entry,
+            backup_id=located.manifest.id,
+        )
+    return _plain_bytes(located, parts, progress, clock or FetchClock())
+
+
 def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress, clock: FetchClock) -> Iterator[bytes]:
     for part in parts:
         yield from read_plain(clock.watch(stored_bytes(located, part)), part, progress=progress)

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from db_backup.catalog import AttemptOutcome
 from db_backup.config import Entry
 from db_backup.engines.base import Engine
+from db_backup.engines.chain import ChainEngine
 from db_backup.errors import (
     BackupError,
     CatalogError,
     EntryLocked,
     FeatureNotAvailable,
     Interrupted,
-    ManifestError,
-    ObjectMissing,
     PublishedUnindexed,
+    UsageError,
 )
 from db_backup.jobs.acts import Act, audited
+from db_backup.jobs.capture import Capture
 from db_backup.jobs.creation import Creation, Plan
 from db_backup.jobs.roots import ready_storages
-from db_backup.jobs.sidecars import read_manifest
+from db_backup.jobs.sidecars import newest_manifest
+from db_backup.jobs.sources import BaseSource, DatabaseSource
 from db_backup.jobs.tidying import tidy
 from db_backup.jobs.timing import time_limit
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import BackupType, Compression
+from db_backup.model import BackupType, Compression, Scope
 from db_backup.progress import Cancellation, Progress
-from db_backup.storage import Storage
 from db_backup.stream.compression import check_level
 from db_backup.stream.pipeline import Limits
 from db_backup.summary import BackupSummary, summarise
 
 _MEGABYTE = 1 << 20
+_OF_CHAINS = frozenset({BackupType.FULL, BackupType.INCREMENTAL})
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class CreateRequest:
     ``wait_seconds``: how long to wait for another backup of the same entry before ``EntryLocked`` is raised.
     ``safety``: it is made because the database is about to be replaced: of the database itself even where dumps are
     taken of a replica, and with the rows of every table. Whoever asks for it holds the entry's lock.
+    ``full_instead``: where no increment can follow, a full is made, which begins a new chain.
     """
 
     entry: str
@@ -57,6 +60,7 @@ class CreateRequest:
     storages: tuple[str, ...] | None = None
     wait_seconds: float = 0.0
     safety: bool = False
+    full_instead: bool = True
 
 
 def create_backup(
@@ -64,6 +68,7 @@ def create_backup(
 ) -> BackupSummary:
     """Back up one entry; the result is published, complete and hashed, and not yet proven.
 
+    :raises ChainBroken: an increment was asked for, none can follow, and no full may be made instead.
     :raises PublishedUnindexed: the backup is there, whole, and the catalogue could not take it in.
     :raises BackupError: any other: nothing was published, and nothing half-written is left.
     """
@@ -71,8 +76,8 @@ def create_backup(
         entry = workspace.config.entry(request.entry)
         if request.safety:
             entry = dataclasses.replace(entry, read_conn_id=None, exclude_tables=())
-        engine = _source(workspace, entry, request.type, run, act)
-        compression, level = _possible(workspace, entry, engine, request)
+        compression, level = _possible(workspace, entry, request)
+        engine = _engine(workspace, entry, request, run, act)
         with (
             _attempt(workspace, entry, request.type, run, act),
             _alone(workspace, request, cancellation),
@@ -80,37 +85,40 @@ def create_backup(
         ):
             plan = _plan(workspace, entry, request, compression, level)
             tidy(workspace, plan.storages)
-            manifest, state = Creation(plan, engine, run, progress, limited).publish()
+            if isinstance(engine, Engine):
+                manifest, state = Creation(plan, DatabaseSource(engine), run, progress, limited).publish()
+            elif request.type is BackupType.FULL:
+                manifest, state = Creation(plan, BaseSource(engine), run, progress, limited).publish()
+            else:
+                full_days = _days_of_full(entry, request)
+                manifest, state = Capture(workspace, plan, engine, full_days, run, progress, limited).publish()
             act.backup_id = manifest.id
+            untold = () if isinstance(engine, Engine) else _tell(engine, manifest, act)
             _index(workspace, manifest, state)
-    return summarise(manifest, state)
+    made = summarise(manifest, state)
+    return made.model_copy(update={"warnings": (*made.warnings, *untold)})
 
 
-def _source(workspace: Workspace, entry: Entry, backup_type: BackupType, run: RunInfo, act: Act) -> Engine:
+def _engine(workspace: Workspace, entry: Entry, request: CreateRequest, run: RunInfo, act: Act) -> Engine | ChainEngine:
     """What to dump through. That there is no way to it is no fault of the request, and so a failed attempt.
 
     :raises ConnectionNotFound, ConfigurationError:
     """
+    in_chain = request.type in _OF_CHAINS and entry.has_chains and not request.safety
     try:
-        return workspace.source(entry)
+        return workspace.chain_engine(entry) if in_chain else workspace.source(entry)
     except BackupError:
-        with _attempt(workspace, entry, backup_type, run, act):
+        with _attempt(workspace, entry, request.type, run, act):
             raise
 
 
-def _possible(
-    workspace: Workspace, entry: Entry, engine: Engine, request: CreateRequest
-) -> tuple[Compression, int | None]:
+def _possible(workspace: Workspace, entry: Entry, request: CreateRequest) -> tuple[Compression, int | None]:
     """Whether this can be asked for at all: a wrong request is no failed attempt. Returns codec and level.
 
     :raises UsageError:
     """
-    if request.type not in engine.supported_types:
-        raise FeatureNotAvailable(
-            f"Backups of type '{request.type}' are not there yet for '{entry.name}'.",
-            hint=f"Types of {engine.name} that are: {', '.join(sorted(engine.supported_types))}.",
-            database=entry.name,
-        )
+    if not entry.can_take(request.type):
+        raise _impossible(entry, request.type)
     if entry.encrypt:
         raise FeatureNotAvailable(
             f"Encryption is not there yet, and '{entry.name}' asks for it.",
@@ -122,6 +130,36 @@ def _possible(
     compression = request.compression or entry.compression
     level = request.level if request.level is not None or request.compression is not None else entry.level
     return compression, check_level(compression, level)
+
+
+def _impossible(entry: Entry, backup_type: BackupType) -> UsageError:
+    if entry.scope is Scope.SERVER:
+        what = f"'{entry.name}' is a whole server, of which there are no {backup_type} backups."
+        fix = "Take full or incremental backups of it, or name a databases: entry."
+    else:
+        what = f"'{entry.name}' has no chain of incremental backups."
+        fix = (
+            "Add incremental to its types, if it is a SQLite database; of MySQL, MariaDB and PostgreSQL make the whole "
+            "server a servers: entry."
+        )
+    return UsageError(what, hint=fix, database=entry.name)
+
+
+def _days_of_full(entry: Entry, request: CreateRequest) -> int | None:
+    """How long a full that takes an increment's place is kept: as others are, or longer where that was asked for."""
+    if not request.full_instead:
+        return None
+    return max(entry.retention[BackupType.FULL], request.retention_days or 0)
+
+
+def _tell(engine: ChainEngine, manifest: Manifest, act: Act) -> tuple[str, ...]:
+    """Let the source know that the backup is there. What goes wrong is a warning: the backup is whole."""
+    try:
+        engine.published(manifest)
+    except BackupError as error:
+        act.detail = f"{manifest.id} is whole, but its source does not know it yet: {error.message}"
+        return (act.detail,)
+    return ()
 
 
 def _alone(workspace: Workspace, request: CreateRequest, cancellation: Cancellation) -> AbstractContextManager[None]:
@@ -174,24 +212,9 @@ def _plan(
             deadline=time.monotonic() + settings.backup_timeout_seconds,
             timeout_seconds=settings.backup_timeout_seconds,
         ),
-        previous=_previous(workspace, entry, request.type, storages),
+        previous=newest_manifest(workspace, entry.name, request.type, storages),
         safety=request.safety,
     )
-
-
-def _previous(
-    workspace: Workspace, entry: Entry, backup_type: BackupType, storages: Sequence[Storage]
-) -> Manifest | None:
-    """The newest manifest of this entry and type; one that cannot be read is nothing to go by, and no error here."""
-    newest = workspace.catalog.newest(entry.name, backup_type)
-    if newest is None:
-        return None
-    for storage in storages:
-        try:
-            return read_manifest(storage, newest.id)
-        except (ObjectMissing, ManifestError):
-            continue  # `catalog check` tells of it
-    return None
 
 
 def _index(workspace: Workspace, manifest: Manifest, state: State) -> None:

@@ -10,11 +10,12 @@ from functools import partial
 
 from db_backup import naming, standing
 from db_backup.config import Entry
-from db_backup.engines.base import Dump, DumpRequest, DumpSummary, Engine
+from db_backup.engines.base import Dump, DumpRequest, DumpSummary
 from db_backup.engines.exclusion import matches
 from db_backup.errors import SizeLimitExceeded, StorageConflict, StorageFull
+from db_backup.jobs.sources import Source
 from db_backup.manifest import Copy, Manifest, Part, RunInfo, State
-from db_backup.model import BackupType, Compression, EngineName, utc_now
+from db_backup.model import BackupType, Compression, Method, Scope, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage import Sink, Storage
 from db_backup.stream.parallel import Route, pump_all
@@ -23,12 +24,19 @@ from db_backup.units import human_bytes
 
 _ID_TRIES = 100
 
+#: Said in the manifest of every backup that was not dumped table by table.
+SECRETS = (
+    "It holds all that was written to any database of the server, the hashes of passwords among it: whoever reads it "
+    "has what it takes to guess them. Keep it where only those come who may read the server itself, or encrypt it."
+)
+
 
 @dataclass(frozen=True)
 class Plan:
     """What to do, with the configuration filled in.
 
     :param previous: the entry's newest backup of this type, from which the size of this one is estimated.
+    :param warnings: what the manifest is to say first of all.
     """
 
     entry: Entry
@@ -41,16 +49,17 @@ class Plan:
     limits: Limits
     previous: Manifest | None
     safety: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class Creation:
     """One backup on its way from the engine to the storages."""
 
     def __init__(
-        self, plan: Plan, engine: Engine, run: RunInfo, progress: Progress, cancellation: Cancellation
+        self, plan: Plan, source: Source, run: RunInfo, progress: Progress, cancellation: Cancellation
     ) -> None:
         self.plan = plan
-        self.engine = engine
+        self.source = source
         self.run = run
         self.progress = progress
         self.cancellation = cancellation
@@ -62,7 +71,7 @@ class Creation:
         with ExitStack() as stack:
             backup_id = self._reserve(stack)
             self.progress.stage(f"connecting to {self.plan.entry.name}")
-            dump = stack.enter_context(self.engine.open_backup(request, self.cancellation))
+            dump = stack.enter_context(self.source.open(request, self.cancellation))
             refuse_what_outgrew(self.plan, dump.preflight.estimated_plain_bytes)
             refuse_without_room(self.plan, dump.preflight.estimated_plain_bytes)
             self.progress.stage(f"dumping {self.plan.entry.name}", dump.preflight.estimated_plain_bytes)
@@ -138,8 +147,10 @@ class Creation:
         return Manifest(
             id=backup_id,
             entry=entry.name,
-            databases=(_database_name(self.engine),),
-            engine=self.engine.name,
+            databases=self.source.databases(summary),
+            scope=self.source.scope,
+            method=self.source.method,
+            engine=self.source.name,
             type=self.plan.type,
             format=dump.format,
             created_at=self.created_at,
@@ -148,18 +159,26 @@ class Creation:
             server=dump.preflight.server,
             tools=dump.preflight.tools,
             consistency=summary.consistency,
+            chain=self.source.chain(summary),
             parts=parts,
             inventory=summary.inventory,
             excluded_tables=summary.excluded_tables,
             estimated_plain_bytes=dump.preflight.estimated_plain_bytes,
-            warnings=(*dump.preflight.warnings, *summary.warnings),
-            stock_restore=self.engine.stock_commands(parts, dump.format),
+            warnings=(*self.plan.warnings, *dump.preflight.warnings, *summary.warnings),
+            notes=self._notes(),
+            stock_restore=self.source.stock_commands(parts, dump.format),
             run=self.run,
             retention_class=self.plan.type,
             retention_days=self.plan.retention_days,
             required_proof=standing.required_level(self.plan.type, entry.verify),
             safety=self.plan.safety,
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        physical = self.source.method is Method.PHYSICAL
+        if self.source.scope is Scope.SERVER and (physical or self.plan.type is BackupType.INCREMENTAL):
+            return (SECRETS,)
+        return ()
 
     def _commit(self, manifest: Manifest, sinks: Sequence[Sink]) -> State:
         """Parts first, then the state, the manifest last; a failure on the way takes back what was made visible."""
@@ -243,9 +262,3 @@ def _left_out(pattern: str, tables: Sequence[str]) -> bool:
 def _expectation(plan: Plan, expected_bytes: float) -> str:
     going_by = f", going by {plan.previous.id}" if plan.previous else ""
     return f"The backup of '{plan.entry.name}' would take about {human_bytes(expected_bytes)}{going_by}"
-
-
-def _database_name(engine: Engine) -> str:
-    """The database's own name; for SQLite its file's."""
-    name = engine.connection.database
-    return name.rpartition("/")[2] if engine.name is EngineName.SQLITE else name

@@ -8,11 +8,11 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from db_backup.config import Entry
-from db_backup.engines.base import DumpRequest
+from db_backup.engines.base import DumpRequest, Preflight
 from db_backup.errors import BackupError
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import ServerInfo
-from db_backup.model import BackupStatus, BackupType, EngineName
+from db_backup.model import BackupStatus, BackupType, EngineName, Scope, Tier
 from db_backup.summary import BackupSummary
 
 
@@ -35,7 +35,10 @@ class EntryOverview(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     database: str
+    scope: Scope = Scope.DATABASE
     engine: EngineName | None
+    tier: Tier = Tier.STANDARD
+    server: str | None = None
     conn_id: str
     read_conn_id: str | None
     types: tuple[BackupType, ...]
@@ -55,6 +58,9 @@ def _entry(workspace: Workspace, entry: Entry, check: bool) -> EntryOverview:
     newest: BackupSummary | None = workspace.catalog.newest(entry.name)
     return EntryOverview(
         database=entry.name,
+        scope=entry.scope,
+        tier=entry.tier,
+        server=entry.server,
         engine=entry.engine or (newest.engine if newest else None),
         conn_id=entry.conn_id,
         read_conn_id=entry.read_conn_id,
@@ -69,15 +75,48 @@ def _entry(workspace: Workspace, entry: Entry, check: bool) -> EntryOverview:
 
 def _check(workspace: Workspace, entry: Entry) -> EntryCheck:
     try:
-        preflight = workspace.source(entry).preflight(DumpRequest(entry.name, entry.types[0], entry.exclude_tables))
-        server, warnings = preflight.server, preflight.warnings
+        tried = [_preflight(workspace, entry, backup_type) for backup_type in _tried(entry)]
+        server = tried[0].server
+        warnings = [warning for preflight in tried for warning in preflight.warnings]
         if entry.read_conn_id is not None:
-            warnings = (*_about_primary(workspace.engine(entry).check(), server), *warnings)
+            warnings = [*_about_primary(workspace.engine(entry).check(), server), *warnings]
+        if (named := workspace.server_of(entry)) is not None:
+            warnings += _about_server(workspace, named, server)
     except BackupError as error:
         return EntryCheck(reachable=False, error=error.message, hint=error.hint)
     return EntryCheck(
-        reachable=True, server=f"{server.flavour} {server.version}", address=server.address, warnings=warnings
+        reachable=True,
+        server=f"{server.flavour} {server.version}",
+        address=server.address,
+        warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _tried(entry: Entry) -> tuple[BackupType, ...]:
+    """The types whose backups are tried: of a chain both of its links, which need different things."""
+    links = tuple(link for link in (BackupType.FULL, BackupType.INCREMENTAL) if link in entry.types)
+    return links if entry.has_chains else entry.types[:1]
+
+
+def _preflight(workspace: Workspace, entry: Entry, backup_type: BackupType) -> Preflight:
+    request = DumpRequest(entry.name, backup_type, entry.exclude_tables)
+    if entry.has_chains:
+        return workspace.chain_engine(entry).preflight(request)
+    return workspace.source(entry).preflight(request)
+
+
+def _about_server(workspace: Workspace, named: Entry, found: ServerInfo) -> Iterator[str]:
+    """Whether the database lies on the server that it names, as far as a server can be told from another."""
+    try:
+        server = workspace.chain_engine(named).check()
+    except BackupError as error:
+        yield f"Whether it lies on its server '{named.name}' cannot be told: {error.message}"
+        return
+    if server.identity and found.identity and server.identity != found.identity:
+        yield (
+            f"server: names '{named.name}', and {found.address} is on another server than {server.address}: nothing of "
+            "that server's chain is of this database."
+        )
 
 
 def _about_primary(primary: ServerInfo, replica: ServerInfo) -> Iterator[str]:

@@ -35,4 +35,5 @@ def create_and_prove(
         located = locate(workspace, backup.id)
     except Exception as error:  # noqa: BLE001 - whatever happened to the proof, the backup is there
         return Made(backup, unproven=error)
-    return Made(summarise(located.manifest, located.state), proof)
+    newest = summarise(located.manifest, located.state)
+    return Made(newest.model_copy(update={"warnings": backup.warnings}), proof)  # one may be of the making alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +19,7 @@ from db_backup.errors import (
 )
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Copy, Manifest, State
+from db_backup.model import BackupType
 from db_backup.storage import Storage
 
 _REWRITE_TRIES = 20
@@ -122,6 +123,21 @@ def copies_of(workspace: Workspace, backup_id: str) -> tuple[Located, ...]:
             continue
         found.append(Located(storage, manifest, known_state(storage, manifest)))
     return tuple(found)
+
+
+def newest_manifest(
+    workspace: Workspace, entry: str, backup_type: BackupType, storages: Sequence[Storage]
+) -> Manifest | None:
+    """Of this entry and type; one that cannot be read is nothing to go by, and no error here."""
+    newest = workspace.catalog.newest(entry, backup_type)
+    if newest is None:
+        return None
+    for storage in storages:
+        try:
+            return read_manifest(storage, newest.id)
+        except (ObjectMissing, ManifestError):
+            continue  # `catalog check` tells of it
+    return None
 
 
 def read_manifest(storage: Storage, backup_id: str) -> Manifest:

@@ -12,6 +12,7 @@ from db_backup.catalog import Attempt, AttemptOutcome
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup
 from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest, record_newest
 from db_backup.jobs.workspace import Workspace
+from db_backup.model import BackupType
 from db_backup.storage import Storage
 from db_backup.stream.private_folder import sweep
 
@@ -58,13 +59,19 @@ def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attem
         for backup_id in backup_ids(storage):
             try:
                 name = naming.parse_backup_id(backup_id)
-                if (name.entry, name.type) != (attempt.entry, attempt.type) or name.moment < since:
+                if name.entry != attempt.entry or name.type not in _made_by(attempt) or name.moment < since:
                     continue
                 manifest = read_manifest(storage, backup_id)
             except (UnknownBackup, ObjectMissing, ManifestError):
                 continue  # no backup of ours, or deleted meanwhile, or for `catalog check` to tell of
             if manifest.run == attempt.run and not _knows(workspace, backup_id):
                 yield Located(storage, manifest, known_state(storage, manifest))
+
+
+def _made_by(attempt: Attempt) -> frozenset[BackupType]:
+    """Where no increment can follow, a full is made."""
+    instead = {BackupType.FULL} if attempt.type is BackupType.INCREMENTAL else set()
+    return frozenset({attempt.type, *instead})
 
 
 def _knows(workspace: Workspace, backup_id: str) -> bool:

@@ -12,12 +12,14 @@ from typing import Self
 
 from db_backup.catalog import Catalog
 from db_backup.config import Config, Entry, load_config
+from db_backup.config.rules import WHOLE_POSTGRES
 from db_backup.connections import resolve_connection
-from db_backup.engines import engine_for
+from db_backup.engines import chain_engine_for, engine_for
 from db_backup.engines.base import Engine, EngineOptions
+from db_backup.engines.chain import ChainEngine
 from db_backup.errors import BackupError, CatalogError, ConfigurationError, UnknownStorage
 from db_backup.jobs.catalogue import open_catalog
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import ConnectionInfo, EngineName, Scope
 from db_backup.settings import Settings, load_settings
 from db_backup.storage import LocalStorage, Storage
 
@@ -133,6 +135,32 @@ class Workspace:
         refuse_another_database(entry, primary, replica)
         return replica
 
+    def chain_engine(self, entry: Entry) -> ChainEngine:
+        """What takes the fulls and increments of an entry that has chains.
+
+        :raises ConnectionNotFound, ConfigurationError: also where its connection leads to what has no such chains.
+        :raises FeatureNotAvailable: the engine has no chains.
+        """
+        connection = self.connection(entry.conn_id, entry.engine)
+        refuse_other_history(entry, connection)
+        if entry.read_conn_id is not None:
+            connection = self.source(entry).connection
+        return chain_engine_for(connection, self.engine_options, entry.databases)
+
+    def server_of(self, entry: Entry) -> Entry | None:
+        """The server that this database names, to any moment of whose chain it can be restored.
+
+        :raises ConnectionNotFound, ConfigurationError: also where the server is of another engine, or where it is said
+            to have other databases alone.
+        """
+        if entry.server is None:
+            return None
+        server = self.config.entry(entry.server)
+        ours = self.connection(entry.conn_id, entry.engine)
+        theirs = self.connection(server.conn_id, server.engine)
+        refuse_other_server(entry, ours, server, theirs)
+        return server
+
     def connection(self, conn_id: str, engine: EngineName | None = None) -> ConnectionInfo:
         """:raises ConnectionNotFound, ConfigurationError:"""
         return resolve_connection(conn_id, engine=engine, environment=self.environment)
@@ -149,6 +177,36 @@ class Workspace:
             f"There is no storage called '{name}'.",
             hint=f"Did you mean '{nearest[0]}'?" if nearest else f"Known storages: {', '.join(self.storages)}.",
         )
+
+
+def refuse_other_history(entry: Entry, connection: ConnectionInfo) -> None:
+    """:raises ConfigurationError: increments of this entry are none of what its connection leads to."""
+    of_file = connection.engine is EngineName.SQLITE
+    if entry.scope is Scope.DATABASE and not of_file:
+        what = f"'{entry.name}' is a {connection.engine} database, and incremental backups of it belong to its server."
+        fix = "Make the server a servers: entry, name it in the database's server:, and take incremental off its types."
+    elif entry.scope is Scope.SERVER and of_file:
+        what = f"The connection '{connection.conn_id}' of the server '{entry.name}' leads to a SQLite file."
+        fix = "Make it a databases: entry, with incremental among its types."
+    elif entry.databases and connection.engine is EngineName.POSTGRES:
+        what = f"'{entry.name}' lists databases: {WHOLE_POSTGRES}"
+        fix = "Write databases: all."
+    else:
+        return
+    raise ConfigurationError(what, hint=fix, database=entry.name)
+
+
+def refuse_other_server(entry: Entry, ours: ConnectionInfo, server: Entry, theirs: ConnectionInfo) -> None:
+    """:raises ConfigurationError: the database's connection leads to what that server does not hold."""
+    if ours.engine is not theirs.engine:
+        what = f"'{entry.name}' is a {ours.engine} database, and its server '{server.name}' is of {theirs.engine}."
+        fix = "Name the server that the database lies on, or remove server: from it."
+    elif server.databases and ours.database not in server.databases:
+        what = f"'{entry.name}' is the database '{ours.database}', which '{server.name}' does not list."
+        fix = f"Add it to the databases: of '{server.name}', or remove server: from '{entry.name}'."
+    else:
+        return
+    raise ConfigurationError(what, hint=fix, database=entry.name)
 
 
 def refuse_another_database(entry: Entry, primary: Engine, replica: Engine) -> None:

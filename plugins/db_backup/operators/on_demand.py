@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from db_backup.config import choose_compression, load_config
+from db_backup.config import Config, Entry, choose_compression, load_config
 from db_backup.errors import BackupError, ConfigurationError, UsageError
 from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, MOST_DAYS, BackupType, Compression
 from db_backup.operators.forms import refuse_unknown_keys
 from db_backup.settings import load_settings
-from db_backup.settings.availability import AVAILABLE_STORAGES, AVAILABLE_TYPES
+from db_backup.settings.availability import AVAILABLE_STORAGES
 
 _WHAT, _HOW, _THEN = "What", "How", "Afterwards"
 _AS_CONFIGURED = "Empty: as the configuration says."
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def on_demand_params() -> dict[str, Param]:
     """The form, in its order. Airflow refuses with status 400 what does not fit it, from REST as well."""
     default_type, entries, storages = _configured()
-    types = [item.value for item in BackupType if item in AVAILABLE_TYPES]
+    types = [item.value for item in BackupType]
     highest = max(levels[-1] for levels in COMPRESSION_LEVELS.values())
     return {
         # An emptied multi-select sends null.
@@ -36,14 +36,15 @@ def on_demand_params() -> dict[str, Param]:
             uniqueItems=True,
             examples=entries,
             section=_WHAT,
-            description="Entries of backup.yaml. Empty: all of them.",
+            description="Entries of backup.yaml. Empty: all that can take this type.",
         ),
         "type": Param(
             default_type,
             type="string",
             enum=types,
             section=_WHAT,
-            description="full: everything; structure: the schema alone; data: the rows alone.",
+            description="full: everything; incremental: what has changed since the last backup; structure: the schema "
+            "alone; data: the rows alone.",
         ),
         "compression": Param(
             None,
@@ -100,7 +101,7 @@ def select_asked(params: Mapping[str, Any] | None = None, dag: Any = None, dag_r
     try:
         refuse_unknown_keys(dag.dag_id, dag_run.conf, dag.params)
         config = load_config(load_settings())
-        entries = tuple(config.entry(name) for name in asked["databases"] or config.entries)
+        entries = _entries(config, asked["databases"] or (), BackupType(asked["type"]))
         for entry in entries:
             compression = Compression(asked["compression"]) if asked["compression"] else None
             try:
@@ -110,6 +111,23 @@ def select_asked(params: Mapping[str, Any] | None = None, dag: Any = None, dag_r
     except BackupError as error:
         raise AirflowFailException(str(error)) from error
     return [entry.name for entry in entries]
+
+
+def _entries(config: Config, names: Sequence[str], backup_type: BackupType) -> list[Entry]:
+    """Those of these names; all that can take this type, where none are given.
+
+    :raises UsageError: one of them cannot take it, or there is none that can.
+    """
+    named = [config.entry(name) for name in names]
+    cannot = ", ".join(f"'{entry.name}'" for entry in named if not entry.can_take(backup_type))
+    entries = named or [entry for entry in config.entries.values() if entry.can_take(backup_type)]
+    if cannot or not entries:
+        raise UsageError(
+            f"There are no {backup_type} backups of {cannot or 'any entry of backup.yaml'}.",
+            hint="Increments are of servers, and of SQLite databases whose types hold incremental; structure and data "
+            "are of single databases.",
+        )
+    return entries
 
 
 def _configured() -> tuple[str, list[str], list[str]]:

@@ -8,28 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from db_backup.model import BackupType
-
-AVAILABLE_TYPES: Set[str] = frozenset({BackupType.FULL, BackupType.STRUCTURE, BackupType.DATA})
 AVAILABLE_STORAGES: Set[str] = frozenset({"local"})
 
 #: Variables of which only these values are there.
 AVAILABLE_VALUES: Mapping[str, Set[str]] = {
-    "BACKUP_DEFAULT_TYPE": AVAILABLE_TYPES,
     "BACKUP_STORAGE_DISK": AVAILABLE_STORAGES,
 }
 
-_HOURLY = "hourly incremental backups"
 _CLOUD = "cloud storage"
 _NOTIFICATIONS = "notifications"
 _ENCRYPTION = "encryption"
-_SERVERS = "server entries and point-in-time recovery"
 _OBJECTIVES_BY_HOUR = "recovery objectives that change with the time of day"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
-    "BACKUP_HOURLY_ENABLED": _HOURLY,
-    "BACKUP_HOURLY_WINDOW": _HOURLY,
     "BACKUP_CLOUD_ENABLED": _CLOUD,
     "BACKUP_CLOUD_DISK": _CLOUD,
     "BACKUP_CLOUD_URL": _CLOUD,
@@ -59,14 +51,11 @@ class NotYet:
 #: Keys at the file's top level.
 NOT_YET_FILE_KEYS: Mapping[str, NotYet] = {
     "storages": NotYet("storage other than local", (None, {})),
-    "servers": NotYet(_SERVERS, (None, {})),
 }
 
 #: Keys of an entry and of ``defaults``; a dot leads into a key's own keys.
 NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
     "encrypt": NotYet(_ENCRYPTION, (None, False)),
-    "tier": NotYet("five-minute backups of critical entries", (None, "standard")),
-    "server": NotYet(_SERVERS),
     "objectives.window": NotYet(_OBJECTIVES_BY_HOUR),
     "objectives.otherwise": NotYet(_OBJECTIVES_BY_HOUR),
     "channels": NotYet(_NOTIFICATIONS, (None, {})),

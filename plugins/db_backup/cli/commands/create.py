@@ -14,7 +14,8 @@ from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import DAYS, cli_run, json_option, not_yet, stoppable
-from db_backup.errors import BackupError, Interrupted
+from db_backup.config import Config
+from db_backup.errors import BackupError, Interrupted, UsageError
 from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, DeletedBackup, clean_up, leap_to
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.prove import Made, create_and_prove
@@ -88,6 +89,7 @@ class _Results:
     type=click.IntRange(1, MOST_JOBS),
     help="Streams to dump at the same time, at most; each becomes a part. Default: the entry's configuration.",
 )
+@click.option("--no-full", is_flag=True, help="Where no increment can follow, fail instead of making a full backup.")
 @click.option("--no-cleanup", is_flag=True, help="Delete no old backups of that entry and type afterwards.")
 @not_yet("--encrypt", flag=True)
 @json_option
@@ -100,10 +102,13 @@ def command(
     storage: tuple[str, ...],
     jobs: int | None,
     no_verify: bool,
+    no_full: bool,
     no_cleanup: bool,
     as_json: bool,
 ) -> int:
     """Back up DATABASES (all, when none is named), prove each backup, and delete old ones of that entry and type.
+
+    An increment follows the newest backup of its entry's chain. Where it cannot, a full is made, with a warning.
 
     One database that fails does not stop the others; the exit code is then 1. It is 3 when a backup did not pass its
     proof. An inconclusive proof is a warning: the backup is made, and stays unverified.
@@ -111,21 +116,24 @@ def command(
     \b
     Examples:
       db-backup create
+      db-backup create main-pg --type incremental
       db-backup create shop crm --compression zstd --level 9
       db-backup create shop --no-verify --retention 60 --json
     """
     with Workspace.open() as workspace, stoppable() as cancellation:
-        names = databases or tuple(workspace.config.entries)
+        wanted = BackupType(backup_type) if backup_type else workspace.settings.backup_default_type
+        names = databases or _all_that_take(workspace.config, wanted)
         requests = [
             CreateRequest(
                 entry=workspace.config.entry(name).name,
-                type=BackupType(backup_type) if backup_type else workspace.settings.backup_default_type,
+                type=wanted,
                 compression=Compression(compression) if compression else None,
                 level=level,
                 jobs=jobs,
                 retention_days=retention_days,
                 storages=storage or None,
                 wait_seconds=_LOCK_WAIT_SECONDS,
+                full_instead=not no_full,
             )
             for name in names
         ]
@@ -142,6 +150,19 @@ def command(
         _print(results)
     _tell(results)
     return results.exit_code
+
+
+def _all_that_take(config: Config, backup_type: BackupType) -> tuple[str, ...]:
+    """:raises UsageError: no entry can have such a backup."""
+    names = tuple(name for name, entry in config.entries.items() if entry.can_take(backup_type))
+    if not names:
+        raise UsageError(
+            f"No entry of {config.name} has {backup_type} backups.",
+            hint="Add incremental to the types of a SQLite database, or the server of another under servers:."
+            if backup_type is BackupType.INCREMENTAL
+            else "There are only servers, which have full and incremental backups.",
+        )
+    return names
 
 
 @dataclass
@@ -183,7 +204,9 @@ class _Work:
         if self.cleanup and (leap := leap_to(self.workspace, backup)):
             self.results.warnings.append(leap)
         elif self.cleanup and not self.results.disproved(backup.id):
-            wanted = CleanupRequest((request.entry,), (request.type,), request.retention_days)
+            # A full in an increment's place was not what the days were given for.
+            days = request.retention_days if backup.type is request.type else None
+            wanted = CleanupRequest((request.entry,), (backup.type,), days)
             cleaned = clean_up(self.workspace, wanted, run=run, progress=progress, cancellation=cancellation)
             self.results.take(request.entry, cleaned)
 

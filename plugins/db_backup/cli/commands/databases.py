@@ -9,6 +9,7 @@ from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import age, print_json, print_table
 from db_backup.cli.runtime import json_option
 from db_backup.jobs.overview import EntryCheck, EntryOverview, overview
+from db_backup.model import Scope
 
 
 @click.command("databases")
@@ -45,13 +46,18 @@ def _print(entries: tuple[EntryOverview, ...], check: bool) -> None:
 def _row(entry: EntryOverview) -> list[str]:
     row = [
         entry.database,
-        entry.engine.value if entry.engine else "from the connection",
+        _engine(entry),
         f"{entry.conn_id} (dumps: {entry.read_conn_id})" if entry.read_conn_id else entry.conn_id,
         " ".join(entry.types),
         f"{age(entry.last_backup_at)} ago" if entry.last_backup_at else "never",
         entry.last_status.value if entry.last_status else "-",
     ]
     return row if entry.check is None else [*row, _check_words(entry.check)]
+
+
+def _engine(entry: EntryOverview) -> str:
+    engine = entry.engine.value if entry.engine else "from the connection"
+    return f"{engine} (server)" if entry.scope is Scope.SERVER else engine
 
 
 def _check_words(check: EntryCheck) -> str:

@@ -1,0 +1,102 @@
+"""An increment, where one can follow the entry's newest chain; a full in its place, where none can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from db_backup.catalog import AuditAct
+from db_backup.engines.chain import ChainEngine
+from db_backup.errors import ArtefactError, BackupError, ChainBroken
+from db_backup.jobs.acts import audited
+from db_backup.jobs.chains import can_anchor, link_of, newest_link
+from db_backup.jobs.creation import Creation, Plan
+from db_backup.jobs.holdings import Holdings
+from db_backup.jobs.sidecars import Located, locate, newest_manifest
+from db_backup.jobs.sources import BaseSource, IncrementSource
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.model import BackupType, utc_now
+from db_backup.progress import Cancellation, Progress, Silent
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One increment of an entry, whose lock the caller holds.
+
+    :param plan: of the increment.
+    :param full_days: how long a full that takes its place is kept; None: where none can be made, nothing is.
+    """
+
+    workspace: Workspace
+    plan: Plan
+    engine: ChainEngine
+    full_days: int | None
+    run: RunInfo
+    progress: Progress
+    cancellation: Cancellation
+
+    def publish(self) -> tuple[Manifest, State]:
+        """The increment, or the full that begins a new chain; its first warning then says why.
+
+        :raises ChainBroken: no increment can follow, and no full is wanted.
+        :raises BackupError: any other: nothing was published.
+        """
+        parent = self._parent()
+        if parent is None:
+            return self._full(
+                ChainBroken(
+                    f"'{self.plan.entry.name}' has no whole full backup yet that an increment could follow.",
+                    database=self.plan.entry.name,
+                    worth_a_full=True,
+                )
+            )
+        try:
+            self.progress.stage(f"asking {self.plan.entry.name} for what came after {parent.manifest.id}")
+            self.engine.prove_chain(parent.manifest)
+            source = IncrementSource(self.engine, link_of(parent, Silent()))
+            return Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
+        except ChainBroken as broken:
+            if not broken.worth_a_full:
+                self._record_break(parent, broken)
+            return self._full(broken)
+        except ArtefactError as damaged:  # of the parent: nothing else is read
+            self.cancellation.check()
+            self._record_break(parent, damaged)
+            return self._full(damaged)
+
+    def _parent(self) -> Located | None:
+        name = self.plan.entry.name
+        held = Holdings(self.workspace).read(name)
+        newest = newest_link(held.backups, is_base=self._is_base, now=utc_now())
+        return locate(self.workspace, newest) if newest else None
+
+    def _is_base(self, backup_id: str) -> bool:
+        return can_anchor(locate(self.workspace, backup_id).manifest)
+
+    def _record_break(self, parent: Located, error: BackupError) -> None:
+        """History is lost, whatever comes of the full: written down before it is begun."""
+        with audited(
+            self.workspace,
+            AuditAct.CHAIN_BROKEN,
+            self.run,
+            entry=self.plan.entry.name,
+            backup_id=parent.manifest.id,
+        ) as act:
+            act.detail = error.message
+
+    def _full(self, reason: BackupError) -> tuple[Manifest, State]:
+        entry = self.plan.entry
+        if self.full_days is None:
+            raise ChainBroken(
+                f"No increment of '{entry.name}' was made: {reason.message}",
+                hint=f"{reason.hint} Begin a new chain: `db-backup create {entry.name} --type full`.".lstrip(),
+                database=entry.name,
+            ) from reason
+        plan = replace(
+            self.plan,
+            type=BackupType.FULL,
+            retention_days=self.full_days,
+            previous=newest_manifest(self.workspace, entry.name, BackupType.FULL, self.plan.storages),
+            warnings=(f"A full was made instead of an increment: {reason.message}",),
+        )
+        return Creation(plan, BaseSource(self.engine), self.run, self.progress, self.cancellation).publish()

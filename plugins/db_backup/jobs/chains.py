@@ -1,0 +1,85 @@
+"""The backups of a chain: which one the next increment follows, and which ones a backup needs to be rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from db_backup import lineage, standing
+from db_backup.engines.chain import Link
+from db_backup.errors import BackupError, ChainBroken
+from db_backup.jobs.contents import FetchClock, stream_of
+from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest
+from db_backup.model import BackupStatus, BackupType
+from db_backup.progress import Progress
+from db_backup.retention import Backup
+
+_RELIABLE = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
+
+
+def newest_link(backups: Mapping[str, Backup], *, is_base: Callable[[str], bool], now: datetime) -> str | None:
+    """The id of the backup that the next increment of this entry follows: the end of its newest chain that stands.
+
+    All that it leans on is whole in storage and has not failed. Where an increment has failed, that is the one before
+    it: what was in the failed one is captured again. A full that the clock dates in the future comes after all others.
+
+    :param backups: of one entry, by id.
+    :param is_base: whether increments can follow this full.
+    :return: None: there is no chain.
+    """
+    useless = lineage.broken(backups, lambda backup: "is a safety backup" if backup.safety else backup.fault)
+    usable = [backup for backup in backups.values() if backup.id not in useless]
+    fulls = [backup for backup in usable if backup.type is BackupType.FULL]
+    fulls.sort(key=lambda full: (full.created_at <= now, full.age_key), reverse=True)
+    base = next((full for full in fulls if is_base(full.id)), None)
+    if base is None:
+        return None
+    followed = {backup.parent_id for backup in usable}
+    links = [base, *(backup for backup in usable if backup.base_id == base.id)]
+    ends = [link for link in links if link.id not in followed]  # several, where one that had failed stands again
+    return max(ends, key=lambda end: end.age_key).id
+
+
+def can_anchor(manifest: Manifest) -> bool:
+    """Whether increments can follow this full."""
+    return manifest.type is BackupType.FULL and manifest.chain is not None and bool(manifest.chain.to_position)
+
+
+def lineage_of(workspace: Workspace, located: Located) -> tuple[Located, ...]:
+    """All that this backup needs, and itself at the end: the base and every increment between, by their sidecars.
+
+    :raises ChainBroken: one of them is gone, cannot be read, has failed or is being deleted.
+    """
+    found = [located]
+    while (parent := _parent_id(found[0].manifest)) is not None:
+        if any(known.manifest.id == parent for known in found):
+            raise _useless(located.manifest, f"{parent} is said to follow itself")
+        try:
+            before = locate(workspace, parent)
+        except BackupError as error:
+            raise _useless(located.manifest, error.message.removesuffix(".")) from error
+        status = standing.status(before.manifest, before.state)
+        if status not in _RELIABLE:
+            raise _useless(located.manifest, f"{parent}, which it needs, is {status.replace('_', ' ')}")
+        found.insert(0, before)
+    return tuple(found)
+
+
+def link_of(located: Located, progress: Progress, clock: FetchClock | None = None) -> Link:
+    """The backup for a chain engine. What it reads is told to ``progress``; ``clock`` how long the storage took."""
+    return Link(located.manifest, lambda stream: stream_of(located, stream, progress, clock))
+
+
+def _parent_id(manifest: Manifest) -> str | None:
+    return manifest.chain.parent_id if manifest.chain else None
+
+
+def _useless(manifest: Manifest, reason: str) -> ChainBroken:
+    return ChainBroken(
+        f"Nothing can be rebuilt with {manifest.id}: {reason}.",
+        hint=f"Take a full backup, which begins a new chain: `db-backup create {manifest.entry} --type full`.",
+        database=manifest.entry,
+        backup_id=manifest.id,
+    )
