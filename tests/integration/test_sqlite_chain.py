@@ -23,8 +23,17 @@ from db_backup.engines import chain_engine_for
 from db_backup.engines.base import EngineOptions, LoadOptions
 from db_backup.engines.chain import ChainEngine
 from db_backup.engines.sqlite import SqliteEngine
-from db_backup.errors import ArtefactError, ChainBroken, ConfigurationError, DumpFailed, PointOutOfReach, UsageError
-from db_backup.manifest import Manifest
+from db_backup.engines.sqlite.pages import PageHashes
+from db_backup.errors import (
+    ArtefactCorrupt,
+    ArtefactError,
+    ChainBroken,
+    ConfigurationError,
+    DumpFailed,
+    PointOutOfReach,
+    UsageError,
+)
+from db_backup.manifest import Chain, Manifest
 from db_backup.model import Compression, ConnectionInfo, EngineName, utc_now
 from db_backup.progress import Cancellation
 from db_backup.recovery import Point
@@ -370,6 +379,18 @@ def test_an_increment_that_is_cut_off_or_longer_is_refused(
     assert files_in(options) == []
 
 
+def test_pages_in_another_order_or_beyond_the_file_are_refused(two: list[Taken], chain: ChainEngine) -> None:
+    full, increment = two
+    plain = increment.streams["main"]
+    head, one, other, rest = plain[:28], plain[28:4128], plain[4128:8228], plain[8228:]
+    for disorder in (other + one, one + one, bytes(4) + one[4:] + other, one + b"\x01" + other[1:]):
+        damaged = increment.with_stream("main", head + disorder + rest)
+        with pytest.raises(ArtefactCorrupt, match=r"page \d+ follows page \d+ in it"):
+            chain.read_archive(damaged.read(), damaged.manifest, Cancellation())
+        with pytest.raises(ArtefactCorrupt, match=r"page \d+ follows page \d+ in it"):
+            rebuilt_bytes(chain, [full, damaged])
+
+
 def test_an_increment_on_a_base_that_is_not_its_own_is_refused(
     file: Path, two: list[Taken], chain: ChainEngine
 ) -> None:
@@ -483,12 +504,30 @@ def test_a_backup_of_the_whole_file_leaves_no_table_out(chain: ChainEngine, two:
 # A damaged source, and killed processes
 
 
+def with_rows_in_disorder(image: bytes) -> bytes:
+    """The first two rows of a page have changed places, which SQLite tells when it is asked to look."""
+    damaged = bytearray(image)
+    cells = 20 * 4096 + 8
+    damaged[cells : cells + 4] = damaged[cells + 2 : cells + 4] + damaged[cells : cells + 2]
+    return bytes(damaged)
+
+
 def test_a_file_that_is_damaged_gets_no_increment(file: Path, two: list[Taken], chain: ChainEngine) -> None:
-    content = bytearray(file.read_bytes())
-    content[20 * 4096 : 20 * 4096 + 200] = bytes(200)
-    file.write_bytes(content)
-    with pytest.raises(DumpFailed, match="is damaged"):
+    file.write_bytes(with_rows_in_disorder(file.read_bytes()))
+    with pytest.raises(DumpFailed, match="out of order"):
         take_increment(chain, two[-1])
+
+
+def test_a_damaged_image_is_not_given_out_because_its_hashes_are_right(
+    two: list[Taken], chain: ChainEngine, options: EngineOptions
+) -> None:
+    image, hashes = with_rows_in_disorder(two[0].streams["main"]), PageHashes(4096)
+    listed = hashes.of(image)
+    position = Chain(to_position=str(hashes.position))
+    damaged = Taken(two[0].manifest.model_copy(update={"chain": position}), {"main": image, "pages": listed})
+    with pytest.raises(ArtefactCorrupt, match="out of order"):
+        rebuilt_bytes(chain, [damaged])
+    assert files_in(options) == []
 
 
 _CAPTURE = """

@@ -52,7 +52,7 @@ def open_rebuilt(
         for link, shape in zip(wanted[1:], shapes[1:], strict=True):
             _apply(link, shape, file, cancellation)
         _prove(file, wanted[-1], shapes[-1])
-        inspect_image(file, cancellation, thorough=True)
+        inspect_image(file, cancellation, thorough=False)
         yield Rebuilt(
             connection=ConnectionInfo(conn_id="scratch", engine=EngineName.SQLITE, database=str(file), scratch=True),
             databases=wanted[0].manifest.databases,
