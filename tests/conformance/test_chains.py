@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from conformance.chain_contract import ChainContract
-from support.chain_lab import SqliteChainLab
+from support.chain_lab import PostgresChainLab, SqliteChainLab
 
 
 @pytest.mark.integration
 class TestSqlite(ChainContract):
     lab_class = SqliteChainLab
+
+
+@pytest.mark.integration
+class TestPostgres(ChainContract):
+    lab_class = PostgresChainLab

@@ -16,7 +16,6 @@ from db_backup.engines.postgres.chain.capture import Capture, captured, followin
 from db_backup.engines.postgres.chain.cluster import comparable, read_contents
 from db_backup.engines.postgres.chain.increment import IncrementCapture
 from db_backup.engines.postgres.chain.links import position_of
-from db_backup.engines.postgres.chain.position import last_page
 from db_backup.engines.postgres.chain.replication import (
     Source,
     refuse_other_history,
@@ -150,8 +149,10 @@ class PostgresChain(ChainEngine):
     def _prove(self, link: Connection, parent: Manifest, origin: Source, cancellation: Cancellation) -> None:
         """:raises ChainBroken:"""
         ended = position_of(parent)
-        refuse_other_history(origin, ended, parent.entry)  # on another timeline the slot is missing, too
-        slot.refuse_without(link, slot.slot_name(parent.entry, origin.system), last_page(ended.lsn), parent.entry)
+        refuse_other_history(
+            origin, ended, parent.server.identity, parent.entry
+        )  # on another timeline the slot is missing, too
+        slot.refuse_without(link, slot.slot_name(parent.entry, origin.system), parent.entry)
         refuse_other_wal(self.connection, ended, entry=parent.entry, cancellation=cancellation)
 
     @contextmanager

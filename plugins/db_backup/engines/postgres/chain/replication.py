@@ -111,12 +111,13 @@ def page_before(connection: ConnectionInfo, lsn: int, timeline: int, *, entry: s
         return fingerprint(b"".join(replication.read(last_page(lsn), lsn, timeline)))
 
 
-def refuse_other_history(source: Source, parent: Position, entry: str) -> None:
+def refuse_other_history(source: Source, parent: Position, identity: str, entry: str) -> None:
     """Whether the server's log may go on where the parent ended, by what it says of itself.
 
+    :param identity: the parent's server, as its manifest has it.
     :raises ChainBroken: it is another server's, another timeline's or an older state's.
     """
-    if source.system != parent.system:
+    if {source.system} != {parent.system, identity}:
         raise _broken(entry, "another PostgreSQL cluster answers at its address")
     if source.timeline != parent.timeline:
         raise _broken(

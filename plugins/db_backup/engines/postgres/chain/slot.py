@@ -79,8 +79,11 @@ def drop(link: Connection, slot: str) -> None:
     rows(link, "SELECT pg_catalog.pg_drop_replication_slot(%(slot)s)", slot=slot)
 
 
-def refuse_without(link: Connection, slot: str, needed: int, entry: str) -> None:
-    """:raises ChainBroken: the slot does not keep the WAL from ``needed`` on."""
+def refuse_without(link: Connection, slot: str, entry: str) -> None:
+    """Whether a slot was there since the last backup. Whether the WAL is, reading it tells.
+
+    :raises ChainBroken: there was none, or it was given up.
+    """
     found = state(link, slot)
     if found is None:
         complaint = f"its replication slot {slot} was dropped"
@@ -88,11 +91,6 @@ def refuse_without(link: Connection, slot: str, needed: int, entry: str) -> None
         complaint = (
             f"the server gave up its replication slot {slot} (wal_status {found.status}), and may have removed WAL "
             "that was not backed up"
-        )
-    elif (found.kept_from or 0) > needed:
-        complaint = (
-            f"its replication slot {slot} was moved to {format_lsn(found.kept_from or 0)}, beyond the last backup's "
-            f"{format_lsn(needed)}"
         )
     else:
         return
