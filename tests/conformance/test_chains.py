@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.chain_contract import ChainContract
-from support.chain_lab import PostgresChainLab, SqliteChainLab
+from support.chain_lab import MysqlChainLab, PostgresChainLab, SqliteChainLab
 
 
 @pytest.mark.integration
@@ -16,3 +16,8 @@ class TestSqlite(ChainContract):
 @pytest.mark.integration
 class TestPostgres(ChainContract):
     lab_class = PostgresChainLab
+
+
+@pytest.mark.integration
+class TestMysql(ChainContract):
+    lab_class = MysqlChainLab

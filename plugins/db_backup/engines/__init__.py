@@ -7,7 +7,6 @@ from pathlib import Path
 
 from db_backup.engines.base import Engine, EngineOptions
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import FeatureNotAvailable
 from db_backup.manifest import ServerInfo
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
@@ -36,7 +35,6 @@ def chain_engine_for(
     """What takes fulls and increments of this connection's server (SQLite: file). Nothing is connected yet.
 
     :param databases: of a server only these; empty: every user database.
-    :raises FeatureNotAvailable:
     """
     match connection.engine:
         case EngineName.SQLITE:
@@ -47,10 +45,10 @@ def chain_engine_for(
             from db_backup.engines.postgres.chain import PostgresChain
 
             return PostgresChain(connection, options, databases)
-        case _:
-            raise FeatureNotAvailable(
-                f"Incremental backups of {connection.engine} are not there yet.", hint="Take full backups."
-            )
+        case EngineName.MYSQL:
+            from db_backup.engines.mysql.chain import MysqlChain
+
+            return MysqlChain(connection, options, databases)
 
 
 def open_scratch(

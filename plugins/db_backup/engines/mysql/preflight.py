@@ -41,13 +41,13 @@ from db_backup.errors import ConfigurationError, PrivilegeMissing
 from db_backup.model import BackupType, ConnectionInfo
 
 _SNAPSHOT_ENGINES = {"InnoDB", "RocksDB"}  # what START TRANSACTION WITH CONSISTENT SNAPSHOT covers
-_FIRST_HISTORY: Version = (10, 11, 0)
+FIRST_HISTORY: Version = (10, 11, 0)
 
 _ENGINES = """SELECT table_name, engine FROM information_schema.tables
     WHERE table_schema = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND engine IS NOT NULL"""
-_VERSIONED = """SELECT table_name FROM information_schema.tables
+VERSIONED = """SELECT table_name FROM information_schema.tables
     WHERE table_schema = %s AND table_type = 'SYSTEM VERSIONED'"""
-_VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = %s"
+VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = %s"
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,15 @@ class _Survey:
 
     @property
     def with_history(self) -> bool:
-        return bool(self.versioned_tables) and min(self.server.version, self.tool.version) >= _FIRST_HISTORY
+        return bool(self.versioned_tables) and min(self.server.version, self.tool.version) >= FIRST_HISTORY
 
 
 def _survey(session: Session, connection: ConnectionInfo) -> _Survey:
     database = connection.database
     server = describe_server(session, connection)
     tool = find_client_tool(server.flavour, server.flavour.dump_names)
-    versioned = names(session, _VERSIONED, database) if server.flavour is Flavour.MARIADB else []
-    invalid = invalid_views(session, database, names(session, _VIEWS, database))
+    versioned = names(session, VERSIONED, database) if server.flavour is Flavour.MARIADB else []
+    invalid = invalid_views(session, database, names(session, VIEWS, database))
     return _Survey(server, tool, invalid, tuple(versioned))
 
 
@@ -148,7 +148,7 @@ def _examine(session: Session, connection: ConnectionInfo, options: EngineOption
     survey = _survey(session, connection)
     plan = _plan(survey, database, request.type)
     exclusion = leave_out(session, database, server.flavour, request)
-    unprotected = _unprotected(session, database) if plan.rows and options.mysql_single_transaction else {}
+    unprotected = unprotected_tables(session, database) if plan.rows and options.mysql_single_transaction else {}
     may_block = _may_block_structure(privileges, server)
     may_lock = privileges.holds("LOCK TABLES")
     replica = read_replica(session, server.flavour, server.version)
@@ -280,6 +280,7 @@ def _may_record_position(privileges: Privileges, server: Server, options: Engine
     return privileges.on_all("RELOAD") and privileges.on_all("REPLICATION CLIENT")
 
 
-def _unprotected(session: Session, database: str) -> dict[str, str]:
+def unprotected_tables(session: Session, database: str) -> dict[str, str]:
+    """Those that the snapshot does not cover, each with its engine."""
     rows = query(session, _ENGINES, (database,))
     return {str(table): str(engine) for table, engine in rows if engine not in _SNAPSHOT_ENGINES}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from db_backup.engines.base import Block
 from db_backup.engines.blocks import BlockReader
-from db_backup.engines.mysql.chain.events import Head, read_head
+from db_backup.engines.mysql.chain.events import MAGIC, EventHeader, Head, read_head
 from db_backup.engines.mysql.chain.position import Place
 
 END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
@@ -63,14 +63,14 @@ def _ranges(span: Span, head_bytes: int) -> tuple[_Range, ...]:
     return (_Range(0, filled), _Range(span.start, span.size))
 
 
-def member(span: Span, head: Head, modified_at: int) -> tuple[bytes, bytes]:
+def member(span: Span, head: Head) -> tuple[bytes, bytes]:
     """What stands before and after the span's own bytes: the tar's header with the file's head, and zeros.
 
-    :param modified_at: seconds since 1970, for the file that ``tar`` makes.
+    The same span is the same bytes, whenever it is captured: the time in the header is that of the file's beginning.
     """
     ranges = _ranges(span, len(head.content))
     info = tarfile.TarInfo(span.file)
-    info.type, info.mtime, info.mode = _SPARSE, modified_at, 0o600
+    info.type, info.mtime, info.mode = _SPARSE, EventHeader.parse(head.content[len(MAGIC) :]).timestamp, 0o600
     info.size = sum(part.length for part in ranges)
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     for number, part in enumerate(ranges):

@@ -47,7 +47,6 @@ class Position:
 
     :param gtid: MariaDB: the last GTID of each domain by then; MySQL: the set of those executed by then or shortly
         before.
-    :param uuid: MySQL's ``server_uuid``; MariaDB has no such thing.
     :param domain: MariaDB's ``gtid_domain_id``.
     :param head: SHA-256 of the file's first events (``events.Head``), hexadecimal.
     """
@@ -56,7 +55,6 @@ class Position:
     gtid: str = ""
     server: int = 0
     domain: int = 0
-    uuid: str = ""
     head: str = field(default="", kw_only=True)
 
     @classmethod
@@ -71,7 +69,6 @@ class Position:
             fields.get("gtid", ""),
             int(fields.get("server", "0")),
             int(fields.get("domain", "0")),
-            fields.get("uuid", ""),
             head=fields.get("head", ""),
         )
 
@@ -80,7 +77,6 @@ class Position:
             "gtid": "".join(self.gtid.split()),  # MySQL breaks long sets into lines
             "server": self.server,
             "domain": self.domain,
-            "uuid": self.uuid,
             "head": self.head,
         }
         return " ".join([str(self.place), *(f"{name}={value}" for name, value in fields.items() if value != "")])

@@ -6,6 +6,7 @@ import re
 from typing import TypeVar
 
 from db_backup.engines.mysql.contents import contents_of
+from db_backup.engines.mysql.definers import definer_of
 from db_backup.engines.mysql.dump_parser import DumpParser, unquoted
 from db_backup.engines.mysql.dump_splitter import IDENTIFIER, Kind, MalformedDump, Piece
 from db_backup.engines.mysql.inventory import Catalogue, inventory_of, missing_from_dump, tables_of
@@ -47,16 +48,21 @@ class ServerDumpParser(DumpParser):
 class AsItIs:
     """A ``Rewrite`` that changes nothing.
 
+    ``definers``: accounts that the statements name.
+
     :param preamble: SQL that comes first.
     """
 
     def __init__(self, parser: DumpParser, preamble: bytes, *, keep_sandbox_line: bool) -> None:
         self.parser = parser
+        self.definers: set[str] = set()
         self._preamble = preamble
         self._keep_sandbox_line = keep_sandbox_line
 
     def apply(self, piece: Piece) -> bytes:
         before, self._preamble = self._preamble, b""
+        if piece.kind is Kind.STATEMENT and (definer := definer_of(piece.text)) is not None:
+            self.definers.add(definer)
         return before + (piece.text if piece.kind is not Kind.SANDBOX or self._keep_sandbox_line else b"")
 
     def held_back(self) -> bytes:

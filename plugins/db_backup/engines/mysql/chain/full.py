@@ -1,0 +1,229 @@
+"""The full backup of a server that increments can follow: one dump of every user database, with its binlog position."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
+from db_backup.engines.mysql.chain.capture import CaptureEnded, fetch_head
+from db_backup.engines.mysql.chain.events import MalformedBinlog
+from db_backup.engines.mysql.chain.position import Place, Position
+from db_backup.engines.mysql.chain.preflight import Source, plan_for
+from db_backup.engines.mysql.chain.server import gtids_at, read_now, user_databases
+from db_backup.engines.mysql.chain.server_dump import ServerDumpParser, missing_from_server_dump, server_inventory
+from db_backup.engines.mysql.connecting import Session, session_for
+from db_backup.engines.mysql.dump_splitter import MalformedDump
+from db_backup.engines.mysql.flavour import Flavour, find_client_tool
+from db_backup.engines.mysql.formats import format_of
+from db_backup.engines.mysql.inventory import Catalogue, read_catalogue
+from db_backup.engines.mysql.server import describe_server
+from db_backup.engines.mysql.sharing import MAIN
+from db_backup.engines.mysql.snapshot import Guard, guard
+from db_backup.engines.mysql.streams import MysqlStream, running_tool
+from db_backup.errors import DumpFailed, DumpIncomplete, LoadFailed
+from db_backup.manifest import Consistency, Inventory
+from db_backup.model import BackupType, ConnectionInfo
+from db_backup.progress import Cancellation
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """The server just before the dump's snapshot, with its structure held still. ``gtids``: of MySQL alone."""
+
+    taken_at: datetime
+    catalogues: dict[str, Catalogue]
+    gtids: str
+
+
+class ServerDump(Dump):
+    """See ``open_full``."""
+
+    def __init__(
+        self,
+        request: DumpRequest,
+        connection: ConnectionInfo,
+        source: Source,
+        moment: _Moment,
+        stream: MysqlStream,
+        parser: ServerDumpParser,
+        held: Guard,
+        cancellation: Cancellation,
+    ) -> None:
+        self.preflight = source.preflight
+        self.format = format_of(BackupType.FULL)
+        self.streams = (stream,)
+        self._stream = stream
+        self._entry = request.entry
+        self._connection = connection
+        self._source = source
+        self._moment = moment
+        self._parser = parser
+        self._held = held
+        self._cancellation = cancellation
+
+    def stream_ended(self, number: int) -> None:
+        status = self._stream.tool.wait()
+        self._cancellation.check()  # a stop kills the tool
+        if status:
+            raise self._stream.failed(self._entry, status)
+
+    def complete(self) -> DumpSummary:
+        self.stream_ended(0)
+        if problem := self._stream.finish():
+            raise self._incomplete(problem)
+        try:
+            missing = missing_from_server_dump(self._moment.catalogues, self._parser)
+            inventory = server_inventory(self._moment.catalogues, self._parser)
+        except MalformedDump as error:
+            raise self._incomplete(str(error)) from error
+        if missing:
+            raise self._incomplete(f"it lacks {'; '.join(missing[:10])}")
+        if not self._held.still_holds():
+            raise DumpFailed(
+                f"The connection that held structure changes of '{self._entry}' back was lost while the dump ran.",
+                hint="Nothing was kept; run it again.",
+                database=self._entry,
+            )
+        position = self._position()
+        history = self._source.history
+        return DumpSummary(
+            consistency=Consistency(
+                snapshot="single transaction",
+                standby=history.replica is not None,
+                binlog_file=position.place.file,
+                binlog_position=position.place.offset,
+                gtid=position.gtid,
+                log_kept_seconds=history.kept_seconds,
+                settings=self._source.settings,
+                left_out_views=self._source.plan.ignored_views,
+            ),
+            recovery_point=history.recovery_point(self._moment.taken_at),
+            inventory=inventory,
+            to_position=str(position),
+            databases=self._source.databases,
+        )
+
+    def _position(self) -> Position:
+        """From the head of the dump; its GTID comes after the data."""
+        file, offset = self._parser.binlog_file, self._parser.binlog_position
+        mariadb = self._source.history.server.flavour is Flavour.MARIADB
+        gtid = self._parser.gtid if mariadb else self._moment.gtids
+        if file is None or offset is None or gtid is None:
+            raise self._incomplete("its position in the binlog, or the GTID of that, is not in it")
+        place = Place(file, offset)
+        flavour = self._source.history.server.flavour
+        try:
+            head = fetch_head(self._connection, flavour, file, self._cancellation)
+        except (CaptureEnded, MalformedBinlog) as error:
+            raise DumpFailed(
+                f"The binlog file {file}, in which the dump of '{self._entry}' stands, cannot be read: {error}.",
+                hint="Nothing was kept; see whether the binlog was purged or reset, and run it again.",
+                database=self._entry,
+            ) from error
+        server, domain = self._source.history.ids
+        return Position(place, gtid, server, domain, head=head.fingerprint)
+
+    def _incomplete(self, what: str) -> DumpIncomplete:
+        return DumpIncomplete(
+            f"{self._stream.describe(self._entry)} ended with status 0, but the dump is not whole: {what}.",
+            hint="Nothing was kept; check the tool on PATH and the user's privileges, and run it again.",
+            database=self._entry,
+        )
+
+
+@contextmanager
+def open_full(
+    connection: ConnectionInfo,
+    options: EngineOptions,
+    source: Source,
+    request: DumpRequest,
+    cancellation: Cancellation,
+) -> Iterator[ServerDump]:
+    """Hold structure changes back, list the objects, start the tool. All of it is gone when the block ends.
+
+    Everything is dumped, whatever the options leave out: a binlog that names what a full lacks cannot be replayed.
+
+    :param connection: one without a database.
+    """
+    flavour = source.history.server.flavour
+    with guard(connection, flavour, tables=source.locked, block_structure=True) as held:
+        with session_for(connection, "list the objects of") as session:
+            moment = _read_moment(session, source, everything(options), request)
+        parser = ServerDumpParser()
+        with running_tool(connection, everything(options), source.tool, source.plan, cancellation) as tool:
+            stream = MysqlStream(MAIN, tool, parser)
+            yield ServerDump(request, connection, source, moment, stream, parser, held, cancellation)
+
+
+def everything(options: EngineOptions) -> EngineOptions:
+    return dataclasses.replace(
+        options, mysql_single_transaction=True, mysql_routines=True, mysql_triggers=True, mysql_events=True
+    )
+
+
+def _read_moment(session: Session, source: Source, options: EngineOptions, request: DumpRequest) -> _Moment:
+    if user_databases(session) != source.databases:
+        raise DumpFailed(
+            f"Databases of '{request.entry}' were created or dropped just now.",
+            hint="Nothing was kept; run it again.",
+            database=request.entry,
+        )
+    server = source.history.server
+    catalogues = _catalogues(session, source.databases, server.flavour, options, source.plan.ignored_views)
+    gtids = (gtids_at(session, server, Place("", 0)) or "") if server.flavour is Flavour.MYSQL else ""
+    return _Moment(read_now(session), catalogues, gtids)
+
+
+def _catalogues(
+    session: Session,
+    databases: tuple[str, ...],
+    flavour: Flavour,
+    options: EngineOptions,
+    ignored_views: tuple[str, ...],
+) -> dict[str, Catalogue]:
+    found = {}
+    for database in databases:
+        prefix = f"{database}."
+        ignored = {view.removeprefix(prefix) for view in ignored_views if view.startswith(prefix)}
+        found[database] = read_catalogue(session, database, flavour, options).without_views(ignored)
+    return found
+
+
+def inventory_of_copy(
+    connection: ConnectionInfo, options: EngineOptions, databases: tuple[str, ...], cancellation: Cancellation
+) -> Inventory:
+    """Of databases that were rebuilt, by the same tool, arguments and reader as a full's.
+
+    :raises LoadFailed: they cannot be read.
+    """
+    with session_for(connection, "list the objects of", database="") as session:
+        server = describe_server(session, connection)
+        tool = find_client_tool(server.flavour, server.flavour.dump_names)
+        plan, _ = plan_for(session, server, tool, databases, with_position=False)
+        catalogues = _catalogues(session, databases, server.flavour, everything(options), plan.ignored_views)
+    parser = ServerDumpParser()
+    with running_tool(connection, everything(options), tool, plan, cancellation) as running:
+        stream = MysqlStream(MAIN, running, parser)
+        buffer = bytearray(_BLOCK_BYTES)
+        while count := os.readv(stream.fileno(), [buffer]):
+            stream.observe(memoryview(buffer)[:count])
+        status = running.wait()
+        cancellation.check()
+        problem = f"status {status}: {running.last_words}" if status else stream.finish()
+    try:
+        inventory = server_inventory(catalogues, parser)
+    except MalformedDump as error:
+        problem = problem or str(error)
+    if problem:
+        raise LoadFailed(
+            f"The rebuilt databases cannot be read back: {problem}.",
+            hint="See what the dump tool names; what was rebuilt is not as the backup was.",
+        )
+    return inventory
