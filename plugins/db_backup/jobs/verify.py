@@ -8,10 +8,23 @@ from dataclasses import dataclass, field
 
 from db_backup.comparison import compare_tables
 from db_backup.engines import engine_for
-from db_backup.errors import ArtefactError, BackupError, LoadFailed, ScratchUnavailable, StorageFull, ToolError
+from db_backup.engines.base import Engine
+from db_backup.engines.chain import ChainEngine, refuse_gaps
+from db_backup.errors import (
+    ArtefactError,
+    BackupError,
+    ChainBroken,
+    LoadFailed,
+    PointOutOfReach,
+    ScratchUnavailable,
+    StorageFull,
+    ToolError,
+)
 from db_backup.jobs.acts import audited
+from db_backup.jobs.chains import lineage_of, link_of
 from db_backup.jobs.contents import plain_streams, stored_bytes
 from db_backup.jobs.rehearsal import rehearse
+from db_backup.jobs.replay import chain_reader, replay
 from db_backup.jobs.sidecars import Located, leased, locate, update_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
@@ -33,6 +46,9 @@ def verify_backup(
 ) -> Proof:
     """Prove one backup and record the proof, whatever it is: look at its ``result``.
 
+    An increment is restored by replaying its whole chain up to it. Where another backup of the chain turns out to be
+    damaged, that one gets a proof of its own, which says so.
+
     :param backup: an id or an artefact's file name.
     :param level: how far to go; None: as far as this backup's type requires.
     :raises UnknownBackup, StorageError, ManifestError, Interrupted: no proof was made.
@@ -43,8 +59,18 @@ def verify_backup(
         act.entry, act.backup_id = found.manifest.entry, found.manifest.id
         with leased(workspace, found, "verification") as located:
             asked = level or located.manifest.required_proof
-            proof = _Proving(workspace, located, progress, cancellation).prove(asked)
+            proving = _Proving(workspace, located, progress, cancellation)
+            proof = proving.prove(asked)
             update_state(workspace, located, lambda state: _with_proof(state, proof))
+        if proving.damaged is not None:
+            verify_backup(
+                workspace,
+                proving.damaged,
+                VerificationLevel.ARCHIVE,
+                run=run,
+                progress=progress,
+                cancellation=cancellation,
+            )
         act.detail = f"{proof.level}: {proof.result}" + (f" ({proof.reason})" if proof.reason else "")
     return proof
 
@@ -77,9 +103,13 @@ class _Different(Exception):
 
 
 class _Proving:
-    """One verification: its levels in order, until one is not passed."""
+    """One verification: its levels in order, until one is not passed.
+
+    ``damaged``: another backup, which the proof failed because of.
+    """
 
     def __init__(self, workspace: Workspace, located: Located, progress: Progress, cancellation: Cancellation) -> None:
+        self.workspace = workspace
         self.settings = workspace.settings
         self.options = workspace.engine_options
         self.located = located
@@ -87,6 +117,7 @@ class _Proving:
         self.progress = progress
         self.cancellation = cancellation
         self.evidence: dict[str, object] = {}
+        self.damaged: str | None = None
 
     def prove(self, level: VerificationLevel) -> Proof:
         checked_at = utc_now()
@@ -101,6 +132,8 @@ class _Proving:
             if step.rank > level.rank or not self._passes(check, findings):
                 break
             findings.reached = step
+        if self.manifest.type is BackupType.INCREMENTAL and findings.result is ProofResult.PASSED:
+            self._passes(self._line, findings)
         return Proof(
             level=level,
             reached=findings.reached,
@@ -120,8 +153,10 @@ class _Proving:
             check()
         except _Different as error:
             findings.result, findings.reason, findings.differences = ProofResult.FAILED, str(error), error.differences
-        except (ArtefactError, LoadFailed) as error:
+        except (ArtefactError, LoadFailed, ChainBroken, PointOutOfReach) as error:
             self.cancellation.check()
+            if error.backup_id not in (None, self.manifest.id) and isinstance(error, ArtefactError):
+                self.damaged = error.backup_id
             findings.result, findings.reason = ProofResult.FAILED, error.message
             findings.differences = (_artefact_difference(self.manifest, error),)
         except (ScratchUnavailable, StorageFull, ToolError, _Inconclusive) as error:
@@ -141,7 +176,11 @@ class _Proving:
     def _archive(self) -> None:
         """The dump, read to its end by its own tool; its tables against the manifest's."""
         self.progress.stage(f"reading the archive of {self.manifest.id}", self.manifest.plain_bytes)
-        engine = engine_for(ConnectionInfo(conn_id="", engine=self.manifest.engine), self.options)
+        engine: Engine | ChainEngine
+        if self.manifest.chain is not None:
+            engine = chain_reader(self.manifest, self.options)
+        else:
+            engine = engine_for(ConnectionInfo(conn_id="", engine=self.manifest.engine), self.options)
         found = engine.read_archive(plain_streams(self.located, self.progress), self.manifest, self.cancellation)
         if differences := compare_tables(self.manifest.inventory, found):
             raise _Different(differences)
@@ -151,16 +190,32 @@ class _Proving:
         """Into a scratch server of the same engine and major version; everything compared."""
         if self.manifest.type is BackupType.DATA:
             raise _Inconclusive("A data backup holds no tables that its rows could be restored into.")
-        limit = self.settings.backup_verification_restore_max_mb
-        if limit and self.manifest.plain_bytes > limit * _MEGABYTE:
-            raise _Inconclusive(
-                f"The dump is {self.manifest.plain_bytes / _MEGABYTE:.0f} MB, and "
-                f"BACKUP_VERIFICATION_RESTORE_MAX_MB allows restores for proof up to {limit} MB."
-            )
+        if self.manifest.type is BackupType.INCREMENTAL:
+            line = lineage_of(self.workspace, self.located)
+            self._refuse_too_large(sum(link.manifest.plain_bytes for link in line))
+            evidence = replay(self.workspace, line, progress=self.progress, cancellation=self.cancellation)
+            self.evidence.update(evidence)
+            return
+        self._refuse_too_large(self.manifest.plain_bytes)
         rehearsal = rehearse(self.located, self.options, progress=self.progress, cancellation=self.cancellation)
         if rehearsal.differences:
             raise _Different(rehearsal.differences)
         self.evidence.update(rehearsal.evidence)
+
+    def _refuse_too_large(self, plain_bytes: int) -> None:
+        limit = self.settings.backup_verification_restore_max_mb
+        if limit and plain_bytes > limit * _MEGABYTE:
+            raise _Inconclusive(
+                f"What is to be restored is {plain_bytes / _MEGABYTE:.0f} MB, and BACKUP_VERIFICATION_RESTORE_MAX_MB "
+                f"allows restores for proof up to {limit} MB."
+            )
+
+    def _line(self) -> None:
+        """Whether an increment that is whole itself can be restored at all: what it follows must stand."""
+        try:
+            refuse_gaps([link_of(link, self.progress) for link in lineage_of(self.workspace, self.located)])
+        except ChainBroken as broken:
+            raise _Inconclusive(f"Its own bytes are as they were written. {broken}") from broken
 
 
 def _artefact_difference(manifest: Manifest, error: BackupError) -> Difference:
