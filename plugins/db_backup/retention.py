@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from db_backup import lineage
 from db_backup.model import BackupStatus, BackupType
 
 #: How many of the newest good backups of an entry stay, whatever their age.
 FLOORS: Mapping[BackupType, int] = {BackupType.FULL: 3, BackupType.STRUCTURE: 1}
 _NAMED = 3  # how many of a backup's dependents its reason names
+_LINKS = frozenset({BackupType.FULL, BackupType.INCREMENTAL})
+_UNRELIABLE = frozenset({BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT})
 
 
 class Presence(StrEnum):
@@ -31,6 +34,7 @@ class Rule(StrEnum):
     LEASE = "lease"
     LOCK = "lock"
     CHAIN = "chain"
+    WINDOW = "window"
     ABSENT = "absent"
     LAST_VERIFIED_FULL = "last_verified_full"
     FLOOR = "floor"
@@ -41,7 +45,7 @@ class Rule(StrEnum):
 
 
 #: What keeps a backup from cleanup, though not from a person who names it: `db-backup delete`.
-ONLY_FOR_CLEANUP: Set[Rule] = frozenset({Rule.DAYS, Rule.FUTURE, Rule.SCOPE})
+ONLY_FOR_CLEANUP: Set[Rule] = frozenset({Rule.DAYS, Rule.FUTURE, Rule.SCOPE, Rule.WINDOW})
 #: What keeps it from that person too, unless `--force` is given. All other rules stand always.
 UNLESS_FORCED: Set[Rule] = frozenset({Rule.LAST_VERIFIED_FULL, Rule.FLOOR, Rule.UNPROVEN})
 
@@ -51,6 +55,8 @@ class Backup:
     """A backup as far as retention cares.
 
     :param expires_at: when its own days are over.
+    :param recovery_point: the moment that it leads back to: of a full its snapshot; an increment all moments after its
+        parent's, up to this one.
     :param parent_id: the backup that it follows in its chain; ``base_id``: the full that the chain begins with.
     :param safety: of what a restore was about to replace, whatever was wrong with that: it stands for no other backup.
     """
@@ -61,6 +67,8 @@ class Backup:
     status: BackupStatus
     created_at: datetime
     expires_at: datetime
+    finished_at: datetime
+    recovery_point: datetime
     presence: Presence = Presence.WHOLE
     pinned: bool = False
     legal_hold: bool = False
@@ -74,6 +82,19 @@ class Backup:
         return self.status is BackupStatus.GOOD and self.presence is Presence.WHOLE
 
     @property
+    def fault(self) -> str | None:
+        """Why nobody can restore it, leaving aside what it needs: half a sentence."""
+        if self.presence is Presence.ABSENT:
+            return "is gone"
+        if self.presence is Presence.DAMAGED:
+            return "is damaged"
+        if self.status is BackupStatus.DELETING:
+            return "is being deleted"
+        if self.status in _UNRELIABLE:
+            return f"stands as {self.status.replace('_', ' ')}"
+        return None
+
+    @property
     def age_key(self) -> tuple[datetime, str]:
         return self.created_at, self.id
 
@@ -84,11 +105,18 @@ class Policy:
 
     :param days: to be kept instead of each backup's own days, by type.
     :param types: those that this cleanup is for; the others are looked at, and kept.
+    :param window_days: where it has increments: each moment of so many days that could ever be recovered stays
+        recoverable. ``days`` of increments stand for it.
     """
 
     floors: Mapping[BackupType, int] = field(default_factory=lambda: FLOORS)
     days: Mapping[BackupType, int] = field(default_factory=dict)
     types: Collection[BackupType] = tuple(BackupType)
+    window_days: int = 0
+
+    @property
+    def window(self) -> int:
+        return self.days.get(BackupType.INCREMENTAL, self.window_days)
 
 
 @dataclass(frozen=True)
@@ -145,6 +173,7 @@ def plan(
             reasons[backup.id] = [*claims, *judge.reasons(backup)]
             endings[backup.id] = judge.ending(backup)
     _protect_chains(known, reasons)
+    depths = lineage.depths(known)
     doomed = (backup for backup in known.values() if not reasons[backup.id])
     return Plan(
         keep=tuple(
@@ -155,34 +184,33 @@ def plan(
         # What follows in a chain goes before what it follows.
         delete=tuple(
             Deletion(backup.id, endings[backup.id])
-            for backup in sorted(doomed, key=lambda backup: (-len(ancestors(backup, known)), *backup.age_key))
+            for backup in sorted(doomed, key=lambda backup: (-depths[backup.id], *backup.age_key))
         ),
     )
 
 
-def ancestors(backup: Backup, known: Mapping[str, Backup]) -> set[str]:
-    """The ids of all backups that this one needs to be restored, as far as they are known."""
-    found: set[str] = set()
-    waiting = [backup]
-    while waiting:
-        for link in _links(waiting.pop(), known):
-            if link not in found and link != backup.id:
-                found.add(link)
-                waiting.append(known[link])
-    return found
+def needed_by(ids: Sequence[str]) -> Reason:
+    """Why nothing may be done to a backup that these need."""
+    return Reason(Rule.CHAIN, f"needed by {_some(ids)}")
 
 
 class _Judge:
-    """One entry's backups, each looked at on its own; chains come afterwards."""
+    """One entry's backups, each looked at on its own; what others need is kept for them afterwards.
+
+    ``broken``: why a backup cannot be restored, by its id. An increment that no chain leads to any more is dead weight:
+    it counts for nothing, and its days end as soon as there is something newer to recover from.
+    """
 
     def __init__(self, members: Sequence[Backup], policy: Policy, now: datetime) -> None:
         self.policy = policy
         self.now = now
+        self.broken = lineage.broken({backup.id: backup for backup in members}, lambda backup: backup.fault)
         # Newest first; none of the future, and no safety backup: neither says that the entry is well protected.
         self.good: dict[BackupType, list[Backup]] = defaultdict(list)
         for backup in sorted(members, key=lambda backup: backup.age_key, reverse=True):
-            if backup.good and not backup.safety and backup.created_at <= now:
+            if backup.good and not backup.safety and backup.id not in self.broken and backup.created_at <= now:
                 self.good[backup.type].append(backup)
+        self.window = self._window(members)
 
     def reasons(self, backup: Backup) -> list[Reason]:
         found = []
@@ -201,13 +229,19 @@ class _Judge:
                 *found,
                 Reason(Rule.FUTURE, f"dated in the future, {_day(backup.created_at)}: it counts for nothing"),
             ]
-        return [*found, *self._by_count(backup), *self._by_proof(backup), *self._by_days(backup)]
+        return [
+            *found,
+            *self._by_count(backup),
+            *self._by_proof(backup),
+            *self._by_window(backup),
+            *self._by_days(backup),
+        ]
 
     def ending(self, backup: Backup) -> str:
         """Why this backup goes, if it goes."""
         if backup.status is BackupStatus.DELETING:
             return "its deletion had begun"
-        return f"its {self._days(backup)} days ended on {_day(self._due(backup))}"
+        return f"{self._dead(backup)}its {self._days(backup)} days ended on {_day(self._due(backup))}"
 
     def _by_count(self, backup: Backup) -> Iterable[Reason]:
         good = self.good[backup.type]
@@ -224,6 +258,31 @@ class _Judge:
             standing = "damaged" if backup.presence is Presence.DAMAGED else backup.status.replace("_", " ")
             yield Reason(Rule.UNPROVEN, f"{standing}, and '{backup.entry}' has no newer verified full backup")
 
+    def _by_window(self, backup: Backup) -> Iterable[Reason]:
+        if backup.id in self.window:
+            yield Reason(
+                Rule.WINDOW, f"'{backup.entry}' is to be recoverable to any moment of {self.policy.window} days"
+            )
+
+    def _window(self, members: Sequence[Backup]) -> set[str]:
+        """The ids of what the promised days are recovered from.
+
+        The days end with the newest good increment: an outage ends no promise. They begin with the newest verified full
+        that was finished before them, and every full and increment since then is a way to some moment of theirs.
+        """
+        increments = self.good[BackupType.INCREMENTAL]
+        if not self.policy.window or not increments:
+            return set()
+        begin = _earlier(increments[0].created_at, self.policy.window)
+        standing = [
+            backup for backup in members if backup.type in _LINKS and not backup.safety and backup.id not in self.broken
+        ]
+        fulls = [backup for backup in standing if backup.type is BackupType.FULL and backup.finished_at <= begin]
+        # Where nothing was verified by then, what stands unverified has to do.
+        anchors = [full.recovery_point for full in fulls if full.good] or [full.recovery_point for full in fulls]
+        first = max(anchors, default=datetime.min.replace(tzinfo=UTC))
+        return {backup.id for backup in standing if backup.recovery_point >= first}
+
     def _by_days(self, backup: Backup) -> Iterable[Reason]:
         counted_to, due = self._counted_to(backup), self._due(backup)
         if counted_to is None:
@@ -237,14 +296,21 @@ class _Judge:
             )
         else:
             text = f"its {self._days(backup)} days last until {_day(due)}"
-        yield Reason(Rule.DAYS, text)
+        yield Reason(Rule.DAYS, f"{self._dead(backup)}{text}")
+
+    def _dead(self, backup: Backup) -> str:
+        """What is to be said first of an increment that is of no use."""
+        why = self.broken.get(backup.id) if backup.type is BackupType.INCREMENTAL else None
+        return "" if why is None else f"it cannot be restored, for {why}; "
 
     def _counted_to(self, backup: Backup) -> datetime | None:
         """The moment up to which days count: an outage, when nothing good is made, expires nothing."""
         if backup.type is BackupType.DATA or backup.safety:
             return self.now  # made on demand: no next one is to be waited for
-        good = self.good[backup.type]
-        return good[0].created_at if good else None
+        good = self.good[backup.type][:1]
+        if backup.type is BackupType.INCREMENTAL and backup.id in self.broken:
+            good += self.good[BackupType.FULL][:1]  # nothing of its own kind would have to come
+        return max((other.created_at for other in good), default=None)
 
     def _due(self, backup: Backup) -> datetime:
         days = self.policy.days.get(backup.type)
@@ -256,23 +322,18 @@ class _Judge:
 
 def _protect_chains(known: Mapping[str, Backup], reasons: Mapping[str, list[Reason]]) -> None:
     """Whatever a kept backup needs is kept: a chain goes whole, or from its end."""
-    dependents: dict[str, list[str]] = defaultdict(list)
+    needed: dict[str, list[str]] = defaultdict(list)
     waiting = [backup_id for backup_id, found in reasons.items() if found]
     kept = set(waiting)
     while waiting:
         backup_id = waiting.pop()
-        for link in _links(known[backup_id], known):
-            dependents[link].append(backup_id)
+        for link in lineage.needs(known[backup_id], known):
+            needed[link].append(backup_id)
             if link not in kept:
                 kept.add(link)
                 waiting.append(link)
-    for backup_id, needing in dependents.items():
-        reasons[backup_id].append(Reason(Rule.CHAIN, f"needed by {_some(sorted(needing))}"))
-
-
-def _links(backup: Backup, known: Mapping[str, Backup]) -> list[str]:
-    links = dict.fromkeys((backup.parent_id, backup.base_id))
-    return [link for link in links if link is not None and link in known and link != backup.id]
+    for backup_id, needing in needed.items():
+        reasons[backup_id].append(needed_by(sorted(needing)))
 
 
 def _some(ids: Sequence[str]) -> str:
@@ -285,6 +346,13 @@ def _later(moment: datetime, days: int) -> datetime:
         return moment + timedelta(days=days)
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC)
+
+
+def _earlier(moment: datetime, days: int) -> datetime:
+    try:
+        return moment - timedelta(days=days)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _day(moment: datetime) -> str:

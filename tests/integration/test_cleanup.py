@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from db_backup import naming
 from db_backup.catalog import AttemptOutcome, BackupQuery
@@ -18,7 +21,7 @@ from db_backup.jobs.freshness import fresh_backup
 from db_backup.jobs.sidecars import reserve
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import BackupType, ProofResult
+from db_backup.model import BackupType, EngineName, ProofResult, utc_now
 from db_backup.progress import Cancellation, Silent
 from db_backup.storage import LocalStorage
 from support.history import past_backup, publish
@@ -44,6 +47,12 @@ def workspace(project: Project) -> Iterator[Workspace]:
 def a_week(workspace: Workspace) -> list[str]:
     """Fulls of the last seven days, newest first, and one that is 40 days old."""
     return publish(workspace, [past_backup(age) for age in (*range(1, 8), 40)])
+
+
+def a_chain_of_today() -> list[tuple[Manifest, State]]:
+    """A full and its increment; and a full of nine days ago, with which the week begins that is to be recoverable."""
+    full = past_backup(0.5)
+    return [past_backup(9), full, past_backup(0.4, type=BackupType.INCREMENTAL, after=full[0])]
 
 
 def a_year() -> Iterator[tuple[Manifest, State]]:
@@ -211,9 +220,8 @@ def test_a_run_whose_backup_failed_leaves_that_entry_alone(project: Project, wor
 def test_a_leased_backup_and_what_it_needs_stay(project: Project, workspace: Workspace) -> None:
     base = past_backup(50)
     increment = past_backup(49.9, type=BackupType.INCREMENTAL, after=base[0])
-    newest = past_backup(1, type=BackupType.INCREMENTAL)
     a_week(workspace)
-    publish(workspace, [base, increment, newest])
+    publish(workspace, [base, increment, *a_chain_of_today()])
     with workspace.catalog.lease(increment[0].id, "restore"):
         planned = project.json("cleanup")
         assert "in use: restore" in reasons(planned, increment[0].id)
@@ -241,7 +249,7 @@ def test_a_lease_that_is_taken_after_the_plan_wins_and_keeps_what_it_needs(
     a_week(workspace)
     base = past_backup(50)
     increment = past_backup(49.9, type=BackupType.INCREMENTAL, after=base[0])
-    publish(workspace, [base, increment, past_backup(1, type=BackupType.INCREMENTAL)])
+    publish(workspace, [base, increment, *a_chain_of_today()])
     before = project.files()
     with Workspace.open(project.environment) as other:
         restore = other.catalog.lease(increment[0].id, "restore")
@@ -453,6 +461,61 @@ def test_force_neither_orphans_a_chain_nor_takes_what_is_in_use_or_held(project:
         refused(project, "delete", increment[0].id, "--force", says="in use: download")
     project.json("delete", increment[0].id, "--force")
     project.json("delete", base[0].id, "--force")
+
+
+@pytest.fixture
+def chains(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Two real chains of an hour each, of 40 days ago and of today: a full and two increments, oldest first."""
+    keys = {"conn_id": "shop_db", "types": ["full", "incremental"], "verify": "archive"}
+    project.config.write_text(yaml.safe_dump({"version": 1, "databases": {"shop": keys}}))
+    made: list[list[str]] = []
+    for days_ago in (40, 0.1):
+        chain: list[str] = []
+        for number, kind in enumerate(("full", "incremental", "incremental")):
+            ago = timedelta(days=days_ago, minutes=-30 * number)
+            for module in ("jobs.creation", "engines.sqlite.engine", "engines.sqlite.source"):
+                monkeypatch.setattr(f"db_backup.{module}.utc_now", lambda ago=ago: utc_now() - ago)
+            with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as connection, connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS cleaned (id INTEGER PRIMARY KEY)")
+                connection.execute("INSERT INTO cleaned DEFAULT VALUES")
+            (backup,) = project.json("create", "shop", "--type", kind, "--no-cleanup")["backups"]
+            assert (backup["type"], backup["status"]) == (kind, "good")
+            chain.append(backup["id"])
+        made.append(chain)
+    monkeypatch.undo()
+    return made
+
+
+def test_a_chain_goes_whole_from_its_end_and_never_a_link_that_others_need(
+    project: Project, workspace: Workspace, chains: list[list[str]]
+) -> None:
+    old, young = chains
+    # What its own days would let go is needed as long as it is there: cleanup may come later.
+    refused(project, "delete", old[0], "--force", says=f"needed by {old[1]}, {old[2]}")
+    refused(project, "delete", young[1], "--force", says=f"needed by {young[2]}")
+    assert ids(project.json("cleanup", "--dry-run")["delete"]) == []  # the week begins with the old chain
+
+    publish(workspace, [past_backup(age, engine=EngineName.SQLITE) for age in (1, 2, 9)])
+    planned = project.json("cleanup", "--dry-run")
+    assert ids(planned["delete"]) == [old[2], old[1], old[0]]
+    assert all(line["reason"].startswith("its ") for line in planned["delete"])
+    assert "recoverable to any moment of 7 days" in reasons(planned, young[0])
+    with workspace.catalog.lease(old[1], "restore"):
+        assert ids(project.json("cleanup")["delete"]) == [old[2]]
+    assert ids(project.json("cleanup")["delete"]) == [old[1], old[0]]
+    assert [proof["result"] for proof in project.json("verify", *young, "--level", "checksum")["proofs"]] == [
+        "passed"
+    ] * 3
+
+
+def test_increments_whose_base_is_damaged_are_told_to_be_of_no_use(
+    project: Project, workspace: Workspace, chains: list[list[str]]
+) -> None:
+    _, young = chains
+    project.artefact(young[0]).unlink()
+    planned = project.json("cleanup", "--dry-run")
+    assert f"cannot be restored, for {young[0]} is damaged; its 7 days last until" in reasons(planned, young[2])
+    assert ids(planned["delete"]) == []
 
 
 def test_delete_waits_for_no_lock_for_ever(

@@ -57,8 +57,9 @@ def test_cleanup_killed_at_any_step_is_finished_by_the_next(project: Project, st
     with Workspace.open(project.environment) as workspace:
         base = past_backup(45)
         increment = past_backup(44, type=BackupType.INCREMENTAL, after=base[0])
-        newest = past_backup(1, type=BackupType.INCREMENTAL)
-        kept = publish(workspace, [past_backup(age) for age in (1, 2, 3)])
+        fulls = [past_backup(age) for age in (1, 2, 9)]
+        newest = past_backup(0.9, type=BackupType.INCREMENTAL, after=fulls[0][0])
+        kept = publish(workspace, fulls)
         publish(workspace, [base, increment, newest])
 
     done = project.run_process(command("clean_up_until", str(step)), PYTHONPATH=str(TESTS))

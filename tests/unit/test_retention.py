@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from db_backup.model import BackupStatus, BackupType
 from db_backup.retention import Backup, Plan, Policy, Presence, Rule, plan
+from support.properties import examples
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +33,8 @@ def backup(name: str, *, age: float, type: BackupType = FULL, days: int | None =
         "status": BackupStatus.GOOD,
         "created_at": created_at,
         "expires_at": created_at + timedelta(days=days if days is not None else DAYS[type]),
+        "finished_at": created_at + timedelta(minutes=1),
+        "recovery_point": created_at,
     }
     return Backup(**{**fields, **more})
 
@@ -236,7 +239,7 @@ def test_a_lease_on_an_increment_keeps_its_whole_chain() -> None:
     chain = [
         backup("base", age=40),
         backup("one", age=39, type=INCREMENTAL, base_id="base", parent_id="base"),
-        backup("later", age=1, type=INCREMENTAL),
+        backup("later", age=0, type=INCREMENTAL, base_id="fresh", parent_id="fresh"),
     ]
     assert deleted(decide(FRESH, *chain)) == ["one", "base"]
     assert deleted(decide(FRESH, *chain, leases={"one": ["restore"]})) == []
@@ -319,11 +322,12 @@ POLICIES = st.builds(
     floors=st.dictionaries(st.sampled_from(BackupType), st.integers(0, 3)),
     days=st.dictionaries(st.sampled_from(BackupType), st.integers(1, 60)),
     types=st.sets(st.sampled_from(BackupType), min_size=1).map(tuple),
+    window_days=st.sampled_from([0, 7, 30]),
 )
 
 
 @given(history=histories(), policy=POLICIES, data=st.data())
-@settings(max_examples=400, deadline=None)
+@examples(200)
 def test_what_holds_of_every_plan(history: list[Backup], policy: Policy, data: st.DataObject) -> None:
     ids = [one.id for one in history]
     leased = data.draw(st.sets(st.sampled_from(ids), max_size=2)) if ids else set()
@@ -365,7 +369,7 @@ def test_what_holds_of_every_plan(history: list[Backup], policy: Policy, data: s
 
 
 @given(history=histories(), outage=st.integers(0, 3000))
-@settings(max_examples=200, deadline=None)
+@examples(150)
 def test_an_outage_expires_nothing(history: list[Backup], outage: int) -> None:
     """However late cleanup comes back: what it would have kept at the last backup is kept still."""
     scheduled = [one for one in history if one.type is not DATA and not one.safety and one.created_at <= NOW]
@@ -375,7 +379,7 @@ def test_an_outage_expires_nothing(history: list[Backup], outage: int) -> None:
 
 
 @given(history=histories(), policy=POLICIES)
-@settings(max_examples=400, deadline=None)
+@examples(200)
 def test_safety_backups_change_nothing_for_the_others(history: list[Backup], policy: Policy) -> None:
     others = [one for one in history if not one.safety]
     names = {one.id for one in others}
@@ -385,7 +389,7 @@ def test_safety_backups_change_nothing_for_the_others(history: list[Backup], pol
 
 
 @given(history=histories())
-@settings(max_examples=100, deadline=None)
+@examples(80)
 def test_one_protection_more_never_deletes_more(history: list[Backup]) -> None:
     gone = set(deleted(decide(*history)))
     for position in range(len(history)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from db_backup import retention
+from db_backup import lineage, retention
 from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
 from db_backup.jobs.acts import audited
@@ -42,9 +42,13 @@ class CleanupRequest:
     days: int | None = None
     wait_seconds: float = 0.0
 
-    @property
-    def policy(self) -> Policy:
-        return Policy(days=dict.fromkeys(BackupType, self.days) if self.days else {}, types=self.types)
+    def policy(self, workspace: Workspace, entry: str) -> Policy:
+        """How this entry is cleaned up."""
+        return replace(
+            _usual_policy(workspace, entry),
+            days=dict.fromkeys(self.types, self.days) if self.days else {},
+            types=self.types,
+        )
 
 
 class KeptBackup(BaseModel):
@@ -95,7 +99,7 @@ def plan_cleanup(workspace: Workspace, request: CleanupRequest, *, run: RunInfo)
     left_alone |= {lock.entry: f"'{lock.entry}' is at work: {lock}" for lock in workspace.catalog.locks()}
     tally = _Tally()
     for entry in _entries(workspace, request, holdings):
-        _, plan = _planned(workspace, holdings, entry, request.policy, left_alone)
+        _, plan = _planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
         tally.keep(plan.keep)
         tally.deleted += plan.delete
     return tally.report()
@@ -128,7 +132,7 @@ def clean_up(
                 except EntryLocked as locked:
                     left_alone[entry] = locked.message.removesuffix(".")
                 progress.stage(f"cleaning up {entry}")
-                backups, plan = _planned(workspace, holdings, entry, request.policy, left_alone)
+                backups, plan = _planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
                 tally.keep(plan.keep)
                 _Application(workspace, backups, tally, run, cancellation).apply(plan.delete)
         report = tally.report()
@@ -171,14 +175,28 @@ def delete_backup(
         audited(workspace, "delete", run, entry=manifest.entry, backup_id=manifest.id) as act,
         workspace.catalog.entry_lock(manifest.entry, "deletion", wait_seconds=wait_seconds, cancellation=cancellation),
     ):
-        _, plan = _planned(workspace, Holdings(workspace), manifest.entry, Policy(), {})
-        reasons = next((kept.reasons for kept in plan.keep if kept.backup_id == manifest.id), ())
+        policy = _usual_policy(workspace, manifest.entry)
+        backups, plan = _planned(workspace, Holdings(workspace), manifest.entry, policy, {})
+        reasons = _reasons(manifest.id, backups, plan)
         _refuse_if_protected(manifest.id, reasons, force)
         reason = "forced by a person" if force else "asked for by a person"
         erase(workspace, manifest.id, _tombstone(reason, run), cancellation)
         overridden = "; ".join(kept.text for kept in reasons)
         act.detail = f"{reason}; overridden: {overridden}" if overridden else reason
     return CleanupReport(delete=(DeletedBackup(backup_id=manifest.id, reason=reason),))
+
+
+def _reasons(backup_id: str, backups: Mapping[str, Backup], plan: retention.Plan) -> Sequence[retention.Reason]:
+    """Why this one should stay. What needs it counts as long as it is there, though its own days may be over."""
+    reasons = next((kept.reasons for kept in plan.keep if kept.backup_id == backup_id), ())
+    needing = [
+        other
+        for other in sorted(lineage.dependents(backup_id, backups))
+        if backups[other].status is not BackupStatus.DELETING
+    ]
+    if not needing:
+        return reasons
+    return [*(reason for reason in reasons if reason.rule is not Rule.CHAIN), retention.needed_by(needing)]
 
 
 def _refuse_if_protected(backup_id: str, reasons: Sequence[retention.Reason], force: bool) -> None:
@@ -282,7 +300,7 @@ class _Application:
         self.tally.kept.append(KeptBackup(backup_id=deletion.backup_id, reasons=(reason,)))
 
     def _spare_ancestors(self, deletion: Deletion) -> None:
-        for needed in retention.ancestors(self.backups[deletion.backup_id], self.backups):
+        for needed in lineage.ancestors(self.backups[deletion.backup_id], self.backups):
             self.needed.setdefault(needed, deletion.backup_id)
 
 
@@ -300,6 +318,12 @@ def _planned(
         locks={**left_alone, entry: held.unreadable} if held.unreadable else left_alone,
         now=utc_now(),
     )
+
+
+def _usual_policy(workspace: Workspace, entry: str) -> Policy:
+    """By the configuration; an entry that is not there any more keeps what its backups themselves say."""
+    configured = workspace.config.entries.get(entry)
+    return Policy(window_days=configured.retention[BackupType.INCREMENTAL] if configured else 0)
 
 
 def _entries(workspace: Workspace, request: CleanupRequest, holdings: Holdings) -> tuple[str, ...]:

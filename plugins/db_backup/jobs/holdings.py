@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from db_backup import naming
 from db_backup.catalog import BackupQuery
@@ -145,6 +145,8 @@ def _backup(summary: BackupSummary, presence: Presence) -> Backup:
         status=summary.status,
         created_at=summary.created_at,
         expires_at=summary.expires_at,
+        finished_at=summary.created_at + timedelta(seconds=summary.duration_seconds),
+        recovery_point=summary.recovery_point,
         presence=presence,
         pinned=summary.pinned,
         legal_hold=summary.legal_hold,
@@ -164,5 +166,7 @@ def _remains(backup_id: str, marked_at: datetime) -> Backup:
         status=BackupStatus.DELETING,
         created_at=name.moment,
         expires_at=marked_at,
+        finished_at=name.moment,
+        recovery_point=name.moment,
         presence=Presence.ABSENT,
     )
