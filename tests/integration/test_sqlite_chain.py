@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from db_backup.comparison import compare
 from db_backup.engines import chain_engine_for
@@ -41,6 +43,7 @@ from support import sqlite_writer
 from support.chains import Taken, links, take_full, take_increment
 from support.dumps import REQUEST, run_in_a_plain_shell
 from support.lab_sqlite import SqliteLab
+from support.project import Project
 
 pytestmark = pytest.mark.integration
 
@@ -94,6 +97,12 @@ def run(file: Path, *statements: str) -> None:
     with closing(sqlite3.connect(file, isolation_level=None, timeout=PATIENCE_SECONDS)) as connection:
         for statement in statements:
             connection.execute(statement).fetchall()
+
+
+def query(file: Path, question: str) -> tuple[object, ...]:
+    with closing(sqlite3.connect(file)) as connection:
+        row: tuple[object, ...] = connection.execute(question).fetchone()
+    return row
 
 
 def exact_copy(file: Path) -> bytes:
@@ -566,3 +575,44 @@ def test_a_killed_capture_leaves_nothing_and_holds_nobody_up(
     assert files_in(options) == []
     increment = take_increment(chain, two[-1])
     assert rebuilt_bytes(chain, [*two, increment]) == exact_copy(file)
+
+
+# The commands
+
+
+def test_fulls_and_increments_of_a_file_work_with_every_command(
+    file: Path, tmp_path: Path, sqlite_lab: SqliteLab
+) -> None:
+    project = Project(tmp_path / "project", {"shop": connection_to(file)}, as_process=False)
+    entry = {"conn_id": "shop_db", "types": ["full", "incremental"], "compression": "gzip", "level": 1}
+    project.config.write_text(yaml.safe_dump({"version": 1, "databases": {"shop": entry}}))
+    (full,) = project.json("create", "shop")["backups"]
+    run(file, "UPDATE items SET body = 'new' WHERE id % 400 = 1")
+    (increment,) = project.json("create", "shop", "--type", "incremental")["backups"]
+    assert (increment["type"], increment["parent_id"], increment["verified"]) == ("incremental", full["id"], True)
+
+    for command in (
+        ("verify", full["id"], "--level", "restore"),
+        ("verify", increment["id"], "--level", "archive"),
+        ("restore", full["id"], "--as", str(tmp_path / "full.sqlite")),
+        ("restore", full["id"], "--as", str(tmp_path / "table.sqlite"), "--table", "items"),
+        ("restore", full["id"], "--test"),
+        ("restore", increment["id"], "--as", str(tmp_path / "increment.sqlite")),
+        ("download", full["id"], "-o", str(tmp_path / "full.tar")),
+        ("download", increment["id"], "--raw", "-o", str(tmp_path / "increment.tar")),
+        ("catalog", "reindex"),
+        ("list", "--detailed"),
+    ):
+        done = project.run(*command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert query(tmp_path / "full.sqlite", "SELECT count(*) FROM items WHERE body = 'new'") == (0,)
+    assert query(tmp_path / "increment.sqlite", "SELECT count(*) FROM items WHERE body = 'new'") == (5,)
+    assert query(tmp_path / "table.sqlite", "SELECT count(*) FROM items") == (2000,)
+    with tarfile.open(tmp_path / "full.tar") as tar:
+        assert tar.getmembers()[1].size == len(exact_copy(file))
+
+    folder = project.storage / "database"
+    for backup in (full, increment):
+        for step in project.manifest(backup["id"])["stock_restore"]:
+            run_in_a_plain_shell(step["command"], folder, sqlite_lab)
+    assert (folder / "restored.sqlite").read_bytes() == exact_copy(file)
