@@ -12,7 +12,8 @@ PLAN = daily_plan()
 DOC = """
 ### Daily full backups, proved by restoring them
 
-For each entry of `include/backup.yaml` whose `types` hold `full`: **backup** dumps, compresses, hashes and stores it;
+For each entry of `include/backup.yaml` whose `types` hold `full`, databases and servers: **backup** dumps, compresses,
+hashes and stores it;
 **verify** restores it into a scratch server and compares it table by table. One entry's failure stops no other.
 **cleanup** deletes, of every entry and type, what is no longer to be kept; it leaves alone an entry whose backup went
 wrong in this run. **health_score** says how well each entry is protected. **outcome** prints every entry's backup and

@@ -17,6 +17,10 @@ one whose newest proof is the oldest (and older than a week), so that every back
 was chosen, and names those that cannot be relied on. **verify** proves each; one that fails turns the run red, and one
 that was deleted meanwhile is skipped.
 
+Of an entry that takes increments it also chooses one chain, whose newest increment is verified at level `restore`: the
+full and all increments up to it are replayed in a scratch server. Every chain has its turn once a week, and once more
+when a newer full has ended it.
+
 - When: `BACKUP_VERIFICATION_TIME` in `BACKUP_TIMEZONE`; `BACKUP_VERIFICATION_DAILY_CHECK=false` or
   `BACKUP_VERIFICATION_ENABLED=false` leaves only runs that a person starts.
 - Pool: `backup_scratch` (how many restores at once).

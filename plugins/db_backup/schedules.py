@@ -15,7 +15,7 @@ from db_backup.settings import Settings, Weekday
 class Schedule:
     """One DAG's schedule.
 
-    :param cron: five fields, by the wall clock of ``zone``; at fixed hours, never every hour.
+    :param cron: five fields, by the wall clock of ``zone``.
     :param disabled_by: the setting that switches it off, with its value; empty when it runs.
     """
 
@@ -38,15 +38,34 @@ class Schedule:
     def _runs(self, after: datetime) -> Iterator[datetime]:
         from croniter import croniter  # seldom needed: not where only DAG files are read
 
+        of_every_hour = croniter(self.cron).expanded[1] == ["*"]
+        return self._runs_of_every_hour(after) if of_every_hour else self._runs_at_fixed_hours(after)
+
+    def _runs_at_fixed_hours(self, after: datetime) -> Iterator[datetime]:
+        from croniter import croniter
+
         # From a day before: on the night when clocks go back, a moment can come both before and after a wall time.
         wall = after.astimezone(self.zone).replace(tzinfo=None) - timedelta(days=1)
         for due in croniter(self.cron, wall).all_next(datetime):
             yield _moment(due, self.zone)
 
+    def _runs_of_every_hour(self, after: datetime) -> Iterator[datetime]:
+        """As much later as the wall clock says: the hour that comes twice has its runs twice (Airflow's rule)."""
+        from croniter import croniter
 
-#: What a DAG whose settings cannot be read keeps to: the defaults of the settings.
+        moment = after.astimezone(UTC)
+        while True:
+            wall = moment.astimezone(self.zone).replace(tzinfo=None)
+            moment += croniter(self.cron, wall).get_next(datetime) - wall
+            yield moment.astimezone(self.zone)
+
+
+#: What a DAG whose settings cannot be read keeps to: the defaults of the settings. Only backup_hourly, which they
+#: switch off, is on: where somebody has switched it on, its runs must not stay out without a word.
 DEFAULT_DAILY = Schedule("backup_daily", "0 3 * * *", ZoneInfo("UTC"))
 DEFAULT_WEEKLY = Schedule("backup_weekly", "0 4 * * 0", ZoneInfo("UTC"))
+DEFAULT_HOURLY = Schedule("backup_hourly", "0 9-18 * * 1-5", ZoneInfo("UTC"))
+DEFAULT_CRITICAL = Schedule("backup_critical", "*/5 * * * *", ZoneInfo("UTC"))
 DEFAULT_VERIFICATION = Schedule("backup_verification", "0 6 * * *", ZoneInfo("UTC"))
 DEFAULT_DRILL = Schedule("backup_restore_drill", "0 5 1 * *", ZoneInfo("UTC"))
 
@@ -69,6 +88,27 @@ def weekly_schedule(settings: Settings) -> Schedule:
     )
 
 
+def hourly_schedule(settings: Settings) -> Schedule:
+    """At every full hour of the window, Monday to Friday."""
+    window = settings.backup_hourly_window
+    hours = str(window.first) if window.first == window.last else f"{window.first}-{window.last}"
+    return Schedule(
+        DEFAULT_HOURLY.dag_id,
+        f"0 {hours} * * 1-5",
+        settings.backup_timezone,
+        "" if settings.backup_hourly_enabled else "BACKUP_HOURLY_ENABLED=false",
+    )
+
+
+def critical_schedule(settings: Settings, *, wanted: bool) -> Schedule:
+    """Every five minutes, where there is something to do; no setting stops it.
+
+    :param wanted: whether backup.yaml has an entry with ``tier: critical``.
+    """
+    disabled_by = "" if wanted else "no entry has tier: critical"
+    return replace(DEFAULT_CRITICAL, zone=settings.backup_timezone, disabled_by=disabled_by)
+
+
 def verification_schedule(settings: Settings) -> Schedule:
     switched_off = {
         "BACKUP_VERIFICATION_ENABLED=false": not settings.backup_verification_enabled,
@@ -87,11 +127,16 @@ def drill_schedule(settings: Settings) -> Schedule:
     return replace(DEFAULT_DRILL, zone=settings.backup_timezone)
 
 
-def all_schedules(settings: Settings) -> tuple[Schedule, ...]:
-    """Every DAG that has a schedule."""
+def all_schedules(settings: Settings, *, critical: bool) -> tuple[Schedule, ...]:
+    """Every DAG that has a schedule.
+
+    :param critical: whether backup.yaml has an entry with ``tier: critical``.
+    """
     return (
         daily_schedule(settings),
         weekly_schedule(settings),
+        hourly_schedule(settings),
+        critical_schedule(settings, wanted=critical),
         verification_schedule(settings),
         drill_schedule(settings),
     )

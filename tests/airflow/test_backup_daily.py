@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,11 @@ ProjectOf = Callable[..., Project]
 Daily = Callable[..., Run]
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+
+def at(document: Mapping[str, Any]) -> datetime:
+    """The moment that this is a copy of."""
+    return datetime.fromisoformat(document["recovery_point"])
 
 
 def test_a_run_backs_up_proves_by_restoring_and_updates_the_asset(
@@ -41,15 +47,16 @@ def test_a_run_backs_up_proves_by_restoring_and_updates_the_asset(
         "restore",
         True,
     )
-    assert run.assets == {
+    manifest = shop.manifest(backup["id"])
+    assert {uri: {**extra, "recovery_point": at(extra)} for uri, extra in run.assets.items()} == {
         "x-backup://shop": {
             "id": backup["id"],
             "size_bytes": backup["size_bytes"],
             "type": "full",
             "proof_level": "restore",
+            "recovery_point": at(manifest),
         }
     }
-    manifest = shop.manifest(backup["id"])
     assert manifest["run"]["origin"] == "airflow"
     assert manifest["run"]["actor"] == "dag_test"
     assert manifest["run"]["task_id"] == "protect.backup"

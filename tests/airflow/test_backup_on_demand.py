@@ -44,7 +44,7 @@ def test_the_form_asks_for_what_the_specification_lists_in_sections(made: Projec
     ]
     assert [schema_of(name)["section"] for name in params] == ["What"] * 2 + ["How"] * 5 + ["Afterwards"] * 2
     assert schema_of("databases")["examples"] == ["crm", "shop"]
-    assert schema_of("type")["enum"] == ["full", "structure", "data"]
+    assert schema_of("type")["enum"] == ["full", "incremental", "structure", "data"]
     assert schema_of("storage")["enum"] == [None, "local"]
 
 
@@ -59,7 +59,6 @@ def test_the_forms_defaults_fit_the_form_and_an_emptied_multi_select_does_too(ma
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("type", "incremental"),
         ("type", "whole"),
         ("compression", "zip"),
         ("level", 20),
@@ -131,6 +130,8 @@ def test_cleanup_takes_these_entries_and_this_type_and_the_days_that_were_asked_
     ("conf", "said"),
     [
         ({"databases": ["shpo"]}, "Did you mean 'shop'?"),
+        ({"databases": ["shop"], "type": "incremental"}, "There are no incremental backups of 'shop'."),
+        ({"type": "incremental"}, "There are no incremental backups of any entry of backup.yaml."),
         ({"databases": ["shop"], "compresion": "zstd"}, "Did you mean 'compression'?"),
         ({"databases": ["shop"], "compression": "gzip", "level": 15}, "level from 1 to 9"),
         ({"databases": ["shop"], "compression": "none", "level": 1}, "takes no level"),

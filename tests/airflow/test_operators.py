@@ -366,7 +366,7 @@ def test_the_pools_are_made_once_and_left_as_people_set_them(airflow_database: N
         """As Airflow's scheduler is when it calls the listeners."""
 
     pools.on_starting(Job())
-    for name in ("backup", "backup_restore", "backup_scratch"):
+    for name in ("backup", "backup_critical", "backup_restore", "backup_scratch"):
         assert Pool.get_pool(name) is not None
 
     Pool.create_or_update_pool("backup", slots=7, description="ours", include_deferred=False)

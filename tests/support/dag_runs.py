@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -48,10 +49,13 @@ def dag_named(dag_id: str) -> DAG:
     return bag.dags[dag_id]
 
 
-def run_dag(dag_id: str, *, conf: dict[str, Any] | None = None, scheduled: bool = False) -> Run:
+def run_dag(
+    dag_id: str, *, conf: dict[str, Any] | None = None, scheduled: bool = False, due: datetime | None = None
+) -> Run:
     """Run it to its end, tasks one after the other in this process.
 
     :param scheduled: as the schedule starts it; otherwise as a person does.
+    :param due: when the schedule wanted it to start; None: just now.
     """
     from airflow.models.dagrun import get_or_create_dagrun
     from airflow.utils.types import DagRunType
@@ -59,6 +63,7 @@ def run_dag(dag_id: str, *, conf: dict[str, Any] | None = None, scheduled: bool 
     def create(**arguments: Any) -> Any:
         dag_run = get_or_create_dagrun(**arguments)
         dag_run.run_type = DagRunType.SCHEDULED
+        dag_run.run_after = due or dag_run.run_after
         arguments["session"].commit()
         return dag_run
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db_backup.jobs.due import DueReport, choose_due
-from db_backup.manifest import Manifest, Proof, State
+from db_backup.manifest import Chain, Manifest, Proof, State
 from db_backup.model import BackupType, ProofResult, VerificationLevel, utc_now
 from db_backup.summary import BackupSummary, summarise
 from support.factories import make_manifest, make_proof, make_state
@@ -38,6 +38,29 @@ def chosen(*backups: tuple[Manifest, State], now: datetime = NOW, **limits: int)
         (summarise(*one) for one in backups), key=lambda summary: summary.created_at, reverse=True
     )
     return choose_due(newest_first, now=now, **limits)
+
+
+def increments(base: Manifest, *ages_days: float) -> list[Manifest]:
+    """A chain after this full, oldest first."""
+    made: list[Manifest] = []
+    for age in ages_days:
+        chain = Chain(base_id=base.id, parent_id=(made or [base])[-1].id)
+        created_at = NOW - timedelta(days=age)
+        required = VerificationLevel.CHECKSUM
+        made.append(
+            make_manifest(type=BackupType.INCREMENTAL, created_at=created_at, chain=chain, required_proof=required)
+        )
+    return made
+
+
+def checked(manifest: Manifest, *proofs: Proof) -> tuple[Manifest, State]:
+    """Its bytes were read back as it was made, and then it was proved in these ways."""
+    first = make_proof(level=VerificationLevel.CHECKSUM, checked_at=manifest.created_at)
+    return manifest, make_state(manifest, first, *proofs)
+
+
+def replays(report: DueReport) -> list[str]:
+    return [due.backup_id for due in report.due if due.level is VerificationLevel.RESTORE]
 
 
 def ids(*backups: tuple[Manifest, State]) -> list[str]:
@@ -132,3 +155,63 @@ def test_more_than_a_run_takes_wait_for_the_next_one() -> None:
 def test_types_of_an_entry_share_its_sample() -> None:
     full, structure = backup(10, proof(10)), backup(12, proof(12), type=BackupType.STRUCTURE)
     assert due_ids(chosen(full, structure)) == ids(structure)
+
+
+def test_a_chain_that_has_ended_is_replayed_from_its_newest_increment_once_a_week() -> None:
+    base, newer = backup(1.2, proof(1.2)), backup(0.2, proof(0.2))
+    chain = increments(base[0], 1.1, 1.0, 0.9)
+
+    report = chosen(base, newer, *map(checked, chain))
+    assert replays(report) == [chain[-1].id]
+    assert (report.due[0].reason, len(report.due)) == ("its chain was never replayed", 1)
+
+    replayed = (base, newer, *map(checked, chain[:-1]), checked(chain[-1], proof(0)))
+    assert replays(chosen(*replayed, now=NOW + timedelta(days=6.9))) == []
+    assert replays(chosen(*replayed, now=NOW + timedelta(days=7))) == [chain[-1].id]
+
+
+def test_a_chain_that_still_grows_is_replayed_after_a_day_and_again_once_it_has_ended() -> None:
+    base = backup(3, proof(3))
+    assert replays(chosen(base, *map(checked, increments(base[0], 0.9, 0.1)))) == []
+
+    first, second = increments(base[0], 1.0, 0.1)
+    assert replays(chosen(base, checked(first), checked(second))) == [second.id]
+    assert replays(chosen(base, checked(first, proof(0.2)), checked(second))) == []
+    assert replays(chosen(base, checked(first, proof(7)), checked(second))) == [second.id]
+    assert replays(chosen(base, checked(first, proof(0.2)), checked(second), backup(0, proof(0)))) == [second.id]
+
+
+def test_one_chain_of_an_entry_is_replayed_a_run_those_first_that_wait_longest() -> None:
+    bases = [backup(age, proof(age)) for age in (5, 4, 3, 2)]
+    chains = [increments(base[0], age) for base, age in zip(bases, (4.5, 3.5, 2.5, 1.5), strict=True)]
+    oldest, second, *_ = (one.id for (one,) in chains)
+
+    assert replays(chosen(*bases, *(checked(one) for (one,) in chains))) == [oldest]
+    once_replayed = [checked(chains[0][0], proof(1)), *(checked(one) for (one,) in chains[1:])]
+    assert replays(chosen(*bases, *once_replayed)) == [second]
+
+
+def test_a_chain_is_replayed_up_to_what_cannot_be_relied_on() -> None:
+    base = backup(3, proof(3))
+    first, bad, after = increments(base[0], 2.5, 2.4, 2.3)
+    failed = proof(1, level=VerificationLevel.CHECKSUM, result=ProofResult.FAILED, reason="a byte changed")
+    assert replays(chosen(base, checked(first), checked(bad, failed), checked(after))) == [first.id]
+
+
+def test_a_replay_that_could_not_be_tried_to_the_end_waits_for_the_next_day() -> None:
+    base = backup(3, proof(3))
+    (only,) = increments(base[0], 2.5)
+    tried = (base, checked(only, proof(0.5, result=ProofResult.INCONCLUSIVE, reason="no scratch server")))
+    assert replays(chosen(*tried)) == []
+    assert replays(chosen(*tried, now=NOW + timedelta(days=0.5))) == [only.id]
+
+
+def test_an_increment_that_nobody_has_verified_is_due_once_and_as_far_as_its_type_requires() -> None:
+    base = backup(3, proof(3))
+    first, second = increments(base[0], 0.5, 0.4)
+    report = chosen(base, (first, make_state(first)), (second, make_state(second)))
+    assert [(due.backup_id, due.level) for due in report.due] == [(second.id, None), (first.id, None)]
+
+    old = increments(base[0], 2.5)[0]
+    report = chosen(base, (old, make_state(old)))
+    assert [(due.backup_id, due.level) for due in report.due] == [(old.id, VerificationLevel.RESTORE)]

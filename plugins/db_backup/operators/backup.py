@@ -8,11 +8,14 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from db_backup.errors import UsageError
-from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression
+from db_backup.model import MOST_DAYS, MOST_JOBS, BackupStatus, BackupType, Compression, utc_now
 from db_backup.operators.base import Job, WorkspaceOperator, choice, given, names, whole_number
 from db_backup.units import human_bytes
 
 BACKUP_ID_KEY = "backup_id"
+
+_OVERTAKING = {BackupType.FULL, BackupType.INCREMENTAL}
+_STANDING = {BackupStatus.GOOD, BackupStatus.UNVERIFIED}
 
 _RETURNED = {
     "id",
@@ -21,6 +24,9 @@ _RETURNED = {
     "type",
     "status",
     "created_at",
+    "recovery_point",
+    "base_id",
+    "parent_id",
     "duration_seconds",
     "size_bytes",
     "plain_bytes",
@@ -36,7 +42,8 @@ class BackupOperator(WorkspaceOperator):
     """Back up one entry of ``backup.yaml``. All arguments are templated; those not given come from the configuration.
 
     Returns the backup as SPEC's listing names it: ``id``, ``database``, ``size_bytes``, ``rows`` and so on; the id is
-    also in the XCom ``backup_id``.
+    also in the XCom ``backup_id``. Where a full was made instead of an increment, ``instead_of`` is ``incremental``,
+    and the first of the ``warnings`` says why.
 
     :param database: the entry's name.
     :param type: full, structure, data or incremental.
@@ -46,6 +53,8 @@ class BackupOperator(WorkspaceOperator):
     :param retention_days: how long to keep this backup.
     :param storage: a storage's name, or several.
     :param wait_seconds: how long to wait while another backup of this entry is at work; then the task is skipped.
+    :param skip_when_overtaken: in a run that the schedule started, which had to wait, the task is skipped when a backup
+        of this entry has begun since the run was due: it holds all that this one was to hold.
     """
 
     template_fields: Sequence[str] = (
@@ -70,6 +79,7 @@ class BackupOperator(WorkspaceOperator):
         retention_days: int | str | None = None,
         storage: str | Sequence[str] | None = None,
         wait_seconds: int | str = 60,
+        skip_when_overtaken: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,6 +91,7 @@ class BackupOperator(WorkspaceOperator):
         self.retention_days = retention_days
         self.storage = storage
         self.wait_seconds = wait_seconds
+        self.skip_when_overtaken = skip_when_overtaken
 
     def work(self, job: Job) -> dict[str, Any]:
         from db_backup.jobs.create import CreateRequest, create_backup
@@ -91,6 +102,8 @@ class BackupOperator(WorkspaceOperator):
             )
         if not given(self.database):
             raise UsageError("BackupOperator was given no database.", hint="Name an entry of backup.yaml.")
+        if self.skip_when_overtaken and job.scheduled:
+            self._skip_when_overtaken(job)
         request = CreateRequest(
             entry=str(self.database),
             type=choice(BackupType, self.type, "type") or BackupType.FULL,
@@ -115,4 +128,25 @@ class BackupOperator(WorkspaceOperator):
             made.duration_seconds,
         )
         job.context["ti"].xcom_push(BACKUP_ID_KEY, made.id)
-        return made.model_dump(mode="json", include=_RETURNED)
+        asked = {"instead_of": str(request.type)} if made.type is not request.type else {}
+        return made.model_dump(mode="json", include=_RETURNED) | asked
+
+    def _skip_when_overtaken(self, job: Job) -> None:
+        """By our own clock alone: recovery points are by the source's, which may be another.
+
+        :raises AirflowSkipException: a backup of all that this one was to hold has begun since this run was due.
+        """
+        from db_backup.catalog import BackupQuery
+
+        due = job.context["dag_run"].run_after
+        for made in job.workspace.catalog.newest_first(BackupQuery(database=str(self.database), since=due)):
+            if (
+                made.type in _OVERTAKING
+                and made.status in _STANDING
+                and not made.safety
+                and made.created_at <= utc_now()
+            ):
+                raise AirflowSkipException(
+                    f"This run was due at {due:%Y-%m-%d %H:%M:%S} UTC and had to wait. '{made.database}' has been "
+                    f"backed up since ({made.id}), and that holds all that this run was to hold."
+                )

@@ -56,6 +56,12 @@ class EntryEnd:
         return ""
 
     @property
+    def remark(self) -> str:
+        """What was made instead of what was asked for, and why; empty when nothing was."""
+        made = self.backup.returned
+        return f"{self.database}: {made['warnings'][0]}" if made is not None and "instead_of" in made else ""
+
+    @property
     def row(self) -> tuple[str, str, str, str]:
         """Entry, backup, stored size, and the proof or why there is none."""
         if self.backup.returned is None:
@@ -69,7 +75,7 @@ class EntryEnd:
         if proof is None:
             return f"{'FAILED' if self.failure else 'not proven'}: {self.proof.reason}"
         if proof["result"] == "passed":
-            return f"passed at level {proof['level']}"
+            return f"passed at level {proof['level']}" + ("" if proof["verified"] else ", and its type requires more")
         return f"not proven (inconclusive, reached {proof['reached'] or 'nothing'}): {proof['reason']}"
 
 
@@ -124,6 +130,9 @@ class OutcomeOperator(BaseOperator):
         ]
         for line in table(entries) if entries else ["No entry asks for these backups: none was made."]:
             self.log.info("%s", line)
+        for entry in entries:
+            if entry.remark:
+                self.log.warning("%s", entry.remark)
         follow_ups = {task_id: ends.of(task_id) for task_id in self.follow_up_task_ids}
         told = _failures(entries, follow_ups)
         if told:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from airflow.listeners import hookimpl
 
 BACKUP_POOL = "backup"
+CRITICAL_POOL = "backup_critical"
 RESTORE_POOL = "backup_restore"
 SCRATCH_POOL = "backup_scratch"
 
 # airflow_settings.yaml has the same, for `astro dev start`.
 POOLS = (
     (BACKUP_POOL, 2, "Backups at work at the same time"),
+    (CRITICAL_POOL, 4, "Five-minute increments at work at the same time, which wait for no other backups"),
     (RESTORE_POOL, 1, "Restores at work at the same time"),
     (SCRATCH_POOL, 1, "Verifications that restore into a scratch server at the same time"),
 )

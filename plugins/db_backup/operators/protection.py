@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
-from db_backup.model import BackupType
+from db_backup.model import BackupType, Tier, VerificationLevel
 from db_backup.operators.backup import BACKUP_ID_KEY, BackupOperator
 from db_backup.operators.cleanup import CleanupOperator
 from db_backup.operators.health import HealthScoreOperator
@@ -22,13 +22,13 @@ LOCK_WAIT_SECONDS = 60
 
 
 @task(retries=0)
-def select_databases(backup_type: str) -> list[str]:
-    """The entries whose ``types`` hold this one.
+def select_databases(backup_type: str, tier: str | None = None) -> list[str]:
+    """The entries whose ``types`` hold this one; of this tier, where one is given.
 
     Every installation wants full backups: that no entry takes them is a failure. Other types are taken where an entry
     asks for them.
     """
-    entries = entries_taking(BackupType(backup_type))
+    entries = entries_taking(BackupType(backup_type), Tier(tier) if tier else None)
     if not entries and backup_type == BackupType.FULL:
         raise AirflowFailException(
             f"No entry of backup.yaml takes {backup_type} backups, so there is nothing to back up. "
@@ -37,11 +37,22 @@ def select_databases(backup_type: str) -> list[str]:
     return entries
 
 
-def protect(databases: XComArg, *, type: str, verify: str | bool = True, **backup: Any) -> Any:
+def protect(
+    databases: XComArg,
+    *,
+    type: str,
+    verify: str | bool = True,
+    proof_level: str | None = None,
+    pool: str = BACKUP_POOL,
+    proof_pool: str = SCRATCH_POOL,
+    **backup: Any,
+) -> Any:
     """The group ``protect``: backup → verify for each entry, none of which stops another.
 
     :param databases: the entries' names.
-    :param verify: ``false``: nothing is verified. Templated, as are the others.
+    :param type: of the backups. Templated, as ``verify`` and what is in ``backup``.
+    :param verify: ``false``: nothing is verified.
+    :param proof_level: how far to verify; None: as far as the backup's type requires.
     :param backup: more arguments of :class:`BackupOperator`.
     """
 
@@ -51,7 +62,7 @@ def protect(databases: XComArg, *, type: str, verify: str | bool = True, **backu
             task_id="backup",
             database=database,
             type=type,
-            pool=BACKUP_POOL,
+            pool=pool,
             wait_seconds=LOCK_WAIT_SECONDS,
             map_index_template="{{ task.database }}",
             **backup,
@@ -61,11 +72,31 @@ def protect(databases: XComArg, *, type: str, verify: str | bool = True, **backu
             database=database,
             backup_id=made.output[BACKUP_ID_KEY],
             enabled=verify,
-            pool=SCRATCH_POOL,
+            level=proof_level,
+            pool=proof_pool,
             map_index_template="{{ task.database }}",
         )
 
     return each.expand(database=databases)
+
+
+def protect_by_increments(databases: XComArg, *, pool: str) -> Any:
+    """The group ``protect`` of the DAGs that come every few minutes: increment → checksum for each entry.
+
+    Nothing in it waits for a scratch server: a full that was made instead of an increment is proved by restoring it in
+    ``backup_verification``, and so are the increments in their chain's weekly replay. A backup that comes late and
+    finds a newer one is skipped.
+
+    :param pool: of both tasks.
+    """
+    return protect(
+        databases,
+        type=BackupType.INCREMENTAL,
+        proof_level=VerificationLevel.CHECKSUM,
+        pool=pool,
+        proof_pool=pool,
+        skip_when_overtaken=True,
+    )
 
 
 def cleanup(**arguments: Any) -> CleanupOperator:

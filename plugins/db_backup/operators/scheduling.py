@@ -12,15 +12,19 @@ from airflow.sdk import CronTriggerTimetable, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from db_backup.errors import BackupError, ConfigurationError
-from db_backup.model import BackupType
+from db_backup.model import BackupType, Tier
 from db_backup.schedules import (
+    DEFAULT_CRITICAL,
     DEFAULT_DAILY,
     DEFAULT_DRILL,
+    DEFAULT_HOURLY,
     DEFAULT_VERIFICATION,
     DEFAULT_WEEKLY,
     Schedule,
+    critical_schedule,
     daily_schedule,
     drill_schedule,
+    hourly_schedule,
     verification_schedule,
     weekly_schedule,
 )
@@ -34,12 +38,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A DAG's schedule (None: only when a person starts it) and the limit of each of its tasks."""
+    """A DAG's schedule (None: only when a person starts it) and the limit of each of its tasks.
+
+    ``retries`` of its tasks: None: as Airflow's configuration says, at least one.
+    """
 
     dag_id: str
     schedule: CronTriggerTimetable | None
     execution_timeout: timedelta
     max_active_runs: int = 1
+    retries: int | None = None
 
     @property
     def dag_arguments(self) -> dict[str, Any]:
@@ -57,7 +65,9 @@ class Plan:
             "tags": ["backup"],
             "default_args": {
                 "execution_timeout": self.execution_timeout,
-                "retries": max(1, conf.getint("core", "default_task_retries")),
+                "retries": max(1, conf.getint("core", "default_task_retries"))
+                if self.retries is None
+                else self.retries,
             },
         }
 
@@ -70,6 +80,27 @@ def daily_plan() -> Plan:
 def weekly_plan() -> Plan:
     """When ``backup_weekly`` runs."""
     return _plan(DEFAULT_WEEKLY, weekly_schedule)
+
+
+def hourly_plan() -> Plan:
+    """When ``backup_hourly`` runs."""
+    return _plan(DEFAULT_HOURLY, hourly_schedule)
+
+
+def critical_plan() -> Plan:
+    """When ``backup_critical`` runs: only where there are such entries, for 288 runs a day are not for nothing.
+
+    A retry would hold back the other entries' next increments, and the next run comes as soon.
+    """
+    return replace(_plan(DEFAULT_CRITICAL, _critical_schedule), retries=0)
+
+
+def _critical_schedule(settings: Settings) -> Schedule:
+    """:raises ConfigurationError: backup.yaml is wrong."""
+    from db_backup.config import load_config
+
+    config = load_config(settings)
+    return critical_schedule(settings, wanted=bool(config.entries_taking(BackupType.INCREMENTAL, Tier.CRITICAL)))
 
 
 def verification_plan() -> Plan:
@@ -100,10 +131,10 @@ def _plan(default: Schedule, by_settings: Callable[[Settings], Schedule] | None 
     """
     try:
         settings = load_settings()
+        schedule = by_settings(settings) if by_settings else default
     except ConfigurationError as error:
-        log.warning("%s is planned by default, because the settings are wrong: %s", default.dag_id, error)
+        log.warning("%s is planned by default, because the configuration is wrong: %s", default.dag_id, error)
         return Plan(default.dag_id, _timetable(default), timedelta(hours=1) + _MARGIN)
-    schedule = by_settings(settings) if by_settings else default
     limit = timedelta(seconds=settings.backup_timeout_seconds) + _MARGIN
     return Plan(default.dag_id, _timetable(schedule), limit)
 
@@ -116,15 +147,14 @@ def _timetable(schedule: Schedule) -> CronTriggerTimetable | None:
     return CronTriggerTimetable(schedule.cron, timezone=str(schedule.zone), run_immediately=timedelta(0))
 
 
-def entries_taking(backup_type: BackupType) -> list[str]:
-    """The names of the entries whose ``types`` hold this one, for a DAG to map over.
+def entries_taking(backup_type: BackupType, tier: Tier | None = None) -> list[str]:
+    """The names of the entries whose ``types`` hold this one, for a DAG to map over; only of this tier, if given.
 
     :raises AirflowFailException: the settings or backup.yaml are wrong.
     """
     from db_backup.config import load_config
 
     try:
-        config = load_config(load_settings())
+        return load_config(load_settings()).entries_taking(backup_type, tier)
     except BackupError as error:
         raise AirflowFailException(str(error)) from error
-    return [name for name, entry in config.entries.items() if backup_type in entry.types]

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 @task
-def select_backups() -> list[dict[str, str]]:
+def select_backups() -> list[dict[str, str | None]]:
     """The backups that are due, as arguments of :class:`VerifyOperator`; the log says why each is."""
     from db_backup.jobs.due import backups_due
 
@@ -27,7 +27,7 @@ def select_backups() -> list[dict[str, str]]:
         log.warning("%d more are due, and wait for the next run.", report.waiting)
     for unreliable in report.unreliable:
         log.warning("Not to be relied on: %s, %s", unreliable.backup_id, unreliable.reason)
-    return [{"backup_id": due.backup_id, "database": due.database} for due in report.due]
+    return [{"backup_id": due.backup_id, "database": due.database, "level": due.level} for due in report.due]
 
 
 def verify_each(due: XComArg) -> Any:

@@ -30,10 +30,11 @@ class VerifyOperator(WorkspaceOperator):
 
     ``failed`` fails the task. ``inconclusive`` (no scratch server, no space …) says nothing against the backup: the
     task succeeds with a warning, and the backup does not count as verified. Only a proof that passed at the level that
-    the backup requires updates the asset ``x-backup://<entry>``, with ``id``, ``size_bytes``, ``type`` and
-    ``proof_level`` in the event's extra; and only when no newer backup of this entry and type is verified: that an old
-    one is still good is no news to those who wait for a proven backup. ``BACKUP_VERIFICATION_ENABLED=false`` skips the
-    task in scheduled runs, not in those that a person started. Returns the proof as SPEC's ``verify`` names it.
+    the backup requires updates the asset ``x-backup://<entry>``, with ``id``, ``size_bytes``, ``type``,
+    ``proof_level`` and ``recovery_point`` in the event's extra; and only when no newer backup of this entry and type is
+    verified: that an old one is still good is no news to those who wait for a proven backup.
+    ``BACKUP_VERIFICATION_ENABLED=false`` skips the task in scheduled runs, not in those that a person started. Returns
+    the proof as SPEC's ``verify`` names it.
 
     :param backup_id: the backup.
     :param level: checksum, archive or restore; not given: what the backup's type requires.
@@ -125,6 +126,7 @@ class VerifyOperator(WorkspaceOperator):
                 "size_bytes": manifest.size_bytes,
                 "type": str(manifest.type),
                 "proof_level": str(proof.level),
+                "recovery_point": manifest.recovery_point.isoformat(),
             },
         )
 

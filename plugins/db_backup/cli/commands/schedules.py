@@ -9,7 +9,8 @@ import click
 
 from db_backup.cli.output import moment, print_json, print_table
 from db_backup.cli.runtime import json_option
-from db_backup.model import utc_now
+from db_backup.config import load_config
+from db_backup.model import BackupType, Tier, utc_now
 from db_backup.schedules import Schedule, all_schedules
 from db_backup.settings import load_settings
 
@@ -28,8 +29,9 @@ def command(runs: int, as_json: bool) -> None:
       db-backup schedules --runs 7 --json
     """
     settings = load_settings()
+    critical = bool(load_config(settings).entries_taking(BackupType.INCREMENTAL, Tier.CRITICAL))
     now = utc_now()
-    plans = [(schedule, schedule.next_runs(now, runs)) for schedule in all_schedules(settings)]
+    plans = [(schedule, schedule.next_runs(now, runs)) for schedule in all_schedules(settings, critical=critical)]
     if as_json:
         documents = [_document(schedule, due) for schedule, due in plans]
         print_json({"backups_enabled": settings.backup_enabled, "schedules": documents})

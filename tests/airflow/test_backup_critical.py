@@ -1,0 +1,147 @@
+"""The real ``backup_critical``: every five minutes, for critical entries alone, and never two runs' work at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from db_backup.jobs.create import CreateRequest, create_backup
+from db_backup.jobs.creation import Creation
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.model import BackupType, utc_now
+from db_backup.progress import Cancellation, Silent
+from support.dag_runs import Run, dag_named
+from support.project import Project
+from support.shop_database import sqlite_database
+
+pytestmark = pytest.mark.airflow
+
+ProjectOf = Callable[..., Project]
+RunOf = Callable[..., Run]
+
+_PATIENCE_SECONDS = 60
+
+
+def make_critical(project: Project, **tiers: str) -> None:
+    entries = {
+        name: {"conn_id": f"{name}_db", "types": ["full", "incremental"], "tier": tier} for name, tier in tiers.items()
+    }
+    project.config.write_text(yaml.safe_dump({"version": 1, "databases": entries}))
+
+
+@pytest.fixture
+def made(tmp_path: Path, project: ProjectOf) -> Project:
+    """The critical entries shop and crm, each with a full; and blog, which is not critical."""
+    created = project(**{name: sqlite_database(tmp_path, name) for name in ("shop", "crm", "blog")})
+    created.as_process = False
+    make_critical(created, shop="critical", crm="critical", blog="standard")
+    created.json("create", "--no-cleanup", "--no-verify")
+    return created
+
+
+def increments(project: Project) -> list[str]:
+    found = project.json("list", "--type", "incremental")["backups"]
+    return sorted(backup["database"] for backup in found)
+
+
+def states(run: Run, task_id: str) -> dict[str | None, str]:
+    return {task.name: task.state for (one, _), task in run.tasks.items() if one == task_id}
+
+
+@contextmanager
+def capture_at_work(entry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A real increment in another thread, which publishes once the block has ended."""
+    begun, may_end = threading.Event(), threading.Event()
+    publish = Creation.publish
+
+    def slowly(creation: Creation) -> tuple[Manifest, State]:
+        if threading.current_thread() is thread:
+            begun.set()
+            assert may_end.wait(_PATIENCE_SECONDS)
+        return publish(creation)
+
+    def capture() -> None:
+        request = CreateRequest(entry, BackupType.INCREMENTAL)
+        with Workspace.open(os.environ) as workspace:
+            run = RunInfo(origin="airflow", dag_id="backup_on_demand", run_id="by_anna")
+            create_backup(workspace, request, run=run, progress=Silent(), cancellation=Cancellation())
+
+    thread = threading.Thread(target=capture)
+    monkeypatch.setattr(Creation, "publish", slowly)
+    thread.start()
+    try:
+        assert begun.wait(_PATIENCE_SECONDS)
+        yield
+    finally:
+        may_end.set()
+        thread.join(_PATIENCE_SECONDS)
+
+
+def test_a_run_takes_the_critical_entries_in_a_pool_of_their_own(made: Project, run: RunOf) -> None:
+    ended = run("backup_critical", scheduled=True)
+
+    assert ended.state == "success"
+    assert (
+        states(ended, "protect.backup") == states(ended, "protect.verify") == dict.fromkeys(("shop", "crm"), "success")
+    )
+    assert increments(made) == ["crm", "shop"]
+    tasks = dag_named("backup_critical").task_dict
+    for task_id in ("protect.backup", "protect.verify"):
+        assert (tasks[task_id].pool, tasks[task_id].retries) == ("backup_critical", 0), "the next run is the retry"
+
+
+def test_an_entry_whose_capture_is_still_at_work_is_skipped_with_the_reason(
+    made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db_backup.operators.protection.LOCK_WAIT_SECONDS", 1)
+    with capture_at_work("shop", monkeypatch):
+        ended = run("backup_critical", scheduled=True)
+
+    assert ended.state == "success", "that somebody else makes the backup is no failure"
+    assert states(ended, "protect.backup") == {"crm": "success", "shop": "skipped"}
+    index = next(index for (_, index), task in ended.tasks.items() if task.name == "shop")
+    assert "incremental backup, process" in ended.xcoms["protect.backup", index, "outcome"]["reason"]
+    assert increments(made) == ["crm", "shop"], "each once"
+
+
+def test_runs_that_wait_behind_a_long_one_do_not_repeat_its_work(made: Project, run: RunOf) -> None:
+    """Airflow starts those that were due meanwhile one after the other."""
+    first_due = utc_now()
+    dues = [first_due, first_due - timedelta(minutes=5), first_due - timedelta(minutes=1)]
+
+    late = [states(run("backup_critical", scheduled=True, due=due), "protect.backup") for due in dues]
+
+    assert late == [dict.fromkeys(("shop", "crm"), state) for state in ("success", "skipped", "skipped")]
+    assert increments(made) == ["crm", "shop"]
+
+
+def test_it_is_scheduled_where_there_is_a_critical_entry(
+    made: Project, project: ProjectOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_TIMEZONE", "Europe/Berlin")
+    dag = dag_named("backup_critical")
+    assert dag.timetable.expression == "*/5 * * * *"
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
+
+    make_critical(made, shop="standard")
+    assert dag_named("backup_critical").timetable.can_be_scheduled is False
+
+
+def test_without_critical_entries_a_run_that_a_person_starts_makes_nothing(made: Project, run: RunOf) -> None:
+    make_critical(made, shop="standard")
+    assert run("backup_critical").state == "success"
+    assert increments(made) == []
+
+
+def test_a_wrong_backup_yaml_leaves_the_schedule_and_fails_the_run(made: Project, run: RunOf) -> None:
+    made.config.write_text("version: 1\ndatabases:\n  shop: {conn_id: shop_db, typs: [full]}\n")
+    assert dag_named("backup_critical").timetable.can_be_scheduled
+    assert run("backup_critical", scheduled=True).task("select_databases").state == "failed"
