@@ -72,13 +72,7 @@ def test_bad_usage_ends_with_2(
     assert capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["create", "--encrypt"],
-        ["restore", "x", "--as", "y", "--to-time", "2026-01-31 02:59:00"],
-    ],
-)
+@pytest.mark.parametrize("arguments", [["create", "--encrypt"]])
 def test_an_option_whose_feature_is_not_there_is_refused_by_name(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

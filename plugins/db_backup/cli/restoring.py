@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 
 import click
 
-from db_backup.cli.output import age, print_table
+from db_backup.cli.output import age, moment, print_table
 from db_backup.cli.proofs import last_proof
 from db_backup.cli.runtime import answering, at_terminal
-from db_backup.errors import Refused
-from db_backup.jobs.restore import RestorePlan, RestoreReport, Way, database_name, needs_confirmation, plan_lines
+from db_backup.errors import Refused, UsageError
+from db_backup.jobs.restore import (
+    Recovered,
+    RestorePlan,
+    RestoreReport,
+    Way,
+    database_name,
+    needs_confirmation,
+    plan_lines,
+)
+from db_backup.model import EngineName
+from db_backup.recovery import Point, parse_moment
 from db_backup.summary import BackupSummary
 from db_backup.units import human_bytes, human_duration
 
@@ -36,6 +47,26 @@ def print_restorable(backups: Sequence[BackupSummary]) -> None:
         ],
         right=("AGE", "SIZE"),
     )
+
+
+def asked_point(
+    zone: tzinfo, to_time: str | None, to_lsn: str | None, to_gtid: str | None, to_position: str | None
+) -> Point | None:
+    """The point that options name; None: they name none.
+
+    :param zone: of a time that tells none.
+    :raises UsageError: they name two, or none where one is given; or it is no time.
+    """
+    given = {"--to-time": to_time, "--to-lsn": to_lsn, "--to-gtid": to_gtid, "--to-position": to_position}
+    named = [option for option, text in given.items() if text is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} are two points.", hint="Name one of them.")
+    if not named:
+        return None
+    if not (given[named[0]] or "").strip():
+        raise UsageError(f"{named[0]} is empty.", hint="Name the point, or leave the option out.")
+    time = None if to_time is None else parse_moment(to_time, zone)
+    return Point(time=time, lsn=to_lsn, gtid=to_gtid, position=to_position)
 
 
 def confirm(plan: RestorePlan, typed: str | None) -> None:
@@ -85,7 +116,7 @@ def print_report(report: RestoreReport, plan: RestorePlan) -> None:
     print_table(
         list(cells), [list(cells.values())], right=("TABLES", "ROWS", "DIFFERENCES", "TOOK", "RATE"), blocks=True
     )
-    for line in _verdict(report):
+    for line in _verdict(report, plan):
         click.echo(line)
     for difference in report.differences:
         click.echo(f"  {difference}", err=True)
@@ -93,10 +124,11 @@ def print_report(report: RestoreReport, plan: RestorePlan) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def _verdict(report: RestoreReport) -> list[str]:
+def _verdict(report: RestoreReport, plan: RestorePlan) -> list[str]:
     lines = []
     if not report.differences:
-        lines.append(f"All {report.tables:,} tables with {report.rows:,} rows are as the manifest says.")
+        like = "as they were rebuilt" if report.recovered else "as the manifest says"
+        lines.append(f"All {report.tables:,} tables with {report.rows:,} rows are {like}.")
     elif report.in_place:
         lines.append(f"{report.backup_id} was restored, and differs from its manifest:")
     else:
@@ -105,6 +137,8 @@ def _verdict(report: RestoreReport) -> list[str]:
             f"{report.target} {untouched}: what was restored differs, and is left as {report.restored_to}; "
             "the next restore to it drops that."
         )
+    if report.recovered is not None:
+        lines.insert(0, _recovered(report.recovered, plan.engine))
     if report.safety_backup_id:
         lines.insert(0, f"Safety backup of what was there before: {report.safety_backup_id}")
     if report.way is Way.SCRATCH:
@@ -112,6 +146,17 @@ def _verdict(report: RestoreReport) -> list[str]:
         fetched, loaded, checked = map(human_duration, timing)
         lines.append(f"Tested in a scratch server: fetched in {fetched}, loaded in {loaded}, compared in {checked}.")
     return lines
+
+
+def _recovered(recovered: Recovered, engine: EngineName) -> str:
+    place, _, _ = recovered.position.partition(" ")
+    up_to = "" if engine is EngineName.SQLITE else f", up to {place}"  # a file has the hash of its pages for a place
+    count = len(recovered.links)
+    return (
+        f"It is the database '{recovered.source_database}' as it was at {recovered.asked}: the last change in it is of "
+        f"{moment(recovered.reached)} UTC{up_to}. It was rebuilt of {count} backup{'' if count == 1 else 's'} in "
+        f"{human_duration(recovered.rebuild_seconds)}."
+    )
 
 
 def _ask(name: str, plan: RestorePlan) -> str:

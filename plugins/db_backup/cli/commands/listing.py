@@ -14,7 +14,9 @@ from db_backup.cli.completing import complete_entries
 from db_backup.cli.kits import chosen_kit, opened_workspace
 from db_backup.cli.output import age, moment, print_json, print_table
 from db_backup.cli.proofs import last_proof
+from db_backup.cli.recovering import list_recovery
 from db_backup.cli.runtime import DAYS, json_option
+from db_backup.errors import UsageError
 from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.settings import Settings, load_settings
@@ -39,6 +41,7 @@ _RIGHT = ("AGE", "SIZE", "TOOK", "OF", "ROWS")
 @click.option("--cursor", help="Go on from here: the next_cursor of the page before.")
 @click.option("--detailed", is_flag=True, help="More columns, and each backup's warnings.")
 @click.option("--stats", is_flag=True, help="Counts, bytes and success rate instead of the list.")
+@click.option("--recovery", is_flag=True, help="The moments that each database can be restored to, gaps included.")
 @json_option
 def command(
     database: str | None,
@@ -49,9 +52,10 @@ def command(
     cursor: str | None,
     detailed: bool,
     stats: bool,
+    recovery: bool,
     as_json: bool,
 ) -> None:
-    """List backups, newest first.
+    """List backups, newest first; with --recovery the moments that they lead to, read from the storages alone.
 
     \b
     Examples:
@@ -59,7 +63,13 @@ def command(
       db-backup list --detailed
       db-backup list --status unverified --json
       db-backup list --stats
+      db-backup list --recovery --database shop
     """
+    if recovery:
+        if backup_type or status or days or cursor or stats:
+            raise UsageError("--recovery is about all backups of a database.", hint="Narrow it down with --database.")
+        list_recovery(database, each_moment=detailed, as_json=as_json)
+        return
     with _opened() as (catalog, configuration):
         if database is not None:
             _check_known(catalog, database, configuration)

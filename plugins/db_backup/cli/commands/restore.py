@@ -11,8 +11,8 @@ from db_backup.cli.completing import complete_backups, complete_entries
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
-from db_backup.cli.restoring import confirm, print_report, print_restorable
-from db_backup.cli.runtime import at_terminal, cli_run, json_option, not_yet, stoppable
+from db_backup.cli.restoring import asked_point, confirm, print_report, print_restorable
+from db_backup.cli.runtime import at_terminal, cli_run, json_option, stoppable
 from db_backup.errors import UsageError
 from db_backup.jobs.restore import RestoreRequest, planned_restore, restorable_backups
 from db_backup.jobs.restore.resolve import resolve_backup
@@ -44,7 +44,10 @@ _LISTED = 200  # newest backups that are shown, or offered to choose from
     "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, show_default=True, help="Parallel loads, at most."
 )
 @click.option("--no-safety-backup", is_flag=True, help="Do not back up what is replaced or added to.")
-@not_yet("--to-time")
+@click.option("--to-time", metavar="TIME", help="As it was at this moment, such as '2026-01-31 14:05:00'.")
+@click.option("--to-lsn", metavar="LSN", help="PostgreSQL: up to the log record that ends at this LSN.")
+@click.option("--to-gtid", metavar="GTID", help="MySQL, MariaDB: up to and with this transaction.")
+@click.option("--to-position", metavar="FILE:POS", help="MySQL, MariaDB: up to this position in the binlog.")
 @json_option
 def command(
     backup: str | None,
@@ -60,6 +63,10 @@ def command(
     with_owners: bool,
     jobs: int,
     no_safety_backup: bool,
+    to_time: str | None,
+    to_lsn: str | None,
+    to_gtid: str | None,
+    to_position: str | None,
     as_json: bool,
 ) -> int:
     """Restore BACKUP: an id, a file name, or `latest` with --database.
@@ -68,6 +75,10 @@ def command(
     It goes back to the database that it was taken of, unless --as or --to name another. A database that holds something
     is refused with exit code 4; --force replaces it: a safety backup is made first, the backup is loaded beside, and
     takes the place of the old database only when all is as the manifest says. Airflow and the catalogue are not needed.
+
+    --to-time goes back to any moment that `db-backup list --recovery` shows; a time without a zone is one of
+    BACKUP_TIMEZONE. The database is one with `server:`, or a server's with --source-database. What held it is rebuilt
+    in a scratch server first; so it is where BACKUP is an increment, or of a whole server: then as it was at its end.
 
     Exit code 3 when something differs from the manifest, or a check of the configuration fails.
 
@@ -79,12 +90,14 @@ def command(
       db-backup restore --database shop --table public.orders --as shop_orders
       db-backup restore --database shop --to staging --as shop --json
       db-backup restore --database shop --test
+      db-backup restore --database shop --to-time "2026-01-31 14:05:00" --as shop_before
     """
     with opened_workspace(indexed=False, needs_catalogue=False) as workspace:
         _tell_of_lost_catalogue(workspace)
         if list_only:
             return _list(workspace, backup, database, as_json)
-        if backup is None and database is None:
+        point = asked_point(workspace.settings.backup_timezone, to_time, to_lsn, to_gtid, to_position)
+        if backup is None and database is None and point is None:
             backup = _pick(workspace)
         request = RestoreRequest(
             backup=backup,
@@ -92,6 +105,7 @@ def command(
             to=to,
             new_name=new_name,
             source_database=source_database,
+            point=point,
             tables=tables,
             with_owners=with_owners,
             jobs=jobs,

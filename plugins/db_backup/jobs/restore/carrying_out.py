@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 
 from db_backup.errors import (
     ArtefactError,
@@ -20,10 +21,10 @@ from db_backup.jobs.rehearsal import rehearse
 from db_backup.jobs.restore.filling import Filling
 from db_backup.jobs.restore.outcome import Outcome
 from db_backup.jobs.restore.planning import checks_for, load_options, make_plan, what_changed
-from db_backup.jobs.restore.request import RestorePlan, RestoreReport, RestoreRequest, Way
-from db_backup.jobs.restore.resolve import LATEST, Resolved, resolve_backup
+from db_backup.jobs.restore.rebuilding import taken_out
+from db_backup.jobs.restore.request import Recovered, RestorePlan, RestoreReport, RestoreRequest, Way
+from db_backup.jobs.restore.resolve import LATEST, Resolved, kept, resolve_backup
 from db_backup.jobs.restore.targets import Destination, lock_name
-from db_backup.jobs.sidecars import leased
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
@@ -43,6 +44,7 @@ def planned_restore(
     Audited from here on, whatever the block decides.
 
     :raises UsageError, UnknownBackup, UnknownDatabase: what is asked for is not there, or cannot be.
+    :raises PointOutOfReach, ChainBroken: no backups lead to the point that is asked for.
     :raises TargetNotEmpty: the target holds something, and nobody said to replace it.
     :raises Refused: the backup is being deleted; or nothing could back up what would be replaced.
     :raises SourceError, LoadFailed, ToolError: the target is not fit for this backup.
@@ -52,9 +54,9 @@ def planned_restore(
     with audited(workspace, "restore", run, entry=request.database, backup_id=named) as act:
         resolved = resolve_backup(workspace, request)
         act.entry, act.backup_id = resolved.located.manifest.entry, resolved.located.manifest.id
-        with leased(workspace, resolved.located, "restore") as located:
+        with kept(workspace, resolved, "restore") as held:
             cancellation.check()
-            restore = PlannedRestore(workspace, request, run, act, Resolved(located, resolved.warnings))
+            restore = PlannedRestore(workspace, request, run, act, held)
             act.detail = f"planned: {restore.plan.way} {restore.plan.target_address}"
             yield restore
 
@@ -104,12 +106,36 @@ class PlannedRestore:
         :raises TargetNotEmpty, LoadFailed, ArtefactError, SourceError, StorageError, Interrupted:
         :raises BackupError: also: the safety backup failed, and nothing was changed.
         """
-        if self._destination is None:
-            report = self._rehearse(progress, cancellation)
-        else:
-            report = self._restore_to(self._destination, progress, cancellation)
+        with self._materialised(progress, cancellation) as recovered:
+            if self._destination is None:
+                report = self._rehearse(progress, cancellation)
+            else:
+                report = self._restore_to(self._destination, progress, cancellation)
+        if recovered is not None:
+            took = round(report.duration_seconds + recovered.rebuild_seconds, 3)
+            report = report.model_copy(update={"recovered": recovered, "duration_seconds": took})
         self._act.detail = _detail(report)
         return report
+
+    @contextmanager
+    def _materialised(self, progress: Progress, cancellation: Cancellation) -> Iterator[Recovered | None]:
+        """See that there is a backup to restore: where a point is asked for, it is made of what is rebuilt first.
+
+        Nobody is held off the target meanwhile, and a link that is damaged shows before anything is changed.
+        """
+        recovery = self._resolved.recovery
+        if recovery is None:
+            yield None
+            return
+        with ExitStack() as stack:
+            with Outcome(self.plan).told() if self._destination else nullcontext():
+                options = self._workspace.engine_options
+                made = stack.enter_context(
+                    taken_out(recovery, options, run=self._run, progress=progress, cancellation=cancellation)
+                )
+            warnings = (*self._resolved.warnings, *made.warnings)
+            self._resolved = replace(self._resolved, located=made.located, warnings=warnings)
+            yield made.recovered
 
     def _rehearse(self, progress: Progress, cancellation: Cancellation) -> RestoreReport:
         manifest = self._resolved.located.manifest
@@ -127,7 +153,7 @@ class PlannedRestore:
             tables=len(rehearsal.found.tables),
             rows=rehearsal.found.rows,
             differences=rehearsal.differences,
-            warnings=(*self.plan.warnings, *rehearsal.warnings),
+            warnings=(*self._resolved.warnings, *rehearsal.warnings),
             duration_seconds=rehearsal.restore_seconds,
             way=Way.SCRATCH,
             checks=rehearsal.checks,
@@ -243,6 +269,8 @@ def _detail(report: RestoreReport) -> str:
     words = [f"{report.way} {report.target}", f"{count or 'no'} difference{'' if count == 1 else 's'}"]
     if not report.in_place:
         words.append(f"not put in place, left as {report.restored_to}")
+    if report.recovered:
+        words.append(f"as it was at {report.recovered.asked}, by {len(report.recovered.links)} backups")
     if report.safety_backup_id:
         words.append(f"safety backup {report.safety_backup_id}")
     return "; ".join(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from db_backup.jobs.restore.request import RestorePlan, Way
+from db_backup.jobs.restore.request import PlannedRecovery, RestorePlan, Way
 from db_backup.model import BackupStatus, EngineName
 from db_backup.units import human_bytes, human_duration
 
@@ -38,10 +38,13 @@ def needs_confirmation(plan: RestorePlan) -> bool:
 
 
 def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
-    yield (
-        f"{plan.backup_id}: a {plan.type} backup of '{plan.entry}' as it was at {plan.recovery_point:{_MOMENT}}, "
-        f"{plan.rows:,} rows, {human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
-    )
+    if plan.recovery is not None:
+        yield from _rebuilding(plan, plan.recovery)
+    else:
+        yield (
+            f"{plan.backup_id}: a {plan.type} backup of '{plan.entry}' as it was at {plan.recovery_point:{_MOMENT}}, "
+            f"{plan.rows:,} rows, {human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
+        )
     yield _way(plan)
     if plan.leftover:
         yield f"{plan.leftover}, which an earlier restore left, is dropped first, with all that is in it."
@@ -66,6 +69,30 @@ def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
         yield f"Restores of it took about {human_duration(plan.estimated_seconds)}, for its size."
     for warning in plan.warnings:
         yield f"Warning: {warning}"
+
+
+def _rebuilding(plan: RestorePlan, recovery: PlannedRecovery) -> Iterator[str]:
+    base, *increments = recovery.links
+    following = f" and the {len(increments)} increments up to {increments[-1]}" if len(increments) > 1 else ""
+    if len(increments) == 1:
+        following = f" and the increment {increments[0]}"
+    of_server = "" if plan.engine is EngineName.SQLITE else f" of '{recovery.source}'"
+    yield (
+        f"The database '{recovery.source_database}'{of_server} as it was at {recovery.asked}, by {base}{following}: "
+        f"{human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
+    )
+    if recovery.time is not None and recovery.leads_to is not None and recovery.leads_to < recovery.time:
+        yield (
+            f"The last of these was made at {recovery.leads_to:{_MOMENT}}: what was written from then to the moment "
+            "asked for is not in it."
+        )
+    what = "The file" if plan.engine is EngineName.SQLITE else f"All of '{recovery.source}'"
+    where = "" if plan.engine is EngineName.SQLITE else "in a scratch server "
+    yield (
+        f"{what} is rebuilt {where}in BACKUP_SCRATCH_PATH first, and this database taken out of it, which takes about "
+        f"{human_bytes(recovery.scratch_bytes)} there; if any of these backups is damaged, that shows before anything "
+        "is changed."
+    )
 
 
 def _way(plan: RestorePlan) -> str:

@@ -13,9 +13,9 @@ from db_backup.errors import Refused, TargetNotEmpty, UsageError
 from db_backup.jobs.checks import applicable
 from db_backup.jobs.restore.own_places import refuse_own_places
 from db_backup.jobs.restore.request import RestorePlan, RestoreRequest, Way
-from db_backup.jobs.restore.resolve import Resolved, resolve_backup
+from db_backup.jobs.restore.resolve import Resolved, kept, resolve_backup
 from db_backup.jobs.restore.targets import Destination, Owners, Target, find_target, is_same_server, owners_of
-from db_backup.jobs.sidecars import Located, leased
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, ServerInfo
 from db_backup.model import BackupStatus, BackupType
@@ -47,8 +47,8 @@ def plan_restore(workspace: Workspace, request: RestoreRequest) -> RestorePlan:
     :raises BackupError: what :func:`planned_restore` raises.
     """
     resolved = resolve_backup(workspace, request)
-    with leased(workspace, resolved.located, "restore plan") as located:
-        return make_plan(workspace, request, Resolved(located, resolved.warnings))[0]
+    with kept(workspace, resolved, "restore plan") as held:
+        return make_plan(workspace, request, held)[0]
 
 
 def make_plan(
@@ -174,9 +174,18 @@ def what_changed(approved: RestorePlan, now: RestorePlan) -> tuple[str, ...]:
         for field, words in _PROMISED.items()
         if getattr(approved, field) != getattr(now, field)
     ]
+    if (before := _needs(approved)) != (needed := _needs(now)):
+        changed.append(f"what is rebuilt: {before} before, now {needed}")
     if now.status not in {approved.status, BackupStatus.GOOD}:  # that it was proved meanwhile is no objection
         changed.append(f"the backup's status: {approved.status} before, now {now.status}")
     return tuple(changed)
+
+
+def _needs(plan: RestorePlan) -> str:
+    recovery = plan.recovery
+    if recovery is None:
+        return "nothing"
+    return f"'{recovery.source_database}' at {recovery.asked} by {', '.join(recovery.links)}"
 
 
 def load_options(request: RestoreRequest) -> LoadOptions:
@@ -219,23 +228,25 @@ def _safety_backup_of(request: RestoreRequest, way: Way, owner: Entry | None, ad
 
 def _of_the_backup(workspace: Workspace, request: RestoreRequest, resolved: Resolved) -> dict[str, Any]:
     """The fields of a plan that the target has no say in."""
-    manifest, state = resolved.located.manifest, resolved.located.state
+    manifest, state, recovery = resolved.located.manifest, resolved.located.state, resolved.recovery
+    timed = not request.tables and recovery is None
     return {
         "backup_id": manifest.id,
         "entry": manifest.entry,
         "type": manifest.type,
         "engine": manifest.engine,
-        "status": status(manifest, state),
+        "status": recovery.status if recovery else status(manifest, state),
         "created_at": manifest.created_at,
         "recovery_point": manifest.recovery_point,
-        "size_bytes": manifest.size_bytes,
+        "size_bytes": sum(located.manifest.size_bytes for located in resolved.needed),
         "plain_bytes": manifest.plain_bytes,
         "rows": manifest.inventory.rows,
         "source_address": manifest.server.address,
         "tables": request.tables,
         "with_owners": request.with_owners,
         "checks": tuple(check.sql for check in checks_for(workspace, manifest, request)),
-        "estimated_seconds": None if request.tables else _estimated_seconds(workspace, resolved.located),
+        "estimated_seconds": _estimated_seconds(workspace, resolved.located) if timed else None,
+        "recovery": recovery.planned if recovery else None,
     }
 
 

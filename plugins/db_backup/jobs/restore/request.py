@@ -12,6 +12,7 @@ from db_backup.errors import UsageError
 from db_backup.jobs.checks import CheckResult
 from db_backup.manifest import Difference
 from db_backup.model import BackupStatus, BackupType, EngineName
+from db_backup.recovery import Point
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class RestoreRequest:
     :param to: a connection id or an entry of ``restore_targets``; None: the server that the backup is of.
     :param new_name: the database there (SQLite: absolute path); None: the connection's own.
     :param source_database: one database of a backup that holds several.
+    :param point: the moment, or the place in the source's log, to go back to; with ``backup``: by this one's chain, and
+        no further than its end. None: what the backup holds.
     :param tables: of a full backup only these.
     :param force: replace what the target holds.
     :param safety_backup: back up what the target holds before it is replaced or added to; False: do without.
@@ -35,6 +38,7 @@ class RestoreRequest:
     database: str | None = None
     to: str | None = None
     source_database: str | None = None
+    point: Point | None = None
     tables: tuple[str, ...] = ()
     with_owners: bool = False
     jobs: int = 1
@@ -71,6 +75,41 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class PlannedRecovery(_Document):
+    """What is rebuilt before anything is restored: a database as it was at a point that a chain of backups leads to.
+
+    ``asked``: the point in words, a moment in UTC and in BACKUP_TIMEZONE. ``time``: that moment, where it is one.
+    ``leads_to``: the moment that it will be of, where that is known beforehand: the last backup's own.
+    ``links``: the backups that it takes, the full one first. ``source``: the entry that they are of, and
+    ``source_database`` the database that is taken out of it. ``scratch_bytes``: how much room it takes in
+    BACKUP_SCRATCH_PATH, about.
+    """
+
+    asked: str
+    time: datetime | None
+    lsn: str | None = None
+    gtid: str | None = None
+    position: str | None = None
+    leads_to: datetime | None = None
+    source: str
+    source_database: str
+    links: tuple[str, ...]
+    scratch_bytes: int
+
+
+class Recovered(_Document):
+    """What was rebuilt. ``reached``: of the last change that was replayed, UTC; ``position``: where in the log."""
+
+    asked: str
+    time: datetime | None
+    reached: datetime
+    position: str
+    source: str
+    source_database: str
+    links: tuple[str, ...]
+    rebuild_seconds: float
+
+
 class RestorePlan(_Document):
     """What a restore will do, for a person to read before it is done; JSON-able, for an approval to carry.
 
@@ -79,7 +118,8 @@ class RestorePlan(_Document):
     which the backup was taken of. ``holds``: how many objects the target holds, ``examples`` some of their names.
     ``sessions``: how many are ended. ``safety_backup_of``: the entry that is backed up first. ``leftover``: the copy
     that an earlier restore has left, which is dropped. ``checks``: the queries that run afterwards.
-    ``estimated_seconds``: from the last timed restores, for this size.
+    ``estimated_seconds``: from the last timed restores, for this size. ``recovery``: what is rebuilt first; of this
+    ``backup_id`` is the last link, and ``rows`` are not known.
     """
 
     backup_id: str
@@ -111,6 +151,7 @@ class RestorePlan(_Document):
     before_dag: str | None = None
     after_dag: str | None = None
     estimated_seconds: float | None = None
+    recovery: PlannedRecovery | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -138,3 +179,4 @@ class RestoreReport(_Document):
     load_seconds: float = 0.0
     check_seconds: float = 0.0
     plain_bytes: int = 0
+    recovered: Recovered | None = None

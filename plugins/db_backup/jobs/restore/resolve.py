@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 from db_backup import naming
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup, UsageError
+from db_backup.jobs.restore.moments import Recovery, must_be_rebuilt, stand_in, to_end_of, to_point
 from db_backup.jobs.restore.request import RestoreRequest
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, locate, read_manifest
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, leased, locate, read_manifest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
 from db_backup.model import BackupStatus, BackupType
@@ -18,6 +20,7 @@ from db_backup.storage import Storage
 from db_backup.summary import BackupSummary, summarise
 
 LATEST = "latest"
+_MOST_DOUBTS = 3  # that are told one by one
 
 #: Where no backup stands as good, the next best, in this order.
 _NEXT_BEST = (BackupStatus.UNVERIFIED, BackupStatus.SUSPECT, BackupStatus.FAILED_VERIFICATION)
@@ -30,10 +33,33 @@ _STANDING = {
 
 @dataclass(frozen=True)
 class Resolved:
-    """The backup that is meant, and what a person should know of the choice."""
+    """The backup that is meant, and what a person should know of the choice.
+
+    ``recovery``: what is to be rebuilt first; until then ``located`` only stands for the backup of it.
+    """
 
     located: Located
     warnings: tuple[str, ...] = ()
+    recovery: Recovery | None = None
+
+    @property
+    def needed(self) -> tuple[Located, ...]:
+        """The backups in storage that the restore reads."""
+        return self.recovery.links if self.recovery else (self.located,)
+
+
+@contextmanager
+def kept(workspace: Workspace, resolved: Resolved, purpose: str) -> Iterator[Resolved]:
+    """The same as it is now, and nobody deletes any backup that it needs while the block runs.
+
+    :raises Refused, UnknownBackup: a deletion has begun, or was faster.
+    """
+    with ExitStack() as stack:
+        needed = tuple(stack.enter_context(leased(workspace, located, purpose)) for located in resolved.needed)
+        if resolved.recovery is None:
+            yield replace(resolved, located=needed[0])
+        else:
+            yield replace(resolved, recovery=replace(resolved.recovery, links=needed))
 
 
 def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
@@ -41,9 +67,18 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
 
     :raises UsageError: neither a backup nor a database is named, or the two do not belong together.
     :raises UnknownDatabase, UnknownBackup: there is none.
+    :raises PointOutOfReach, ChainBroken: no backups lead to the point that is asked for.
     :raises ManifestError, StorageError:
     """
-    if request.backup is None or request.backup == LATEST:
+    if request.backup == LATEST:
+        request = replace(request, backup=None)
+    if request.point is not None:
+        found = to_point(workspace, request)
+        if isinstance(found, Recovery):
+            return _to_rebuild(request, found)
+        _check(request, found.manifest)
+        return Resolved(found, _doubts(found))
+    if request.backup is None:
         if request.database is None:
             raise UsageError(
                 "Nobody said which backup to restore.",
@@ -52,10 +87,30 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
         resolved = _newest_full(workspace, request.database)
     else:
         located = locate(workspace, request.backup)
-        standing = _STANDING.get(status(located.manifest, located.state))
-        resolved = Resolved(located, (f"{located.manifest.id} {standing}.",) if standing else ())
+        resolved = Resolved(located, _doubts(located))
+    if must_be_rebuilt(resolved.located.manifest):
+        return _to_rebuild(request, to_end_of(workspace, request, resolved.located))
     _check(request, resolved.located.manifest)
     return resolved
+
+
+def _doubts(located: Located) -> tuple[str, ...]:
+    standing = _STANDING.get(status(located.manifest, located.state))
+    return (f"{located.manifest.id} {standing}.",) if standing else ()
+
+
+def _to_rebuild(request: RestoreRequest, recovery: Recovery) -> Resolved:
+    """A stand-in for the backup of what will be rebuilt, to plan by."""
+    last = recovery.links[-1]
+    located = Located(last.storage, stand_in(recovery, request.tables), last.state)
+    return Resolved(located, _of_links(recovery), recovery)
+
+
+def _of_links(recovery: Recovery) -> tuple[str, ...]:
+    doubts = [doubt for link in recovery.links for doubt in _doubts(link)]
+    if len(doubts) <= _MOST_DOUBTS:
+        return tuple(doubts)
+    return (f"Of the {len(recovery.links)} backups that it takes, {len(doubts)} are not verified: {doubts[0]}",)
 
 
 def restorable_backups(workspace: Workspace, database: str | None = None, *, limit: int) -> list[BackupSummary]:

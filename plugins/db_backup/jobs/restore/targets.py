@@ -15,7 +15,7 @@ from db_backup.errors import BackupError, ConnectionNotFound, SourceError, Unkno
 from db_backup.jobs.restore.request import RestoreRequest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, ServerInfo
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import ConnectionInfo, EngineName, Scope
 from db_backup.settings.problems import did_you_mean, nearest
 
 _LOOPBACK = frozenset({"", "localhost", "127.0.0.1", "::1"})
@@ -83,7 +83,7 @@ def find_target(workspace: Workspace, request: RestoreRequest, manifest: Manifes
             database=manifest.entry,
             backup_id=manifest.id,
         )
-    database = connection.database if request.new_name is None else request.new_name
+    database = _database(workspace, request, manifest, connection)
     if not database:
         raise UsageError(
             f"The connection '{connection.conn_id}' names no database to restore to.",
@@ -98,6 +98,15 @@ def find_target(workspace: Workspace, request: RestoreRequest, manifest: Manifes
     )
 
 
+def _database(workspace: Workspace, request: RestoreRequest, manifest: Manifest, connection: ConnectionInfo) -> str:
+    """A server's connection leads to all of its databases: what is taken out of it goes back under its own name."""
+    if request.new_name is not None:
+        return request.new_name
+    entry = workspace.config.entries.get(manifest.entry)
+    of_server = request.to is None and entry is not None and entry.scope is Scope.SERVER
+    return manifest.databases[0] if of_server else connection.database
+
+
 def owners_of(workspace: Workspace, target: Target, server: ServerInfo, manifest: Manifest) -> Owners:
     """All entries whose own database the target is, by whichever name its server is reached.
 
@@ -106,7 +115,7 @@ def owners_of(workspace: Workspace, target: Target, server: ServerInfo, manifest
     sure: list[Entry] = []
     unsure: list[tuple[Entry, str]] = []
     for entry in workspace.config.entries.values():
-        if entry.engine not in {None, target.engine.name}:
+        if entry.engine not in {None, target.engine.name} or entry.scope is Scope.SERVER:
             continue
         try:
             if _is_same_database(workspace.engine(entry), target.engine, server):

@@ -1,0 +1,77 @@
+"""The backups that can lead to a database's past: its own, and the chains of its server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from db_backup import naming
+from db_backup.config import Entry
+from db_backup.errors import ManifestError, ObjectMissing
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
+from db_backup.jobs.workspace import Workspace
+from db_backup.model import BackupType, Scope
+from db_backup.recovery import Held, History, histories
+from db_backup.standing import status
+
+_LEADING = frozenset({BackupType.FULL, BackupType.INCREMENTAL})
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose backups hold a database.
+
+    ``entry``: the server's, or the database's own. ``database``: its name there; None: all that there are.
+    """
+
+    entry: str
+    database: str | None = None
+
+
+def source_of(workspace: Workspace, entry: Entry) -> Source | None:
+    """The server by whose chain this database can be restored to any moment; None: it names none.
+
+    :raises ConnectionNotFound, ConfigurationError:
+    """
+    server = workspace.server_of(entry)
+    if server is None:
+        return None
+    return Source(server.name, workspace.connection(entry.conn_id, entry.engine).database)
+
+
+def held_backups(workspace: Workspace, entries: Iterable[str]) -> dict[str, Located]:
+    """The full backups and increments of these entries by id, each from the first storage that holds it.
+
+    What cannot be read is left out: a link that is gone. `catalog check` tells of it.
+
+    :raises StorageError:
+    """
+    wanted = set(entries)
+    found: dict[str, Located] = {}
+    for storage in workspace.storages.values():
+        for backup_id in backup_ids(storage):
+            name = naming.parse_backup_id(backup_id)
+            if backup_id in found or name.entry not in wanted or name.type not in _LEADING:
+                continue
+            try:
+                manifest = read_manifest(storage, backup_id)
+            except (ObjectMissing, ManifestError):
+                continue
+            found[backup_id] = Located(storage, manifest, known_state(storage, manifest))
+    return found
+
+
+def reachable(backups: Mapping[str, Located], source: Source) -> tuple[History, ...]:
+    """What the backups of a source lead to; of a server's, those that hold the database."""
+    own = [located for located in backups.values() if located.manifest.entry == source.entry]
+    found = histories(Held(located.manifest, status(located.manifest, located.state)) for located in own)
+    if source.database is None:
+        return found
+    return tuple(history for history in found if _holds(history, source.database))
+
+
+def _holds(history: History, database: str) -> bool:
+    """A database may be made after the base was: then an increment tells of it."""
+    if history.base.scope is not Scope.SERVER:
+        return True
+    return any(database in link.databases for link in history.links)
