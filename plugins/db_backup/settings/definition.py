@@ -189,7 +189,9 @@ class Settings(BaseSettings):
     pgsql_backup_format: PostgresFormat = _engines(PostgresFormat.CUSTOM, "PostgreSQL: format of the dump.")
     pgsql_backup_no_owner: bool = _engines(True, "PostgreSQL: restores do not set owners (--no-owner).")
     pgsql_backup_no_privileges: bool = _engines(True, "PostgreSQL: restores do not set grants (--no-privileges).")
-    backup_sqlite_vacuum: bool = _engines(False, "SQLite: the image leaves out unused pages (VACUUM INTO).")
+    backup_sqlite_vacuum: bool = _engines(
+        False, "SQLite: the image leaves out unused pages (VACUUM INTO), unless the entry has increments."
+    )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _root: Path = PrivateAttr(default_factory=Path)
