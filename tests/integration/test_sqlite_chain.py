@@ -33,6 +33,7 @@ from db_backup.errors import (
     ConfigurationError,
     DumpFailed,
     PointOutOfReach,
+    StorageFull,
     UsageError,
 )
 from db_backup.manifest import Chain, Manifest
@@ -41,6 +42,7 @@ from db_backup.progress import Cancellation
 from db_backup.recovery import Point
 from support import sqlite_writer
 from support.chains import Taken, links, take_full, take_increment
+from support.disks import Disk
 from support.dumps import REQUEST, run_in_a_plain_shell
 from support.lab_sqlite import SqliteLab
 from support.project import Project
@@ -539,12 +541,27 @@ def test_a_damaged_image_is_not_given_out_because_its_hashes_are_right(
     assert files_in(options) == []
 
 
+def test_a_staging_folder_without_room_for_the_hashes_is_told_and_left_empty(
+    tmp_path: Path, options: EngineOptions
+) -> None:
+    file = tmp_path / "shop.sqlite"
+    create(file, rows=8000, pragmas="PRAGMA page_size = 512")
+    full = take_full(chain_of(file, options))
+    size_kilobytes = file.stat().st_size // 1024 + 64
+    with Disk.mounted(tmp_path / "small", size_kilobytes=size_kilobytes) as small:
+        engine = chain_of(file, dataclasses.replace(options, staging_path=small.folder))
+        with pytest.raises(StorageFull, match="was filled by the hashes"):
+            take_increment(engine, full)
+        assert list(small.folder.iterdir()) == []
+
+
 _CAPTURE = """
 import pickle, sys, time
 from db_backup.engines import chain_engine_for
 from db_backup.engines.base import DumpRequest
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
+from support.disks import Disk
 from support.chains import Taken
 connection, options, parent = pickle.load(sys.stdin.buffer)
 engine = chain_engine_for(connection, options)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from db_backup.engines.base import Dump, DumpSummary, Preflight
@@ -95,19 +96,18 @@ def changes_in(
     """
     hashes = PageHashes(page_bytes)
     with tempfile.TemporaryFile(dir=staging_path, buffering=0) as file:
+        descriptor = file.fileno()
+        chunks = _watched(chunks_in(image.descriptor, page_bytes), cancellation)
         try:
-            numbers = array(
-                "I",
-                differing(_watched(chunks_in(image.descriptor, page_bytes), cancellation), hashes, known, file.write),
-            )
+            numbers = array("I", differing(chunks, hashes, known, partial(_append, descriptor)))
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
             raise StorageFull(
                 f"{staging_path} was filled by the hashes of a database's pages; nothing was kept.", hint=SPACE_HINT
             ) from error
-        os.lseek(file.fileno(), 0, os.SEEK_SET)
-        yield Changes(numbers, hashes.position, file.fileno())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield Changes(numbers, hashes.position, descriptor)
 
 
 class IncrementDump(Dump):
@@ -184,3 +184,9 @@ def _watched(chunks: Iterable[bytes], cancellation: Cancellation) -> Iterator[by
     for chunk in chunks:
         cancellation.check()
         yield chunk
+
+
+def _append(descriptor: int, hashes: bytes) -> None:
+    view = memoryview(hashes)
+    while view:
+        view = view[os.write(descriptor, view) :]
