@@ -89,7 +89,7 @@ class Capture:
         if self.full_days is None:
             raise ChainBroken(
                 f"No increment of '{entry.name}' was made: {reason.message}",
-                hint=f"{reason.hint} Begin a new chain: `db-backup create {entry.name} --type full`.".lstrip(),
+                hint=f"{reason.hint} Run `db-backup create {entry.name} --type full`, which begins a new chain.".lstrip(),
                 database=entry.name,
             ) from reason
         plan = replace(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from db_backup import naming
-from db_backup.errors import ArtefactMissing, ObjectMissing
+from db_backup.errors import ArtefactError, ArtefactMissing, ObjectMissing
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Part
 from db_backup.progress import Progress
@@ -76,5 +76,10 @@ def stream_of(located: Located, name: str, progress: Progress, clock: FetchClock
 
 
 def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress, clock: FetchClock) -> Iterator[bytes]:
-    for part in parts:
-        yield from read_plain(clock.watch(stored_bytes(located, part)), part, progress=progress)
+    try:
+        for part in parts:
+            yield from read_plain(clock.watch(stored_bytes(located, part)), part, progress=progress)
+    except ArtefactError as error:  # which of several backups it was, the pipeline does not know
+        error.backup_id = error.backup_id or located.manifest.id
+        error.database = error.database or located.manifest.entry
+        raise
