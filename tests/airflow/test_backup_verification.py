@@ -122,6 +122,21 @@ def test_one_that_was_deleted_since_it_was_chosen_is_no_failure(
     assert "deleted" in ended.xcoms["verify", 1, "outcome"]["reason"]
 
 
+def test_a_chain_that_a_newer_full_has_ended_is_replayed_whole(made: Project, run: RunOf) -> None:
+    made.config.write_text("version: 1\ndatabases:\n  shop: {conn_id: shop_db, types: [full, incremental]}\n")
+    create(made)
+    chain = [create(made, "--type", "incremental") for _ in range(2)]
+    assert proven(run("backup_verification", scheduled=True)) == {}, "it has hardly begun"
+    create(made)
+
+    ended = run("backup_verification", scheduled=True)
+
+    assert (ended.state, proven(ended)) == ("success", {chain[-1]: "passed"})
+    replayed = next(one for one in made.json("list")["backups"] if one["id"] == chain[-1])
+    assert (replayed["proof_level"], replayed["status"]) == ("restore", "good")
+    assert proven(run("backup_verification", scheduled=True)) == {}
+
+
 @pytest.mark.parametrize("variable", ["BACKUP_VERIFICATION_ENABLED", "BACKUP_VERIFICATION_DAILY_CHECK"])
 def test_a_person_can_still_start_a_run_when_the_check_is_switched_off(
     made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch, variable: str
