@@ -33,6 +33,7 @@ _POLL_SECONDS = 0.05
 _READY_LINE = 7  # of postmaster.pid: LOCK_FILE_LINE_PM_STATUS, src/include/utils/pidfile.h, counted from 0
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
 _LAST_COMMIT = re.compile(r"last completed transaction was at log time (\S+ \S+)")
+_SWITCH = re.compile(r"^\d+\t([0-9A-F]+/[0-9A-F]+)\t", re.MULTILINE)  # writeTimeLineHistory, access/transam/timeline.c
 # What says that this machine cannot run the server, and nothing of the backup.
 _NOT_HERE = re.compile(
     r"incompatible with server|could not create shared memory|Cannot allocate memory|could not access file|"
@@ -183,7 +184,8 @@ class PrivateServer:
     def _end(self) -> int:
         """Where the server's own timeline begins: its history's last line says it."""
         history = max((self._data / WAL_FOLDER).glob("*.history"))
-        return parse_lsn(history.read_text().split("\n\n")[-1].strip().splitlines()[-1].split()[1])
+        lines = [line for line in history.read_text().splitlines() if line.strip()]  # of a time an empty one follows
+        return parse_lsn(lines[-1].split()[1])
 
     def _failure(self, words: str) -> LoadFailed | ScratchUnavailable | StorageFull:
         said = one_line(words)
