@@ -64,7 +64,7 @@ def project(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> C
     """Makes a project and puts its settings and connections into the environment of this process."""
 
     def make(**connections: object) -> Project:
-        made = Project(tmp_path / "project", connections)  # type: ignore[arg-type]
+        made = Project(tmp_path / "project", connections, as_process=False)  # type: ignore[arg-type]
         for name in os.environ:
             if name.startswith(("BACKUP_", "AIRFLOW_CONN_")):
                 monkeypatch.delenv(name)

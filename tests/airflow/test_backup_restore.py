@@ -51,9 +51,7 @@ def shop(tmp_path: Path) -> ConnectionInfo:
 
 @pytest.fixture
 def made(project: ProjectOf, shop: ConnectionInfo) -> Project:
-    created = project(shop=shop)
-    created.as_process = False
-    return created
+    return project(shop=shop)
 
 
 @pytest.fixture

@@ -24,9 +24,7 @@ RunOf = Callable[..., Run]
 
 @pytest.fixture
 def made(tmp_path: Path, project: Callable[..., Project]) -> Project:
-    created = project(shop=sqlite_database(tmp_path, "shop"))
-    created.as_process = False
-    return created
+    return project(shop=sqlite_database(tmp_path, "shop"))
 
 
 def create(project: Project, *options: str) -> str:

@@ -44,9 +44,7 @@ migration()
 
 @pytest.fixture
 def made(tmp_path: Path, project: Callable[..., Project]) -> Project:
-    created = project(shop=sqlite_database(tmp_path, "shop"))
-    created.as_process = False
-    return created
+    return project(shop=sqlite_database(tmp_path, "shop"))
 
 
 @pytest.fixture

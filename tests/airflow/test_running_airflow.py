@@ -49,7 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(folder: Path) -> Project:
     """The entries shop and crm; of crm's application DAGs are run before and after a restore."""
-    project = Project(folder / "project", {name: sqlite_database(folder, name) for name in ("shop", "crm")})
+    databases = {name: sqlite_database(folder, name) for name in ("shop", "crm")}
+    project = Project(folder / "project", databases, as_process=False)
     config = yaml.safe_load(project.config.read_text())
     config["databases"]["crm"]["hooks"] = {
         "before_restore": {"trigger_dag": STOP},

@@ -83,7 +83,8 @@ def test_a_failed_attempt_is_there_with_its_error(project: Project) -> None:
     assert happenings(project, "--database", "shop") == []
 
 
-def test_a_backup_that_could_not_even_begin_is_there(project: Project) -> None:
+def test_a_backup_that_could_not_even_begin_is_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db_backup.cli.commands.create._LOCK_WAIT_SECONDS", 0.1)
     with Catalog.open(project.catalog) as catalog, catalog.entry_lock("shop", "a test"):
         project.json("create", "shop", exit_code=1)
 

@@ -22,16 +22,22 @@ Labs = Mapping[EngineName, EngineLab]
 NAMES = {EngineName.SQLITE: "lite", EngineName.MYSQL: "maria", EngineName.POSTGRES: "post"}
 
 
-def sample_project(folder: Path, labs: Labs) -> tuple[Project, dict[EngineName, str]]:
+def sample_project(folder: Path, labs: Labs, *, as_process: bool = False) -> tuple[Project, dict[EngineName, str]]:
     """A project over a fresh sample database of every engine, and what those are called."""
     samples = {engine: lab.create_sample() for engine, lab in labs.items()}
     connections = {NAMES[engine]: labs[engine].connection(database) for engine, database in samples.items()}
-    return Project(folder, connections), samples
+    return Project(folder, connections, as_process=as_process), samples
+
+
+@pytest.fixture(scope="module")
+def samples(labs: Labs) -> dict[str, ConnectionInfo]:
+    """A database of every engine, which no test changes."""
+    return {NAMES[engine]: lab.connection(lab.create_sample()) for engine, lab in labs.items()}
 
 
 @pytest.fixture
-def project(tmp_path: Path, labs: Labs) -> Project:
-    return sample_project(tmp_path / "project", labs)[0]
+def project(tmp_path: Path, samples: dict[str, ConnectionInfo]) -> Project:
+    return Project(tmp_path / "project", samples, as_process=False)
 
 
 def new_name(lab: EngineLab, project: Project) -> str:
@@ -39,7 +45,7 @@ def new_name(lab: EngineLab, project: Project) -> str:
 
 
 def test_three_databases_are_backed_up_listed_verified_and_restored(tmp_path: Path, labs: Labs) -> None:
-    project, samples = sample_project(tmp_path / "project", labs)
+    project, samples = sample_project(tmp_path / "project", labs, as_process=True)
 
     created = project.json("create", *NAMES.values())
     assert created["failed"] == []
@@ -175,7 +181,7 @@ def test_one_unreachable_database_leaves_the_other_two_good(tmp_path: Path, labs
         "maria": labs[EngineName.MYSQL].unreachable(samples[EngineName.MYSQL]),
         "post": labs[EngineName.POSTGRES].connection(samples[EngineName.POSTGRES]),
     }
-    project = Project(tmp_path / "project", connections)
+    project = Project(tmp_path / "project", connections, as_process=False)
 
     created = project.json("create", exit_code=1)
 

@@ -165,8 +165,9 @@ def test_two_restores_onto_one_target_exclude_each_other(
 
 
 def test_no_backup_is_made_of_a_database_that_is_being_restored(
-    project: Project, lab: EngineLab, source: str, backup: str
+    project: Project, lab: EngineLab, source: str, backup: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("db_backup.cli.commands.create._LOCK_WAIT_SECONDS", 0.1)
     met = []
 
     def meet() -> None:

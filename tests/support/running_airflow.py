@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,12 +167,9 @@ def _service(name: str, options: tuple[str, ...], home: Path, environment: Mappi
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):  # its workers are of its own process group
-            try:
-                os.killpg(process.pid, number)
-                process.wait(15)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers are of its own process group
+        process.wait()
 
 
 def wait_until(done: Callable[[], bool], or_else: str) -> None:
