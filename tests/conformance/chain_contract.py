@@ -289,6 +289,22 @@ class ChainContract:
             enter(alone, chain)
         assert files_in(private) == []
 
+    def test_a_rebuilding_that_is_cancelled_in_the_middle_stops_and_leaves_nothing(
+        self, told: Told, alone: ChainEngine, private: Path
+    ) -> None:
+        before = processes.family()
+        cancellation = Cancellation()
+        increment = told.taken[1]
+
+        def read(stream: str) -> Iterator[bytes]:
+            cancellation.cancel("the test says so")
+            yield from blocks(increment.streams[stream])
+
+        with pytest.raises(BackupError):
+            enter(alone, [told.taken[0].link, Link(increment.manifest, read)], cancellation=cancellation)
+        assert processes.family(ignoring=before) == set()
+        assert files_in(private) == []
+
     # Nothing is left behind
 
     def test_leaving_early_kills_what_runs_and_leaves_no_file(

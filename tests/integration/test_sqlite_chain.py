@@ -24,7 +24,7 @@ from db_backup.comparison import compare
 from db_backup.engines import chain_engine_for
 from db_backup.engines.base import EngineOptions, LoadOptions
 from db_backup.engines.chain import ChainEngine
-from db_backup.engines.sqlite import SqliteEngine
+from db_backup.engines.sqlite import SqliteEngine, rebuilding
 from db_backup.engines.sqlite.pages import PageHashes
 from db_backup.errors import (
     ArtefactCorrupt,
@@ -552,6 +552,24 @@ def test_a_staging_folder_without_room_for_the_hashes_is_told_and_left_empty(
         engine = chain_of(file, dataclasses.replace(options, staging_path=small.folder))
         with pytest.raises(StorageFull, match="was filled by the hashes"):
             take_increment(engine, full)
+        assert list(small.folder.iterdir()) == []
+
+
+def test_a_scratch_folder_without_room_for_the_file_is_told_before_and_in_the_middle(
+    file: Path, tmp_path: Path, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = chain_of(file, options)
+    full = take_full(engine)
+    run(file, "INSERT INTO items (body) SELECT randomblob(450) FROM items")
+    increment = take_increment(engine, full)
+    size_kilobytes = len(full.streams["main"]) // 1024 + 200
+    with Disk.mounted(tmp_path / "small", size_kilobytes=size_kilobytes) as small:
+        cramped = chain_of(file, dataclasses.replace(options, scratch_path=small.folder))
+        with pytest.raises(StorageFull, match="The database of "):
+            rebuilt_bytes(cramped, [full, increment])
+        monkeypatch.setattr(rebuilding, "check_room", lambda *_, **__: None)
+        with pytest.raises(StorageFull, match="No space left"):
+            rebuilt_bytes(cramped, [full, increment])
         assert list(small.folder.iterdir()) == []
 
 

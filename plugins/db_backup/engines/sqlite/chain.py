@@ -73,7 +73,8 @@ class SqliteChain(ChainEngine):
     def preflight(self, request: DumpRequest) -> Preflight:
         refuse_exclusion(request)
         with open_source(self.path, Cancellation()) as source:
-            return self._preflight(request, size_in_transaction(source))
+            size_bytes = size_in_transaction(source)
+        return self._preflight(request, size_bytes if request.type is BackupType.FULL else None)
 
     def open_full(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
         return self._open_full(request, cancellation)
@@ -99,7 +100,7 @@ class SqliteChain(ChainEngine):
     def _open_increment(self, request: DumpRequest, parent: Link, cancellation: Cancellation) -> Iterator[Dump]:
         refuse_exclusion(request)
         with self._capture(cancellation, parent.manifest) as capture:
-            began = self._prove(parent.manifest, capture.page_bytes)
+            began = position_of(parent.manifest)
             with ExitStack() as stack:
                 changes = self._changes(stack, parent, began, capture, cancellation)
                 preflight = self._preflight(request, changes.plain_bytes)
@@ -160,7 +161,7 @@ class SqliteChain(ChainEngine):
                 image = stack.enter_context(staged_image(source, self.path, self.options.staging_path, cancellation))
             yield _Capture(moment, image, page_bytes)
 
-    def _preflight(self, request: DumpRequest, estimated_plain_bytes: int) -> Preflight:
+    def _preflight(self, request: DumpRequest, estimated_plain_bytes: int | None) -> Preflight:
         warnings: tuple[str, ...] = ()
         if self.options.sqlite_vacuum and request.type is BackupType.FULL:
             warnings = (
@@ -174,8 +175,8 @@ class SqliteChain(ChainEngine):
             estimated_plain_bytes=estimated_plain_bytes,
         )
 
-    def _prove(self, parent: Manifest, page_bytes: int) -> Position:
-        """Where the parent ended. A file has no identity: its path, its page size and the hashes are what there is.
+    def _prove(self, parent: Manifest, page_bytes: int) -> None:
+        """A file has no identity: its path, its page size and, when pages are compared, their hashes must do.
 
         :raises ChainBroken:
         """
@@ -187,7 +188,6 @@ class SqliteChain(ChainEngine):
         if position.page_bytes != page_bytes:
             change = f"pages of {position.page_bytes} bytes have become pages of {page_bytes}"
             raise _broken(parent, f"{change} since {parent.id}", worth_a_full=True)
-        return position
 
     def _changes(
         self, stack: ExitStack, parent: Link, began: Position, capture: _Capture, cancellation: Cancellation

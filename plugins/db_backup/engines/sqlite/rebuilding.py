@@ -22,11 +22,13 @@ from db_backup.engines.sqlite.pages import (
     position_of,
 )
 from db_backup.engines.staging import check_room
-from db_backup.errors import PointOutOfReach, UsageError
+from db_backup.errors import PointOutOfReach, StorageFull, UsageError
 from db_backup.manifest import Manifest
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from db_backup.recovery import Point
+
+_ROOM_HINT = "Make room, or point BACKUP_SCRATCH_PATH to a disk that has it."
 
 
 @contextmanager
@@ -40,13 +42,7 @@ def open_rebuilt(
     shapes = [position_of(link.manifest) for link in wanted]
     with private_scratch(scratch_path) as scratch:
         needed = max(shape.file_bytes for shape in shapes)
-        check_room(
-            scratch,
-            needed,
-            f"The database of {last.id}",
-            hint="Make room, or point BACKUP_SCRATCH_PATH to a disk that has it.",
-            database=last.entry,
-        )
+        check_room(scratch, needed, f"The database of {last.id}", hint=_ROOM_HINT, database=last.entry)
         file = scratch / "rebuilt.sqlite"
         receive(wanted[0].read("main"), file, scratch, cancellation)
         for link, shape in zip(wanted[1:], shapes[1:], strict=True):
@@ -94,10 +90,19 @@ def _apply(link: Link, shape: Position, file: Path, cancellation: Cancellation) 
     try:
         for number, page in changed_pages(link.read("main"), link.manifest, shape):
             cancellation.check()
-            os.pwrite(descriptor, page, (number - 1) * shape.page_bytes)
+            _put(descriptor, page, (number - 1) * shape.page_bytes, file)
         os.ftruncate(descriptor, shape.file_bytes)
     finally:
         os.close(descriptor)
+
+
+def _put(descriptor: int, page: bytes, place: int, file: Path) -> None:
+    written = 0
+    try:
+        while written < len(page):
+            written += os.pwrite(descriptor, page[written:], place + written)
+    except OSError as error:
+        raise StorageFull(f"{file.parent} could not be written to: {error.strerror}.", hint=_ROOM_HINT) from error
 
 
 def _prove(file: Path, link: Link, shape: Position) -> None:
