@@ -174,6 +174,7 @@ class PostgresChain(ChainEngine):
                 self.connection,
                 examined.preflight,
                 examined.segment_bytes,
+                examined.slot,
                 request.entry,
                 until_end,
             )

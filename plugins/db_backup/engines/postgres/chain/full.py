@@ -12,6 +12,7 @@ from datetime import datetime
 
 from db_backup.engines.base import DumpSummary, Preflight
 from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.chain import slot
 from db_backup.engines.postgres.chain.base_tar import WAL_FOLDER, BaseContents, BaseReader
 from db_backup.engines.postgres.chain.cluster import Contents, described, read_contents
 from db_backup.engines.postgres.chain.pieces import Blocks, parts_of
@@ -59,6 +60,7 @@ class FullCapture:
         connection: ConnectionInfo,
         preflight: Preflight,
         segment_bytes: int,
+        slot_name: str,
         entry: str,
         cancellation: Cancellation,
     ) -> None:
@@ -66,6 +68,7 @@ class FullCapture:
         self._connection = connection
         self._preflight = preflight
         self._segment_bytes = segment_bytes
+        self._slot = slot_name
         self._entry = entry
         self._cancellation = cancellation
         self._summary: DumpSummary | None = None
@@ -100,13 +103,19 @@ class FullCapture:
     def _check_status(self) -> None:
         status = self._tool.wait()
         self._cancellation.check()  # a stop kills it
-        if status:
-            raise DumpFailed(
-                f"pg_basebackup of the server of '{self._entry}' failed with status {status}: "
-                f"{tools.complaint(self._tool) or 'it said nothing'}.",
-                hint="Mend what it names, and run it again.",
-                database=self._entry,
-            )
+        if not status:
+            return
+        hint = "Mend what it or the server's log names, and run it again."
+        with connected(self._connection, entry=self._entry, cancellation=self._cancellation) as link:
+            state = slot.state(link, self._slot)
+        if state is None or not state.keeps:  # which pg_basebackup is not told
+            hint = "The server removed WAL that the copy needed: raise max_slot_wal_keep_size, and run it again."
+        raise DumpFailed(
+            f"pg_basebackup of the server of '{self._entry}' failed with status {status}: "
+            f"{tools.complaint(self._tool) or 'it said nothing'}.",
+            hint=hint,
+            database=self._entry,
+        )
 
     def _moment(self) -> tuple[Contents, datetime, int, Contents]:
         """The full's moment, and what the server held right before and right after it."""

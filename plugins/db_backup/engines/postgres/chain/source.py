@@ -160,13 +160,15 @@ def user_databases(link: Connection) -> tuple[str, ...]:
 
 def database_bytes(link: Connection) -> int | None:
     """What a base backup will about be; None where this user may not know."""
-    size = value(
+    may = value(
         link,
-        """SELECT CASE WHEN bool_and(pg_catalog.has_database_privilege(oid, 'CONNECT'))
-           OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
-           THEN pg_catalog.sum(pg_catalog.pg_database_size(oid)) END FROM pg_catalog.pg_database""",
+        """SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+           OR pg_catalog.bool_and(pg_catalog.has_database_privilege(oid, 'CONNECT')) FROM pg_catalog.pg_database""",
     )
-    return None if size is None else int(size)
+    if not may:
+        return None
+    size = "SELECT pg_catalog.sum(pg_catalog.pg_database_size(oid)) FROM pg_catalog.pg_database"
+    return int(value(link, size))
 
 
 def settle(link: Connection) -> tuple[datetime, int]:

@@ -10,10 +10,12 @@ from db_backup.engines.stock import unpack_command
 from db_backup.manifest import Part, StockCommand
 
 _FOLDER = "restored"
-# Each piece goes to its place in its segment, whose name and whose byte (hexadecimal) are the member's.
+# Each piece goes to its place in its segment, whose name and whose byte (hexadecimal) are the member's. The server
+# passes over segments that are shorter than the others: of these, the full holds at least one.
 _PLACE = (
-    f'dd of="{_FOLDER}/{WAL_FOLDER}/${{TAR_FILENAME%%.*}}" seek="$((0x${{TAR_FILENAME#*.}}))" oflag=seek_bytes '
-    "conv=notrunc bs=1M iflag=fullblock status=none"
+    f'file="{_FOLDER}/{WAL_FOLDER}/${{TAR_FILENAME%.*}}"; '
+    'dd of="$file" seek="$((0x${TAR_FILENAME#*.}))" oflag=seek_bytes conv=notrunc bs=1M iflag=fullblock status=none; '
+    f'set -- {_FOLDER}/{WAL_FOLDER}/{"?" * 24}; truncate --reference="$1" "$file"'
 )
 
 
