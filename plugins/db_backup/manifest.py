@@ -98,7 +98,8 @@ class ToolInfo(_Document):
 class Consistency(_Document):
     """What makes the dump one moment. Positions are there when the server gave them.
 
-    ``standby``: the server is a replica, and the positions are those of the replica.
+    ``standby``: the server is a replica, and the positions are those of the replica. ``log_kept_seconds``: how long the
+    server keeps the history that increments are taken of; None where no time is set, or nobody looked.
     """
 
     snapshot: str  # "exported snapshot", "single transaction", "backup api"
@@ -107,6 +108,7 @@ class Consistency(_Document):
     binlog_file: str | None = None
     binlog_position: Count | None = None
     gtid: str | None = None
+    log_kept_seconds: Count | None = None
 
 
 class TableInventory(_Document):

@@ -67,6 +67,7 @@ class BackupSummary(BaseModel):
     tables: int
     warnings: tuple[str, ...]
     safety: bool = False  # made before a restore replaced the database
+    log_kept_seconds: int | None = None  # how long the server kept its log of changes when this was made
 
 
 def _seconds(restore: Proof | None) -> float | None:
@@ -129,4 +130,5 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         tables=len(manifest.inventory.tables),
         warnings=manifest.warnings,
         safety=manifest.safety,
+        log_kept_seconds=manifest.consistency.log_kept_seconds,
     )

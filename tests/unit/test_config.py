@@ -372,6 +372,21 @@ WRONG = {
         "databases.shop.server",
         ["line 1", "another engine"],
     ),
+    "a window that is none": (
+        "databases:\n  shop: {conn_id: a, objectives: {rpo_minutes: 60, window: '9 to 5'}}",
+        "databases.shop.objectives.window",
+        ["'9 to 5'", "such as Mon-Fri 09:00-18:00"],
+    ),
+    "a window without a target": (
+        "databases:\n  shop:\n    conn_id: a\n    objectives: {window: 'Mon-Fri 09:00-18:00'}",
+        "line 4, databases.shop.objectives.window",
+        ["Add rpo_minutes"],
+    ),
+    "otherwise without a window": (
+        "databases:\n  shop: {conn_id: a, objectives: {rpo_minutes: 60, otherwise: 1440}}",
+        "databases.shop.objectives.otherwise",
+        ["Add a window"],
+    ),
     "a database list that is a number": ("servers:\n  m: {conn_id: a, databases: 3}", "databases", ["'all' or a list"]),
     "a value that is an alias of itself": ("databases: &all\n  shop: *all\n", "line 2", ["refers to itself"]),
     "endless nesting": (f"project: {'[' * 5000}", "include/backup.yaml", ["nested too deeply"]),
@@ -419,8 +434,6 @@ TOO_EARLY_IN_FILE = {
 }
 TOO_EARLY_IN_ENTRY = {
     "encrypt": "encrypt: true",
-    "objectives.window": "objectives: {rpo_minutes: 60, window: 'Mon-Fri 09:00-18:00'}",
-    "objectives.otherwise": "objectives: {rpo_minutes: 60, otherwise: 1440}",
     "channels": "channels: {slack: '#alerts'}",
 }
 
@@ -504,6 +517,7 @@ def test_an_entry_has_objectives_and_hooks_of_its_own(read: ReadConfig) -> None:
         """,
     )
     assert (shop.objectives.rpo_minutes, shop.objectives.rto_minutes) == (60, 45)
+    assert shop.objectives.window is None
     assert shop.hooks.before_restore == Hook(trigger_dag="stop_shop")
     assert shop.hooks.after_restore == Hook(trigger_dag="start_shop")
 

@@ -31,6 +31,7 @@ def test_every_control_is_there_whatever_the_history() -> None:
         "size below the limit",
         "size within the usual range",
         "slot/binlog retention long enough",
+        "chain unbroken",
         "no backup dated in the future",
         "break-glass kit",
     ]

@@ -68,6 +68,7 @@ def test_a_verified_backup_in_full() -> None:
         "tables": 2,
         "warnings": ["old server"],
         "safety": False,
+        "log_kept_seconds": None,
     }
 
 

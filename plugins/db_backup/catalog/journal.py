@@ -18,7 +18,12 @@ def write_audit(database: Database, record: AuditRecord) -> None:
 
 
 def audit_trail(
-    database: Database, since: datetime | None, limit: int, entry: str | None, backup_id: str | None
+    database: Database,
+    since: datetime | None,
+    limit: int,
+    entry: str | None,
+    backup_id: str | None,
+    act: AuditAct | None,
 ) -> list[AuditRecord]:
     wanted = select(audit).order_by(audit.c.at.desc(), audit.c.number.desc()).limit(limit)
     if since is not None:
@@ -27,6 +32,8 @@ def audit_trail(
         wanted = wanted.where(audit.c.entry == entry)
     if backup_id is not None:
         wanted = wanted.where(audit.c.backup_id == backup_id)
+    if act is not None:
+        wanted = wanted.where(audit.c.act == act)
     with database.read() as connection:
         return [AuditRecord.model_validate(dict(row._mapping)) for row in connection.execute(wanted)]
 

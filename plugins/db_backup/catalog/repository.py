@@ -241,9 +241,13 @@ class Catalog:
         limit: int = 100,
         entry: str | None = None,
         backup_id: str | None = None,
+        act: AuditAct | None = None,
     ) -> list[AuditRecord]:
-        """The newest ``limit`` acts at ``since`` or later, newest first; on this entry or backup, if one is named."""
-        return journal.audit_trail(self._database, since, limit, entry, backup_id)
+        """The newest ``limit`` acts at ``since`` or later, newest first; on this entry or backup, if one is named.
+
+        :param act: only of this kind.
+        """
+        return journal.audit_trail(self._database, since, limit, entry, backup_id, act)
 
     def acts_marked(self, act: AuditAct, mark: str) -> list[AuditRecord]:
         """Such acts whose detail ends in ``mark``, the last that was written first."""

@@ -57,6 +57,7 @@ def broken_rules(document: Document, settings: Settings) -> Iterator[Problem]:
         location = (section, name)
         yield from _combinations(document, location, keys)
         yield from _increments(document, location, keys)
+        yield from _objectives(document, location, keys)
         if section == "servers":
             yield from _of_server(document, location, keys)
         else:
@@ -114,9 +115,7 @@ def _unavailable(document: Document, location: Location, feature: str) -> Proble
 
 def _entry_features(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
     for key, not_yet in NOT_YET_ENTRY_KEYS.items():
-        outer, _, inner = key.rpartition(".")
-        holder = _mapping(keys.get(outer)) if outer else keys
-        yield from _not_there(document, (*location, *key.split(".")), holder.get(inner), not_yet)
+        yield from _not_there(document, (*location, key), keys.get(key), not_yet)
 
 
 def _belongs_to_server(location: Location, keys: _Keys, backup_type: object) -> bool:
@@ -149,6 +148,17 @@ def _increments(document: Document, location: Location, keys: _Keys) -> Iterator
         fix = "Give that tier to its servers: entry." if of_server else "Add incremental to its types."
         what = "critical entries are backed up every five minutes, by increments, and this one takes none."
         yield document.problem((*location, "tier"), what, fix)
+
+
+def _objectives(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:
+    given = _mapping(keys.get("objectives"))
+    place = (*location, "objectives")
+    if given.get("window") is not None and given.get("rpo_minutes") is None:
+        what = "a window is when rpo_minutes holds, and there is none."
+        yield document.problem((*place, "window"), what, "Add rpo_minutes, such as rpo_minutes: 60.")
+    if given.get("otherwise") is not None and given.get("window") is None:
+        fix = 'Add a window, such as window: "Mon-Fri 09:00-18:00".'
+        yield document.problem((*place, "otherwise"), "this holds outside of a window, and there is none.", fix)
 
 
 def _of_server(document: Document, location: Location, keys: _Keys) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
+from db_backup.config.window import WeeklyWindow
 from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression, EngineName, Tier, VerificationLevel
 from db_backup.settings.problems import WrongValue
 
@@ -41,6 +42,15 @@ def _one_value(value: object) -> object:
     return value
 
 
+def _weekly_window(value: object) -> object:
+    if value is None or isinstance(value, WeeklyWindow):
+        return value
+    try:
+        return WeeklyWindow.parse(str(value))
+    except ValueError:
+        raise WrongValue("days and hours in BACKUP_TIMEZONE, such as Mon-Fri 09:00-18:00") from None
+
+
 ConnectionId = Annotated[str, BeforeValidator(_connection_id)]
 Days = Annotated[StrictInt, Field(ge=1, le=MOST_DAYS)]
 Minutes = Annotated[StrictInt, Field(ge=1)]
@@ -67,11 +77,15 @@ class RestoreTarget(_Keys):
 
 
 class Objectives(_Keys):
-    """Targets in minutes; ``otherwise`` is the recovery point target outside of ``window`` (SPEC §9)."""
+    """Targets in minutes (SPEC §9).
+
+    Where there is a ``window``, hours of the week in BACKUP_TIMEZONE, ``rpo_minutes`` holds within it, and outside of
+    it ``otherwise``, or what is usual for the tier.
+    """
 
     rpo_minutes: Minutes | None = None
     rto_minutes: Minutes | None = None
-    window: str | None = None
+    window: Annotated[WeeklyWindow | None, BeforeValidator(_weekly_window)] = None
     otherwise: Minutes | None = None
 
 

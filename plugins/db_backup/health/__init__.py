@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from db_backup.health.controls import controls
-from db_backup.health.history import TREND_WINDOW, AttemptRecord, BackupRecord, Expectations, History, KitRecord
+from db_backup.health.history import (
+    TREND_WINDOW,
+    AttemptRecord,
+    BackupRecord,
+    ChainBreak,
+    Expectations,
+    History,
+    KitRecord,
+    OpenWindow,
+)
 from db_backup.health.recovery import recovery_times
 from db_backup.health.report import (
     Component,
@@ -24,6 +33,7 @@ __all__ = [
     "TREND_WINDOW",
     "AttemptRecord",
     "BackupRecord",
+    "ChainBreak",
     "Component",
     "Control",
     "ControlResult",
@@ -32,6 +42,7 @@ __all__ = [
     "Health",
     "HealthStatus",
     "KitRecord",
+    "OpenWindow",
     "RecoveryTime",
     "assess",
     "overall",
@@ -46,9 +57,15 @@ def assess(
     expectations: Expectations,
     *,
     now: datetime,
+    breaks: Iterable[ChainBreak] = (),
+    of_server: Iterable[BackupRecord] = (),
 ) -> EntryHealth:
-    """One entry, from all its backups and its ended attempts of the last two ``TREND_WINDOW``; an empty one too."""
-    history = History.of(entry, backups, attempts, now)
+    """One entry, from all its backups and its ended attempts of the last two ``TREND_WINDOW``; an empty one too.
+
+    :param breaks: of its chain, in the last ``TREND_WINDOW``.
+    :param of_server: all backups of the server's entry from which this database can be recovered as well.
+    """
+    history = History.of(entry, backups, attempts, now, breaks=breaks, of_server=of_server)
     earned = components(history)
     recovery = recovery_times(history, expectations)
     score = rounded(sum(component.points for component in earned))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
-from db_backup.health.history import BackupRecord, Expectations, History
+from db_backup.health.chains import chain_unbroken, log_kept_long_enough
+from db_backup.health.exposure import rpo_met
+from db_backup.health.history import Expectations, History
 from db_backup.health.report import Control, ControlResult, RecoveryTime
+from db_backup.health.wording import moment, names, without_backups, words
 from db_backup.model import BackupStatus, BackupType
 from db_backup.units import human_bytes, human_duration
 
-_LEAST_GRACE = timedelta(minutes=10)
 _RESTORE_EVERY = timedelta(days=30)
 _KIT_EVERY = timedelta(days=90)
 _NEAR_LIMIT = 0.8
 _USUAL_FACTOR = 2.0  # twice or half the usual size is a table lost, or something that should not be there
 _USUAL_SAMPLE = 10
 _LEAST_SAMPLE = 3
-_NAMED = 3  # how many backups evidence names
 
 _EXPORT = "Run `db-backup kit export FILE`."
 
@@ -29,7 +29,7 @@ _PASS, _WARNING, _FAIL, _NOT_APPLICABLE = ControlResult
 def controls(history: History, expectations: Expectations, recovery: Sequence[RecoveryTime]) -> tuple[Control, ...]:
     """All of them, in this order, for every entry."""
     return (
-        _rpo_met(history, expectations),
+        rpo_met(history, expectations),
         _rto_met(recovery),
         _verified_restore(history),
         _no_failed_verification(history),
@@ -38,33 +38,11 @@ def controls(history: History, expectations: Expectations, recovery: Sequence[Re
         _key_rotated(history),
         _size_below_limit(history, expectations),
         _usual_size(history),
-        _log_retention(history),
+        log_kept_long_enough(history, expectations),
+        chain_unbroken(history, expectations),
         _no_future_dates(history),
         _break_glass_kit(history, expectations),
     )
-
-
-def _rpo_met(history: History, expectations: Expectations) -> Control:
-    """SPEC §9: missed when exposure exceeds target and grace."""
-    name = "RPO met"
-    if not history.restorable:
-        return Control(name=name, result=_FAIL, evidence="There is no backup to restore from.", objective=True)
-    newest = max(history.restorable, key=lambda backup: backup.recovery_point)
-    exposure = history.age(newest.recovery_point)
-    grace = _grace(history.of_type(newest.type))
-    met = exposure <= expectations.recovery_point + grace
-    evidence = (
-        f"All changes of the last {_words(exposure)} would be lost (since {_moment(newest.recovery_point)}, "
-        f"{newest.id}); the target is {_words(expectations.recovery_point)}, with {_words(grace)} of grace."
-    )
-    return Control(name=name, result=_PASS if met else _FAIL, evidence=evidence, objective=True)
-
-
-def _grace(backups: Iterable[BackupRecord]) -> timedelta:
-    """The larger of 10 minutes and twice the 95th percentile (nearest rank) of these backups' durations."""
-    durations = sorted(backup.duration_seconds for backup in backups)
-    percentile = durations[math.ceil(0.95 * len(durations)) - 1]
-    return max(_LEAST_GRACE, 2 * timedelta(seconds=percentile))
 
 
 def _rto_met(recovery: Sequence[RecoveryTime]) -> Control:
@@ -79,17 +57,17 @@ def _rto_met(recovery: Sequence[RecoveryTime]) -> Control:
 
 
 def _restore_time(time: RecoveryTime) -> str:
-    words = (
+    text = (
         f"{time.measured_on} was restored into a scratch server in {human_duration(time.measured_seconds)}, at "
-        f"{_moment(time.measured_at)}"
+        f"{moment(time.measured_at)}"
     )
     if time.predicted_for != time.measured_on and time.predicted_seconds is not None:
         setup = f", and {human_duration(time.setup_seconds)} for the server" if time.setup_seconds else ""
-        words += (
+        text += (
             f"; at its rate of {human_bytes(time.bytes_per_second)}/s uncompressed{setup}, {time.predicted_for} would "
             f"take {human_duration(time.predicted_seconds)}"
         )
-    return f"{words}; the target of {time.type} backups is {human_duration(time.target_seconds)}."
+    return f"{text}; the target of {time.type} backups is {human_duration(time.target_seconds)}."
 
 
 def _verified_restore(history: History) -> Control:
@@ -99,7 +77,7 @@ def _verified_restore(history: History) -> Control:
         return Control(name=name, result=_FAIL, evidence="No backup that can be restored was proven by restoring it.")
     restored_at, backup_id = max(proven)
     age = history.age(restored_at)
-    evidence = f"{backup_id} was last restored and compared {_words(age)} ago, at {_moment(restored_at)}."
+    evidence = f"{backup_id} was last restored and compared {words(age)} ago, at {moment(restored_at)}."
     return Control(name=name, result=_PASS if age <= _RESTORE_EVERY else _FAIL, evidence=evidence)
 
 
@@ -107,9 +85,9 @@ def _no_failed_verification(history: History) -> Control:
     name = "no backup failed verification"
     bad = [b for b in history.stored if b.status in {BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT}]
     if bad:
-        return Control(name=name, result=_FAIL, evidence=f"Not to be relied on: {_names(bad)}.")
+        return Control(name=name, result=_FAIL, evidence=f"Not to be relied on: {names(bad)}.")
     if not history.stored:
-        return _without_backups(name)
+        return without_backups(name)
     return Control(name=name, result=_PASS, evidence=f"None of {len(history.stored)} failed, and none is suspect.")
 
 
@@ -117,7 +95,7 @@ def _off_site_copy(history: History, expectations: Expectations) -> Control:
     name = "off-site copy exists"
     for backup in history.restorable:
         if elsewhere := sorted(expectations.off_site.intersection(backup.storages)):
-            age = _words(history.age(backup.created_at))
+            age = words(history.age(backup.created_at))
             evidence = f"{backup.id}, {age} old, has a copy in {', '.join(elsewhere)}."
             return Control(name=name, result=_PASS, evidence=evidence)
     places = sorted({storage for backup in history.live for storage in backup.storages})
@@ -128,10 +106,15 @@ def _off_site_copy(history: History, expectations: Expectations) -> Control:
 def _encrypted(history: History) -> Control:
     name = "encrypted"
     if not history.stored:
-        return _without_backups(name)
+        return without_backups(name)
     plain = [backup for backup in history.stored if not backup.encrypted]
     if plain:
-        evidence = f"{len(plain)} of {len(history.stored)} are stored as plain text: {_names(plain)}."
+        evidence = f"{len(plain)} of {len(history.stored)} are stored as plain text: {names(plain)}."
+        if any(backup.of_server for backup in plain):
+            evidence += (
+                " Encryption is recommended: backups of a server hold the changes of all its databases, password hashes"
+                " included."
+            )
         return Control(name=name, result=_FAIL, evidence=evidence)
     return Control(name=name, result=_PASS, evidence=f"All {len(history.stored)} are encrypted.")
 
@@ -149,7 +132,7 @@ def _size_below_limit(history: History, expectations: Expectations) -> Control:
     if limit is None:
         return Control(name=name, result=_NOT_APPLICABLE, evidence="BACKUP_MAX_SIZE_MB=0: there is no limit.")
     if not history.live:
-        return _without_backups(name)
+        return without_backups(name)
     newest = [history.of_type(backup_type)[:1] for backup_type in BackupType]
     largest = max((backups[0] for backups in newest if backups), key=lambda backup: backup.size_bytes)
     share = largest.size_bytes / limit
@@ -176,21 +159,12 @@ def _usual_size(history: History) -> Control:
     return Control(name=name, result=_PASS if within else _FAIL, evidence=evidence)
 
 
-def _log_retention(history: History) -> Control:
-    evidence = (
-        "How long the server keeps its log is not known here."
-        if history.of_type(BackupType.INCREMENTAL)
-        else "No incremental backups are taken, so no binlog or slot is needed."
-    )
-    return Control(name="slot/binlog retention long enough", result=_NOT_APPLICABLE, evidence=evidence)
-
-
 def _no_future_dates(history: History) -> Control:
     name = "no backup dated in the future"
     if history.future:
-        evidence = f"Not counted in the score, for a clock was wrong: {_names(history.future)}."
+        evidence = f"Not counted in the score, for a clock was wrong: {names(history.future)}."
         return Control(name=name, result=_FAIL, evidence=evidence)
-    return Control(name=name, result=_PASS, evidence=f"None lies after {_moment(history.now)}.")
+    return Control(name=name, result=_PASS, evidence=f"None lies after {moment(history.now)}.")
 
 
 def _break_glass_kit(history: History, expectations: Expectations) -> Control:
@@ -203,7 +177,7 @@ def _break_glass_kit(history: History, expectations: Expectations) -> Control:
         evidence = "None was exported, as far as the catalogue knows: without Airflow, its connections are gone."
         return Control(name=name, result=_WARNING, evidence=f"{evidence} {_EXPORT}")
     age = history.age(kit.exported_at)
-    evidence = f"The newest was exported {_words(age)} ago, at {_moment(kit.exported_at)}"
+    evidence = f"The newest was exported {words(age)} ago, at {moment(kit.exported_at)}"
     if kit.outdated:
         evidence = f"{evidence}, and backup.yaml has changed since. {_EXPORT}"
     elif age > _KIT_EVERY:
@@ -211,22 +185,3 @@ def _break_glass_kit(history: History, expectations: Expectations) -> Control:
     else:
         return Control(name=name, result=_PASS, evidence=f"{evidence}; backup.yaml is still the same.")
     return Control(name=name, result=_WARNING, evidence=evidence)
-
-
-def _without_backups(name: str) -> Control:
-    return Control(name=name, result=_NOT_APPLICABLE, evidence="There are no backups.")
-
-
-def _names(backups: Iterable[BackupRecord]) -> str:
-    """The newest few by name, the others by number."""
-    ids = [backup.id for backup in backups]
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
-
-
-def _words(duration: timedelta) -> str:
-    return human_duration(duration.total_seconds())
-
-
-def _moment(value: datetime) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S} UTC"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from db_backup import lineage
 from db_backup.model import BackupStatus, BackupType
 
 TREND_WINDOW = timedelta(days=7)
@@ -14,17 +15,20 @@ TREND_WINDOW = timedelta(days=7)
 
 _CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of two workers; beyond it a date lies in the future
 _TRUSTED = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
+_RESTORABLE_TYPES = frozenset({BackupType.FULL, BackupType.INCREMENTAL})
 
 
 @dataclass(frozen=True)
 class BackupRecord:
     """What health asks of a backup.
 
-    :param parent_id: the backup that an incremental goes on from.
+    :param parent_id: the backup that an incremental goes on from; ``base_id``: the full that their chain begins with.
     :param restored_at: when it was last restored for proof, and stood; with ``restore_seconds``, where it was timed, of
         which ``restore_setup_seconds`` went into the scratch server.
     :param storages: the storages that hold a copy.
     :param safety: of what a restore was about to replace.
+    :param of_server: it holds a whole server.
+    :param log_kept_seconds: how long the server keeps the history that increments are taken of; None: no time is set.
     """
 
     id: str
@@ -38,11 +42,23 @@ class BackupRecord:
     compressed: bool
     encrypted: bool
     storages: tuple[str, ...]
+    base_id: str | None = None
     parent_id: str | None = None
     restored_at: datetime | None = None
     restore_seconds: float | None = None
     restore_setup_seconds: float = 0.0
     safety: bool = False
+    of_server: bool = False
+    log_kept_seconds: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChainBreak:
+    """Increments could not go on where the last one had ended: what changed until the next full is lost."""
+
+    at: datetime
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -66,10 +82,21 @@ class KitRecord:
 
 
 @dataclass(frozen=True)
+class OpenWindow:
+    """Hours in which less may be lost: of what was changed ``since`` they began, ``recovery_point`` at most."""
+
+    recovery_point: timedelta
+    since: datetime
+    name: str
+
+
+@dataclass(frozen=True)
 class Expectations:
     """What is wanted of an entry.
 
-    :param recovery_point: how much may be lost (SPEC §9, RPO).
+    :param recovery_point: how much may be lost, whatever the hour (SPEC §9, RPO).
+    :param window: what is wanted at this hour beyond that; None: nothing.
+    :param increments: they are taken of it.
     :param recovery_time: how long a restore may take, by type (SPEC §9, RTO).
     :param max_size_bytes: of one backup as stored; None: no limit.
     :param off_site: the storages that lie elsewhere.
@@ -81,6 +108,8 @@ class Expectations:
     max_size_bytes: int | None
     off_site: frozenset[str]
     kit: KitRecord | None = None
+    window: OpenWindow | None = None
+    increments: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +119,8 @@ class History:
     ``stored``: every backup that is not being deleted, whatever its proofs say. ``live``: all of these but safety
     backups, for whatever made somebody restore may be in them. ``restorable``: of the latter, fulls, and incrementals
     whose chain to a full is whole, that have a copy and are good or unverified. Those dated in the future count as none
-    of them: their age says nothing.
+    of them: their age says nothing. ``broken``: why the others of ``live`` cannot be restored, by their ids.
+    ``of_server``: what is restorable of the server that the entry names, and holds it too.
     """
 
     entry: str
@@ -100,9 +130,22 @@ class History:
     restorable: tuple[BackupRecord, ...]
     future: tuple[BackupRecord, ...]
     attempts: tuple[AttemptRecord, ...]
+    broken: Mapping[str, str]
+    breaks: tuple[ChainBreak, ...] = ()
+    of_server: tuple[BackupRecord, ...] = ()
 
     @classmethod
-    def of(cls, entry: str, backups: Iterable[BackupRecord], attempts: Iterable[AttemptRecord], now: datetime) -> Self:
+    def of(
+        cls,
+        entry: str,
+        backups: Iterable[BackupRecord],
+        attempts: Iterable[AttemptRecord],
+        now: datetime,
+        *,
+        breaks: Iterable[ChainBreak] = (),
+        of_server: Iterable[BackupRecord] = (),
+    ) -> Self:
+        """:param of_server: all backups of the server that the entry names."""
         horizon = now + _CLOCK_TOLERANCE
         there = sorted(
             (backup for backup in backups if backup.status is not BackupStatus.DELETING),
@@ -111,31 +154,40 @@ class History:
         )
         stored = tuple(backup for backup in there if backup.created_at <= horizon)
         live = tuple(backup for backup in stored if not backup.safety)
+        broken = _broken(there)
         return cls(
             entry=entry,
             now=now,
             stored=stored,
             live=live,
-            restorable=_restorable(live),
+            restorable=tuple(one for one in live if one.type in _RESTORABLE_TYPES and one.id not in broken),
             future=tuple(backup for backup in there if backup.created_at > horizon),
             attempts=tuple(attempt for attempt in attempts if attempt.started_at <= horizon),
+            broken=broken,
+            breaks=tuple(sorted(breaks, key=lambda one: one.at, reverse=True)),
+            of_server=cls.of("", of_server, (), now).restorable if (of_server := tuple(of_server)) else (),
         )
 
     def age(self, moment: datetime) -> timedelta:
         """How long ago, never less than nothing."""
         return max(self.now - moment, timedelta(0))
 
+    def bytes_to_restore(self, backup: BackupRecord) -> int:
+        """Plain bytes of all that is read to restore it: of an increment its whole chain."""
+        links = {one.id: one for one in self.live}
+        needed = lineage.ancestors(backup, links) if backup.type is BackupType.INCREMENTAL else ()
+        return backup.plain_bytes + sum(links[link].plain_bytes for link in needed)
+
     def of_type(self, backup_type: BackupType) -> tuple[BackupRecord, ...]:
         return tuple(backup for backup in self.live if backup.type is backup_type)
 
 
-def _restorable(live: tuple[BackupRecord, ...]) -> tuple[BackupRecord, ...]:
-    whole: dict[str, BackupRecord] = {}
-    for backup in reversed(live):  # oldest first: a parent comes before what goes on from it
-        trusted = backup.status in _TRUSTED and bool(backup.storages)
-        anchored = backup.type is BackupType.FULL or (
-            backup.type is BackupType.INCREMENTAL and backup.parent_id in whole
-        )
-        if trusted and anchored:
-            whole[backup.id] = backup
-    return tuple(reversed(whole.values()))
+def _broken(backups: Iterable[BackupRecord]) -> Mapping[str, str]:
+    """A link that is dated in the future holds its chain together all the same; no safety backup is one."""
+    return lineage.broken({backup.id: backup for backup in backups if not backup.safety}, _fault)
+
+
+def _fault(backup: BackupRecord) -> str | None:
+    if backup.status not in _TRUSTED:
+        return f"stands as {backup.status.replace('_', ' ')}"
+    return None if backup.storages else "has no copy"

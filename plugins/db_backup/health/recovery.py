@@ -27,7 +27,8 @@ def _of_type(history: History, backup_type: BackupType, target_seconds: float) -
     if last.restore_seconds is None:
         return
     newest, working = backups[0], last.restore_seconds - last.restore_setup_seconds
-    predicted = working * newest.plain_bytes / last.plain_bytes if last.plain_bytes else None
+    before, today = history.bytes_to_restore(last), history.bytes_to_restore(newest)
+    predicted = working * today / before if before else None
     yield RecoveryTime(
         type=backup_type,
         target_seconds=target_seconds,
@@ -35,7 +36,7 @@ def _of_type(history: History, backup_type: BackupType, target_seconds: float) -
         measured_on=last.id,
         measured_at=measured_at,
         setup_seconds=last.restore_setup_seconds,
-        bytes_per_second=last.plain_bytes / working if working else 0.0,
+        bytes_per_second=before / working if working else 0.0,
         predicted_seconds=None if predicted is None else predicted + last.restore_setup_seconds,
         predicted_for=newest.id,
     )

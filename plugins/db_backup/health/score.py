@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from db_backup.health.history import TREND_WINDOW, AttemptRecord, History
 from db_backup.health.report import Component
-from db_backup.model import BackupStatus
+from db_backup.model import BackupStatus, BackupType
 from db_backup.units import human_duration
 
 _FRESH = timedelta(hours=24)
@@ -74,7 +74,8 @@ def _verification(history: History) -> Component:
 
 
 def _diversity(history: History) -> Component:
-    types = sorted({backup.type for backup in history.live})
+    counted = (one for one in history.live if one.type is not BackupType.INCREMENTAL or one.id not in history.broken)
+    types = sorted({backup.type for backup in counted})
     points = Fraction(_DIVERSITY_POINTS * min(len(types), _ENOUGH_TYPES), _ENOUGH_TYPES)
     reason = f"There are backups of {_count(len(types), 'type')}" + (f": {', '.join(types)}." if types else ".")
     wanted = "backups of another type as well" if types else "backups of two types"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
+from db_backup.catalog import Attempt, AttemptOutcome, AuditAct, AuditOutcome, BackupQuery
 from db_backup.config import Entry
 from db_backup.health import (
     TREND_WINDOW,
     AttemptRecord,
     BackupRecord,
+    ChainBreak,
     EntryHealth,
     Expectations,
     Health,
@@ -20,8 +21,9 @@ from db_backup.health import (
 )
 from db_backup.jobs.kit import fingerprint_of, last_export
 from db_backup.jobs.objectives import recovery_point, recovery_time
+from db_backup.jobs.server_chain import server_backups
 from db_backup.jobs.workspace import Workspace
-from db_backup.model import Compression, utc_now
+from db_backup.model import BackupType, Compression, Scope, utc_now
 from db_backup.summary import BackupSummary
 
 _MEGABYTE = 1 << 20
@@ -44,9 +46,16 @@ def _entry(
         entry.name,
         (_backup(summary) for summary in workspace.catalog.newest_first(BackupQuery(database=entry.name))),
         _ended(attempts, abandoned),
-        _expectations(workspace, entry, kit),
+        _expectations(workspace, entry, kit, now),
         now=now,
+        breaks=_breaks(workspace, entry, now),
+        of_server=(_backup(summary) for summary in server_backups(workspace, entry)),
     )
+
+
+def _breaks(workspace: Workspace, entry: Entry, now: datetime) -> Iterator[ChainBreak]:
+    acts = workspace.catalog.audit_trail(since=now - TREND_WINDOW, entry=entry.name, act=AuditAct.CHAIN_BROKEN)
+    return (ChainBreak(act.at, act.detail) for act in acts if act.outcome == AuditOutcome.DONE)
 
 
 def _backup(summary: BackupSummary) -> BackupRecord:
@@ -62,11 +71,15 @@ def _backup(summary: BackupSummary) -> BackupRecord:
         compressed=summary.compression is not Compression.NONE,
         encrypted=summary.encrypted,
         storages=summary.storages,
-        parent_id=summary.parent_id or summary.base_id,
+        base_id=summary.base_id,
+        parent_id=summary.parent_id,
         restored_at=summary.restored_at,
         restore_seconds=summary.restore_seconds,
         restore_setup_seconds=summary.restore_setup_seconds,
         safety=summary.safety,
+        of_server=summary.scope is Scope.SERVER,
+        log_kept_seconds=summary.log_kept_seconds,
+        warnings=summary.warnings,
     )
 
 
@@ -78,9 +91,12 @@ def _ended(attempts: list[Attempt], abandoned: frozenset[str]) -> Iterator[Attem
         yield AttemptRecord(attempt.started_at, failed=attempt.outcome is not AttemptOutcome.SUCCEEDED)
 
 
-def _expectations(workspace: Workspace, entry: Entry, kit: KitRecord | None) -> Expectations:
+def _expectations(workspace: Workspace, entry: Entry, kit: KitRecord | None, now: datetime) -> Expectations:
+    target, window = recovery_point(entry, workspace.settings, now)
     return Expectations(
-        recovery_point=recovery_point(entry),
+        recovery_point=target,
+        window=window,
+        increments=BackupType.INCREMENTAL in entry.types,
         recovery_time=recovery_time(entry),
         max_size_bytes=workspace.settings.backup_max_size_mb * _MEGABYTE or None,
         off_site=frozenset(name for name, storage in workspace.config.storages.items() if storage.off_site),

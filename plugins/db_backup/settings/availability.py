@@ -18,7 +18,6 @@ AVAILABLE_VALUES: Mapping[str, Set[str]] = {
 _CLOUD = "cloud storage"
 _NOTIFICATIONS = "notifications"
 _ENCRYPTION = "encryption"
-_OBJECTIVES_BY_HOUR = "recovery objectives that change with the time of day"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
@@ -53,10 +52,8 @@ NOT_YET_FILE_KEYS: Mapping[str, NotYet] = {
     "storages": NotYet("storage other than local", (None, {})),
 }
 
-#: Keys of an entry and of ``defaults``; a dot leads into a key's own keys.
+#: Keys of an entry and of ``defaults``.
 NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
     "encrypt": NotYet(_ENCRYPTION, (None, False)),
-    "objectives.window": NotYet(_OBJECTIVES_BY_HOUR),
-    "objectives.otherwise": NotYet(_OBJECTIVES_BY_HOUR),
     "channels": NotYet(_NOTIFICATIONS, (None, {})),
 }
