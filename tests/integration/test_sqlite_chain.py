@@ -303,7 +303,7 @@ def test_pages_of_another_size_break_the_chain(file: Path, chain: ChainEngine) -
     full = take_full(chain)
     run(file, "PRAGMA page_size = 8192", "VACUUM")
     for attempt in (lambda: chain.prove_chain(full.manifest), lambda: take_increment(chain, full)):
-        with pytest.raises(ChainBroken, match="pages of 4096 bytes have become pages of 8192") as caught:
+        with pytest.raises(ChainBroken, match="Pages of 4096 bytes have become pages of 8192") as caught:
             attempt()
         assert caught.value.worth_a_full
 

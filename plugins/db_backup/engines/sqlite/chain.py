@@ -182,12 +182,12 @@ class SqliteChain(ChainEngine):
         """
         position = Position.parse(parent.chain.to_position if parent.chain else None)
         if position is None or PAGES not in parent.streams:
-            raise _broken(parent, f"{parent.id} does not say what the pages of its file were", worth_a_full=True)
+            raise _broken(parent, f"{parent.id} does not say what the pages of its file were.", worth_a_full=True)
         if parent.server.address != str(self.path):
-            raise _broken(parent, f"{parent.id} is of {parent.server.address}, and the connection leads elsewhere")
+            raise _broken(parent, f"{parent.id} is of {parent.server.address}, and the connection leads elsewhere.")
         if position.page_bytes != page_bytes:
-            change = f"pages of {position.page_bytes} bytes have become pages of {page_bytes}"
-            raise _broken(parent, f"{change} since {parent.id}", worth_a_full=True)
+            change = f"Pages of {position.page_bytes} bytes have become pages of {page_bytes}"
+            raise _broken(parent, f"{change} since {parent.id}.", worth_a_full=True)
 
     def _changes(
         self, stack: ExitStack, parent: Link, began: Position, capture: _Capture, cancellation: Cancellation
@@ -208,7 +208,7 @@ class SqliteChain(ChainEngine):
         if changed > pages * _WORTH_A_FULL and changed * capture.page_bytes > _ALWAYS_CHEAP_BYTES:
             raise _broken(
                 parent.manifest,
-                f"{changed} of {pages} pages have changed since {parent.manifest.id}, as VACUUM changes them",
+                f"{changed} of {pages} pages have changed since {parent.manifest.id}, as VACUUM changes them.",
                 worth_a_full=True,
             )
         return changes
@@ -216,7 +216,7 @@ class SqliteChain(ChainEngine):
 
 def _broken(parent: Manifest, reason: str, *, worth_a_full: bool = False) -> ChainBroken:
     return ChainBroken(
-        f"No increment of '{parent.entry}' was taken: {reason.rstrip('.')}.",
+        reason,
         hint="Take a full backup; increments go on from there.",
         database=parent.entry,
         backup_id=parent.id,
