@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite(
+    "conformance.chain_contract",
     "conformance.codec_contract",
     "conformance.engine_contract",
     "conformance.restore_contract",
     "conformance.storage_contract",
+    "support.chains",
     "support.dumps",
 )
 
