@@ -687,9 +687,10 @@ def test_a_server_without_a_line_for_replication_in_its_pg_hba_conf_is_named(
     try:
         rules.write_text("host all all all scram-sha-256\n")
         server.run("SELECT pg_reload_conf()")
+        while not refused(chain):  # until it has read them again
+            time.sleep(0.02)
         with pytest.raises(AccessDenied, match="replication connection") as caught:
-            while True:  # until it has read them again
-                chain.preflight(_FULL)
+            chain.preflight(_FULL)
         assert "pg_hba.conf" in caught.value.hint
     finally:
         rules.write_text(before)
