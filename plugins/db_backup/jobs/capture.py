@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from db_backup.catalog import AuditAct
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import ArtefactError, BackupError, ChainBroken
+from db_backup.errors import ArtefactError, BackupError, ChainBroken, ManifestError, ObjectMissing
 from db_backup.jobs.acts import audited
-from db_backup.jobs.chains import can_anchor, link_of, newest_link
+from db_backup.jobs.chains import can_anchor, end_of_chain, fulls_to_follow, increments_since, link_of
 from db_backup.jobs.creation import Creation, Plan
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.sidecars import Located, locate, newest_manifest
@@ -17,6 +17,7 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.model import BackupType, utc_now
 from db_backup.progress import Cancellation, Progress, Silent
+from db_backup.retention import Backup
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,23 @@ class Capture:
             return self._full(damaged)
 
     def _parent(self) -> Located | None:
-        name = self.plan.entry.name
-        held = Holdings(self.workspace).read(name)
-        newest = newest_link(held.backups, is_base=self._is_base, now=utc_now())
-        return locate(self.workspace, newest) if newest else None
+        """What the increment follows; of the entry's many backups only those of its newest chain are read."""
+        holdings = Holdings(self.workspace)
+        ids = holdings.stored_ids(self.plan.entry.name)
+        for full_id in fulls_to_follow(ids, now=utc_now()):
+            base = self._base(holdings, full_id)
+            if base is not None:
+                later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
+                links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
+                return locate(self.workspace, end_of_chain(base, links))
+        return None
 
-    def _is_base(self, backup_id: str) -> bool:
-        return can_anchor(locate(self.workspace, backup_id).manifest)
+    def _base(self, holdings: Holdings, full_id: str) -> Backup | None:
+        """The full, if increments can follow it and nothing speaks against it."""
+        full = _stored(holdings, full_id)
+        if full is None or full.fault is not None or full.safety:
+            return None
+        return full if can_anchor(locate(self.workspace, full_id).manifest) else None
 
     def _record_break(self, parent: Located, error: BackupError) -> None:
         """History is lost, whatever comes of the full: written down before it is begun."""
@@ -87,9 +98,10 @@ class Capture:
     def _full(self, reason: BackupError) -> tuple[Manifest, State]:
         entry = self.plan.entry
         if self.full_days is None:
+            anew = f"Run `db-backup create {entry.name} --type full`, which begins a new chain."
             raise ChainBroken(
                 f"No increment of '{entry.name}' was made: {reason.message}",
-                hint=f"{reason.hint} Run `db-backup create {entry.name} --type full`, which begins a new chain.".lstrip(),
+                hint=f"{reason.hint} {anew}".lstrip(),
                 database=entry.name,
             ) from reason
         plan = replace(
@@ -100,3 +112,11 @@ class Capture:
             warnings=(f"A full was made instead of an increment: {reason.message}",),
         )
         return Creation(plan, BaseSource(self.engine), self.run, self.progress, self.cancellation).publish()
+
+
+def _stored(holdings: Holdings, backup_id: str) -> Backup | None:
+    """None also where nobody can say what it is: no increment follows that."""
+    try:
+        return holdings.stored_backup(backup_id)
+    except (ManifestError, ObjectMissing):
+        return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from db_backup import lineage, standing
+from db_backup import lineage, naming, standing
 from db_backup.engines.chain import Link
 from db_backup.errors import BackupError, ChainBroken
 from db_backup.jobs.contents import FetchClock, stream_of
@@ -19,25 +19,36 @@ from db_backup.retention import Backup
 _RELIABLE = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
 
 
-def newest_link(backups: Mapping[str, Backup], *, is_base: Callable[[str], bool], now: datetime) -> str | None:
-    """The id of the backup that the next increment of this entry follows: the end of its newest chain that stands.
+def fulls_to_follow(ids: Iterable[str], *, now: datetime) -> list[str]:
+    """The ids of fulls among these, the newest first; those that the clock dates in the future come last of all."""
+    names = {backup_id: naming.parse_backup_id(backup_id) for backup_id in ids if naming.is_backup_id(backup_id)}
+    fulls = [backup_id for backup_id, name in names.items() if name.type is BackupType.FULL]
+    ages = {backup_id: (names[backup_id].moment <= now, names[backup_id].moment, backup_id) for backup_id in fulls}
+    return sorted(fulls, key=ages.__getitem__, reverse=True)
+
+
+def increments_since(ids: Iterable[str], full_id: str) -> list[str]:
+    """The ids of increments among these that were begun after that full."""
+    since = naming.parse_backup_id(full_id).moment
+    names = {backup_id: naming.parse_backup_id(backup_id) for backup_id in ids if naming.is_backup_id(backup_id)}
+    return [
+        backup_id for backup_id, name in names.items() if name.type is BackupType.INCREMENTAL and name.moment >= since
+    ]
+
+
+def end_of_chain(base: Backup, backups: Mapping[str, Backup]) -> str:
+    """The id of the backup that the next increment follows: the last one of this full's chain that stands.
 
     All that it leans on is whole in storage and has not failed. Where an increment has failed, that is the one before
-    it: what was in the failed one is captured again. A full that the clock dates in the future comes after all others.
+    it: what was in the failed one is captured again.
 
-    :param backups: of one entry, by id.
-    :param is_base: whether increments can follow this full.
-    :return: None: there is no chain.
+    :param backups: by id; the full is among them.
     """
-    useless = lineage.broken(backups, lambda backup: "is a safety backup" if backup.safety else backup.fault)
-    usable = [backup for backup in backups.values() if backup.id not in useless]
-    fulls = [backup for backup in usable if backup.type is BackupType.FULL]
-    fulls.sort(key=lambda full: (full.created_at <= now, full.age_key), reverse=True)
-    base = next((full for full in fulls if is_base(full.id)), None)
-    if base is None:
-        return None
-    followed = {backup.parent_id for backup in usable}
-    links = [base, *(backup for backup in usable if backup.base_id == base.id)]
+    useless = lineage.broken(backups, lambda backup: backup.fault)
+    links = [
+        backup for backup in backups.values() if backup.id not in useless and base.id in (backup.id, backup.base_id)
+    ]
+    followed = {link.parent_id for link in links}
     ends = [link for link in links if link.id not in followed]  # several, where one that had failed stands again
     return max(ends, key=lambda end: end.age_key).id
 

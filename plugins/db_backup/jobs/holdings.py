@@ -63,10 +63,10 @@ class Holdings:
         indexed = {summary.id: summary for summary in known}
         # The sidecars decide, not the catalogue: it may be older than the newest proof, and what is kept or deleted
         # leans on every other backup of the entry.
-        for backup_id in sorted(indexed.keys() | self._stored_ids(entry)):
+        for backup_id in sorted(indexed.keys() | self.stored_ids(entry)):
             backup = None
             try:
-                backup = self._stored_backup(backup_id)
+                backup = self.stored_backup(backup_id)
             except (ManifestError, ObjectMissing) as error:
                 unreadable = (
                     f"the sidecars of {backup_id} cannot be read, so nobody can say what it needs: {error.message}"
@@ -77,12 +77,17 @@ class Holdings:
                 found[backup_id] = backup
         return EntryHoldings(found, unreadable.removesuffix("."))
 
-    def _stored_ids(self, entry: str) -> set[str]:
+    def stored_ids(self, entry: str) -> set[str]:
+        """The entry's backups by name: those that have a sidecar."""
         ids = set[str]().union(*(listing.manifests | listing.states for listing in self._listings))
         return {backup_id for backup_id in ids if naming.entry_of(backup_id) == entry}
 
-    def _stored_backup(self, backup_id: str) -> Backup | None:
-        """By its sidecars: the catalogue may not know it yet, and is marked for a deletion before the storage is."""
+    def stored_backup(self, backup_id: str) -> Backup | None:
+        """By its sidecars: the catalogue may not know it yet, and is marked for a deletion before the storage is.
+
+        :return: None: it is on its way, or gone.
+        :raises ManifestError, ObjectMissing: a sidecar cannot be read.
+        """
         if copies := copies_of(self._workspace, backup_id):
             states = [read_state(copy.storage, backup_id) for copy in copies]  # a lost one may have been pinned
             state = next((state for state in states if state.tombstone), states[0])
