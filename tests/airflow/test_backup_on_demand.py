@@ -115,6 +115,19 @@ def test_a_run_without_names_takes_every_database(made: Project, run: RunOf) -> 
     assert "without verification" in ended.xcoms["protect.verify", 0, "outcome"]["reason"]
 
 
+def test_a_run_without_names_takes_those_that_can_take_its_type(made: Project, run: RunOf) -> None:
+    made.config.write_text(
+        "version: 1\ndatabases:\n  shop: {conn_id: shop_db, types: [full, incremental]}\n  crm: {conn_id: crm_db}\n"
+    )
+    base = made.json("create", "shop", "--no-verify", "--no-cleanup")["backups"][0]["id"]
+
+    ended = run("backup_on_demand", conf={"type": "incremental"})
+
+    assert ended.state == "success"
+    increment, _full = made.json("list")["backups"]
+    assert (increment["database"], increment["parent_id"], increment["proof_level"]) == ("shop", base, "checksum")
+
+
 def test_cleanup_takes_these_entries_and_this_type_and_the_days_that_were_asked_for(made: Project, run: RunOf) -> None:
     with Workspace.open(made.environment) as workspace:
         old = publish(workspace, [past_backup(age) for age in (1, 2, 3, 4, 20)])
