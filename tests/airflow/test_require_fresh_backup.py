@@ -148,3 +148,17 @@ def test_a_limit_that_nothing_can_meet_is_a_mistake(made: Project) -> None:
     past(0.1)
     with pytest.raises(AirflowFailException, match="younger than 0:00:00"):
         require_fresh_backup.function("shop", timedelta(0))
+
+
+def test_an_increment_counts_with_its_whole_chain(
+    made: Project, migrate: Migrate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    full = past_backup(3)
+    first = past_backup(2, type=BackupType.INCREMENTAL, after=full[0])
+    newest = past_backup(0.5, type=BackupType.INCREMENTAL, after=first[0])
+    with Workspace.open(os.environ) as workspace:
+        publish(workspace, [full, first, newest])
+    assert migrate().xcoms["require_fresh_backup", -1, "return_value"]["id"] == newest[0].id
+
+    made.artefact(first[0].id).unlink()
+    refused(migrate(), capfd, f"of {first[0].id} is gone")

@@ -12,7 +12,9 @@ from db_backup.operators.base import opened_workspace
 
 @task(retries=0)
 def require_fresh_backup(database: str, within: timedelta) -> dict[str, Any]:
-    """Pass only when there is a verified full backup of this entry whose data are younger than ``within``.
+    """Pass only when verified backups lead to data of this entry that are younger than ``within``.
+
+    That is a full, or an increment with its full and every increment between; of the entry, or of its ``server``.
 
     ::
 
