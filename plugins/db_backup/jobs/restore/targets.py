@@ -94,8 +94,15 @@ def find_target(workspace: Workspace, request: RestoreRequest, manifest: Manifes
         raise UsageError(f"'{database}' is not an absolute path.", hint="Name the file with its whole path.")
     return Target(
         engine=engine_for(dataclasses.replace(connection, database=database), workspace.engine_options),
-        maker=engine_for(connection, workspace.engine_options),
+        maker=engine_for(_somewhere(connection), workspace.engine_options),
     )
+
+
+def _somewhere(connection: ConnectionInfo) -> ConnectionInfo:
+    """PostgreSQL has no session without a database, and a server's connection need not name one."""
+    if connection.engine is EngineName.POSTGRES and not connection.database:
+        return dataclasses.replace(connection, database="postgres")
+    return connection
 
 
 def _database(workspace: Workspace, request: RestoreRequest, manifest: Manifest, connection: ConnectionInfo) -> str:
