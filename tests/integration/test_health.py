@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from db_backup.catalog import AttemptOutcome, Catalog
-from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import BackupType, utc_now
+from db_backup.manifest import Chain, Manifest, RunInfo, State
+from db_backup.model import BackupType, Scope, utc_now
 from support.factories import make_manifest, make_part, make_proof, make_state
 from support.project import Project
-from support.shop_database import sqlite_database
+from support.shop_database import sqlite_database, unreachable
 
 pytestmark = pytest.mark.integration
 
@@ -195,3 +195,51 @@ def test_a_person_reads_reasons_and_what_to_do(project: Project) -> None:
     assert "db-backup create shop" in done.stdout
     assert "not applicable" in done.stdout
     assert done.stdout.rstrip().endswith("Overall: 20 of 100, critical")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Project:
+    """`shop`, a database of the server `main`, neither of which is asked anything."""
+    project = Project(tmp_path / "served", {"main": unreachable(), "shop": unreachable()}, as_process=False)
+    shop = {"conn_id": "shop_db", "server": "main"}
+    document = {"version": 1, "servers": {"main": {"conn_id": "main_db"}}, "databases": {"shop": shop}}
+    project.config.write_text(yaml.safe_dump(document))
+    return project
+
+
+@pytest.mark.parametrize(
+    ("base", "increment", "result"),
+    [(("gone",), ("gone", "crm"), "pass"), (("crm",), ("crm", "gone"), "pass"), (("crm",), ("crm",), "fail")],
+)
+def test_a_database_meets_its_rpo_by_the_chain_of_its_server_that_tells_of_it(
+    served: Project, base: tuple[str, ...], increment: tuple[str, ...], result: str
+) -> None:
+    """The connection leads to the database `gone`; its own backup is four days old."""
+    remember(served, 4.0)
+    more = {"entry": "main", "scope": Scope.SERVER}
+    ((full, state),) = made_up(1.0, **more, databases=base)
+    chain = Chain(base_id=full.id, parent_id=full.id)
+    increments = made_up(0.01, type=BackupType.INCREMENTAL, **more, databases=increment, chain=chain)
+    with Catalog.open(served.catalog) as catalog:
+        for backup in ((full, state), *increments):
+            catalog.record(*backup)
+
+    entries = {entry["database"]: entry for entry in served.json("health", exit_code=3)["databases"]}
+    assert results(entries["shop"])["RPO met"] == result
+    assert results(entries["main"])["RPO met"] == "pass"
+    assert results(entries["main"])["chain unbroken"] == "pass"
+
+
+def test_a_chain_that_broke_is_told_by_the_audit_trail(project: Project) -> None:
+    project.config.write_text(
+        yaml.safe_dump({"databases": {"shop": {"conn_id": "shop_db", "types": ["full", "incremental"]}}})
+    )
+    full = project.json("create", "shop", "--type", "incremental", "--no-verify")["backups"][0]["id"]
+    assert results(only_entry(project.json("health")))["chain unbroken"] == "not_applicable"
+    (part,) = (part["path"] for part in project.manifest(full)["parts"] if part["stream"] == "pages")
+    pages = project.storage / "database" / part
+    pages.write_bytes(bytes(pages.stat().st_size))
+    project.json("create", "shop", "--type", "incremental", "--no-verify")
+    (told,) = (one for one in only_entry(project.json("health"))["controls"] if one["name"] == "chain unbroken")
+    assert told["result"] == "warning"
+    assert full in told["evidence"]
