@@ -82,8 +82,6 @@ class IncrementCapture:
                 f"The server's clock went back since the backup before this one, to {self._moment:%Y-%m-%d %H:%M:%S} "
                 "UTC: restore to a position (LSN) where times are ambiguous."
             )
-        if end.lsn == self._start.lsn:
-            warnings.append("Nothing was written on the server since the backup before this one.")
         return DumpSummary(
             consistency=Consistency(snapshot="write-ahead log", lsn=format_lsn(end.lsn)),
             recovery_point=self._moment,

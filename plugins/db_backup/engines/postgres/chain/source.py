@@ -23,16 +23,17 @@ _SETTINGS = """SELECT pg_catalog.current_setting('wal_level'),
     pg_catalog.current_setting('max_wal_senders')::int, pg_catalog.current_setting('max_replication_slots')::int,
     pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
     pg_catalog.current_setting('wal_block_size')::int, pg_catalog.current_setting('max_slot_wal_keep_size'),
+    coalesce(nullif(pg_catalog.current_setting('idle_replication_slot_timeout', true), '0'), ''),
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots)"""
-_EVERYTHING = (
-    "A server's fulls and increments hold every database's contents and changes, the password hashes of all roles "
-    "included: encrypt them, and restrict who may read the storage."
-)
 
 
 @dataclass(frozen=True)
 class WalSettings:
-    """Of the server, as far as chains depend on them. ``most_kept``: max_slot_wal_keep_size as it prints."""
+    """Of the server, as far as chains depend on them.
+
+    :param most_kept: max_slot_wal_keep_size as it prints.
+    :param longest_idle: idle_replication_slot_timeout as it prints (PostgreSQL 18); empty where there is no end.
+    """
 
     level: str
     senders: int
@@ -40,6 +41,7 @@ class WalSettings:
     segment_bytes: int
     page_bytes: int
     most_kept: str
+    longest_idle: str
     slots_in_use: int
 
 
@@ -130,7 +132,6 @@ def _unsupported(entry: str, reason: str, hint: str) -> SourceUnsupported:
 
 def warnings(found: WalSettings, slot_name: str, slot: SlotState | None) -> Iterator[str]:
     """What a person should know of this server's chain."""
-    yield _EVERYTHING
     if found.most_kept == "-1":
         yield (
             f"max_slot_wal_keep_size is not set: if backups stop, the replication slot {slot_name} lets the WAL fill "
@@ -142,6 +143,11 @@ def warnings(found: WalSettings, slot_name: str, slot: SlotState | None) -> Iter
             f"The replication slot {slot_name} holds {human_bytes(slot.held_bytes)} of WAL, and the server gives it up "
             f"after {human_bytes(max(slot.safe_bytes, 0))} more (max_slot_wal_keep_size = {found.most_kept}), which "
             "breaks the chain: take increments more often, or raise it."
+        )
+    if found.longest_idle:
+        yield (
+            f"The server gives up the replication slot {slot_name} when no backup is published for "
+            f"{found.longest_idle} (idle_replication_slot_timeout), which breaks the chain."
         )
     if slot is not None and slot.held_bytes >= _MUCH_HELD_BYTES:
         yield (
