@@ -13,13 +13,15 @@ PLAN = restore_plan()
 DOC = """
 ### Restore
 
-**plan** finds out what will happen and changes nothing; the backup is kept from deletion from here on. **approval**
-shows the plan to whoever may answer in Airflow (Browse, Required Actions), for 24 hours: rejected, the run ends and
-nothing was changed; unanswered, it fails. Nobody is asked where the restore makes a new database or goes into a scratch
-server. **restore** looks whether the plan still holds, makes a safety backup of what will be replaced, loads beside
-it, compares with the manifest, and puts it in place. **report** says what came of it, and fails the run when a task
-failed.
+**plan** finds out what will happen and changes nothing; the backups that it takes are kept from deletion from here on.
+**approval** shows the plan to whoever may answer in Airflow (Browse, Required Actions), for 24 hours: rejected, the run
+ends and nothing was changed; unanswered, it fails. Nobody is asked where the restore makes a new database or goes into
+a scratch server. **restore** looks whether the plan still holds, makes a safety backup of what will be replaced, loads
+beside it, compares with the manifest, and puts it in place. **report** says what came of it, and fails the run when a
+task failed.
 
+- **to_time** goes back to a moment: `2026-01-31 14:05:00` is one of `BACKUP_TIMEZONE`, and the plan repeats it in UTC.
+  What held the database is rebuilt in a scratch server first; `db-backup list --recovery` shows the moments there are.
 - `BACKUP_RESTORE_FOUR_EYES=true`: whoever started the run cannot approve it.
 - An approval holds for 24 hours, and for one restore. Clear no task of a run that has restored: start a new one.
 - **before_restore** and **after_restore** run the DAGs of `hooks` in `backup.yaml`, and wait for them; the second also
@@ -31,7 +33,7 @@ failed.
 Over REST, with only the keys that are wanted:
 
     POST /api/v2/dags/backup_restore/dagRuns
-    {"logical_date": null, "conf": {"database": "shop", "force": true}}
+    {"logical_date": null, "conf": {"database": "shop", "force": true, "to_time": "2026-01-31T14:05:00+01:00"}}
     PATCH /api/v2/dags/backup_restore/dagRuns/<run>/taskInstances/approval/-1/hitlDetails
     {"chosen_options": ["Approve"], "params_input": {}}
 """

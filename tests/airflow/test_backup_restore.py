@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -129,6 +130,7 @@ def test_the_form_asks_for_what_a_restore_needs_in_sections(made: Project) -> No
     assert sections == {
         "database": "What",
         "backup": "What",
+        "to_time": "What",
         "source_database": "What",
         "tables": "What",
         "to": "Where",
@@ -153,6 +155,8 @@ def test_the_form_asks_for_what_a_restore_needs_in_sections(made: Project) -> No
         ("new_name", "a\nb"),
         ("tables", "orders"),
         ("tables", ["orders", "orders"]),
+        ("to_time", "yesterday"),
+        ("to_time", "2026-01-31"),
         ("force", "yes"),
         ("jobs", 0),
     ],
@@ -206,6 +210,7 @@ def test_a_test_restores_into_scratch_and_touches_nothing_else(made: Project, ru
         ({"database": "shop", "forse": True}, "Did you mean 'force'?"),
         ({}, "Nobody said which backup to restore"),
         ({"database": "shop"}, "is not empty"),
+        ({"database": "shop", "to_time": "2020-01-31 03:00"}, "The nearest that can be restored: after it"),
     ],
 )
 def test_what_cannot_be_is_refused_by_the_plan_and_the_run_is_red(
@@ -245,6 +250,84 @@ def test_the_backup_stays_reserved_when_the_restore_fails_only_until_the_run_end
     assert "has planned, reserved until" in reserved
     with Catalog.open(made.catalog) as catalog:
         assert catalog.leases() == []
+
+
+# A moment
+
+
+class Chain:
+    """A full, an increment that has lost half the orders, and one that has lost the rest; their ids and moments."""
+
+    def __init__(self, made: Project, shop: ConnectionInfo) -> None:
+        configure(made, types=["full", "incremental"])
+        self._made = made
+        self.ids, self.moments = [], []  # type: ignore[var-annotated]
+        self.back_up("full")
+        for last in (100, 0):
+            with closing(sqlite3.connect(shop.database)) as connection, connection:
+                connection.execute("DELETE FROM orders WHERE id >= ?", (last,))
+            self.back_up("incremental")
+
+    def back_up(self, backup_type: str) -> None:
+        (backup,) = self._made.json("create", "shop", "--type", backup_type, "--no-cleanup")["backups"]
+        self.ids.append(backup["id"])
+        self.moments.append(datetime.fromisoformat(backup["recovery_point"]))
+
+
+@pytest.fixture
+def chain(made: Project, shop: ConnectionInfo) -> Chain:
+    return Chain(made, shop)
+
+
+def test_a_moment_of_the_configured_zone_is_restored_and_all_that_it_takes_is_reserved_until_then(
+    made: Project, run: RunOf, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from db_backup.operators.restore_run import RestoreOutcomeOperator
+
+    reserved: list[str] = []
+    let_go = RestoreOutcomeOperator.work
+
+    def look(self: Any, job: Any) -> Any:
+        reserved.extend(lease.backup_id for lease in job.workspace.catalog.leases())
+        return let_go(self, job)
+
+    monkeypatch.setattr(RestoreOutcomeOperator, "work", look)
+    monkeypatch.setenv("BACKUP_TIMEZONE", "Asia/Kathmandu")
+    copy = tmp_path / "copy.sqlite"
+    typed = chain.moments[1].astimezone(ZoneInfo("Asia/Kathmandu")).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+    ended = run(DAG_ID, conf={"database": "shop", "to_time": typed, "new_name": str(copy)})
+
+    assert ended.state == "success"
+    assert rows(copy) == 100
+    planned = ended.xcoms["plan", -1, "return_value"]["recovery"]
+    assert typed in planned["asked"]
+    assert chain.moments[1].strftime("%Y-%m-%d %H:%M:%S.%f UTC") in planned["asked"]
+    report = ended.xcoms["restore", -1, "return_value"]
+    assert report["recovered"]["links"] == planned["links"] == chain.ids[:2]
+    assert sorted(reserved) == sorted(chain.ids[:2])
+    with Catalog.open(made.catalog) as catalog:
+        assert catalog.leases() == []
+
+
+def test_what_was_approved_is_restored_although_the_chain_has_grown(
+    made: Project, chain: Chain, shop: ConnectionInfo
+) -> None:
+    from db_backup.manifest import RunInfo
+    from db_backup.operators.approval import approval_text
+    from db_backup.recovery import Point
+
+    moment = chain.moments[1].isoformat()
+    plan = plan_of(made, database="shop", point=Point(time=chain.moments[1]), force=True)
+    text = approval_text(RestorePlan.model_validate(plan), RunInfo(origin="airflow", actor="anna"), timedelta(hours=24))
+    assert f"as it was at {chain.moments[1].strftime('%Y-%m-%d %H:%M:%S')}" in text
+    yes = answered(plan, "Approve", by="bob").xcoms["answer"]
+    chain.back_up("incremental")
+
+    summary = restore(context(), plan=plan, approval=yes, database="shop", to_time=moment, force=True)
+
+    assert (summary["backup_id"], summary["approved_by"]) == (chain.ids[1], "bob")
+    assert rows(shop.database) == 100
 
 
 # The approval
@@ -587,6 +670,7 @@ def test_every_argument_of_a_restore_is_templated(made: Project, backup_id: str,
         to="{{ params.to }}",
         new_name="{{ params.name }}",
         source_database="{{ params.no }}",
+        to_time=None,
         tables="{{ params.tables | tojson }}",
         with_owners="{{ false }}",
         force="{{ false }}",
@@ -644,7 +728,7 @@ def test_a_rejected_restore_changes_nothing_even_if_its_task_is_started(
     assert rows(shop.database) == 0
 
 
-@pytest.mark.parametrize("argument", ["new_name", "to"])
+@pytest.mark.parametrize("argument", ["new_name", "to", "to_time"])
 @pytest.mark.parametrize("lost", ["{{ None }}", "{{ '' }}"])
 def test_where_to_that_was_given_and_renders_to_nothing_is_not_the_original(
     made: Project, backup_id: str, shop: ConnectionInfo, argument: str, lost: str

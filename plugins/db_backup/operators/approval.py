@@ -60,7 +60,8 @@ class RestoreApprovalOperator(ApprovalOperator):
                 ),
             )
         run = run_info(context)
-        self.subject = f"Restore {plan.backup_id} to {plan.target_address}?"
+        what = f"'{plan.entry}' as it was at {plan.recovery.asked}" if plan.recovery else plan.backup_id
+        self.subject = f"Restore {what} to {plan.target_address}?"
         self.body = approval_text(plan, run, self.expires_after)
         super().execute(context)
 

@@ -25,9 +25,11 @@ from db_backup.operators.base import (
 )
 from db_backup.operators.forms import refuse_unknown_keys
 from db_backup.operators.trail import Beginning, answer_written_down, mark_of_plan, mark_of_task
+from db_backup.settings import load_settings
 
 if TYPE_CHECKING:
     from db_backup.jobs.restore import PlannedRestore, RestorePlan, RestoreReport, RestoreRequest
+    from db_backup.recovery import Point
 
 REPORT_KEY = "report"
 RESERVATION_KEY = "reservation"
@@ -40,6 +42,7 @@ _REQUEST_FIELDS = (
     "to",
     "new_name",
     "source_database",
+    "to_time",
     "tables",
     "with_owners",
     "force",
@@ -62,6 +65,7 @@ class _RestoreTask(WorkspaceOperator):
         to: str | None = None,
         new_name: str | None = None,
         source_database: str | None = None,
+        to_time: str | None = None,
         tables: str | Sequence[str] | None = None,
         with_owners: bool | str = False,
         force: bool | str = False,
@@ -76,6 +80,7 @@ class _RestoreTask(WorkspaceOperator):
         self.to = to
         self.new_name = new_name
         self.source_database = source_database
+        self.to_time = to_time
         self.tables = tables
         self.with_owners = with_owners
         self.force = force
@@ -93,6 +98,7 @@ class _RestoreTask(WorkspaceOperator):
             to=text(self.to),
             new_name=text(self.new_name),
             source_database=text(self.source_database),
+            point=_point(text(self.to_time)),
             tables=_tables(self.tables),
             with_owners=yes_or_no(self.with_owners, "with_owners", default=False),
             force=yes_or_no(self.force, "force", default=False),
@@ -116,9 +122,11 @@ class RestoreOperator(_RestoreTask):
     :param backup: the backup's id; not given: the newest good full backup of ``database``.
     :param database: an entry of backup.yaml.
     :param to: a connection's id or a ``restore_targets`` entry; not given: the server that the backup is of.
-    :param new_name: the database there (SQLite: absolute path); not given: the connection's own. It and ``to`` are
-        refused where they were given and render to nothing, unless there is a ``plan``.
+    :param new_name: the database there (SQLite: absolute path); not given: the connection's own. It, ``to`` and
+        ``to_time`` are refused where they were given and render to nothing, unless there is a ``plan``.
     :param source_database: one database of a backup that holds several.
+    :param to_time: the moment to go back to; without a zone it is one of BACKUP_TIMEZONE. Not given: what the backup
+        holds.
     :param tables: of a full backup only these: a list, or names with commas between them.
     :param with_owners: bring owners and grants back too.
     :param force: replace what the target holds.
@@ -141,7 +149,7 @@ class RestoreOperator(_RestoreTask):
         self.plan = plan
         self.approval = approval
         self._asks = approval is not None
-        self._says_where = [argument for argument in ("to", "new_name") if getattr(self, argument) is not None]
+        self._says_what = [name for name in ("to", "new_name", "to_time") if getattr(self, name) is not None]
 
     def request(self) -> RestoreRequest:
         if self._asks and not self.plan:
@@ -151,19 +159,20 @@ class RestoreOperator(_RestoreTask):
         asked = super().request()
         if self.plan:  # of which the target is a part
             return replace(asked, backup=str(self.plan["backup_id"]))
-        self._refuse_lost_target()
+        self._refuse_lost_arguments()
         return asked
 
-    def _refuse_lost_target(self) -> None:
-        """Without them it would go where the backup is of, and with ``force`` replace that.
+    def _refuse_lost_arguments(self) -> None:
+        """Without them it would go where the backup is of, or bring another moment, and with ``force`` replace that.
 
-        :raises UsageError: an argument that says where to was given, and its template renders to nothing.
+        :raises UsageError: an argument that says where to or what was given, and its template renders to nothing.
         """
-        for argument in self._says_where:
+        for argument in self._says_what:
             if not given(getattr(self, argument)):
                 raise UsageError(
                     f"The argument {argument} of RestoreOperator was given and is empty now.",
-                    hint="See what its template renders to, or leave it out to restore to where the backup is of.",
+                    hint="See what its template renders to, or leave it out to restore all of the backup to where it "
+                    "is of.",
                 )
 
     def work(self, job: Job) -> dict[str, Any]:
@@ -263,8 +272,8 @@ class RestoreOperator(_RestoreTask):
 class PlanRestoreOperator(_RestoreTask):
     """What the run of ``backup_restore`` will do, found out without changing anything; returned as JSON.
 
-    The backup is reserved from here on: nobody deletes it while a person makes up their mind. The XCom ``reservation``
-    is what releases it.
+    All backups that it takes are reserved from here on: nobody deletes them while a person makes up their mind. The
+    XCom ``reservation`` is what releases them, one word for each.
 
     :param reserved_for: how long, at most.
     """
@@ -283,8 +292,19 @@ class PlanRestoreOperator(_RestoreTask):
         for line in plan_lines(plan, triggers_dags=True):
             self.log.info("%s", line)
         purpose = f"restore that {instance.run_id} has planned"[:_LONGEST_PURPOSE]
-        instance.xcom_push(RESERVATION_KEY, reserve(job.workspace, plan.backup_id, purpose, lasting=self.reserved_for))
+        needed = plan.recovery.links if plan.recovery else (plan.backup_id,)
+        reservations = [reserve(job.workspace, backup, purpose, lasting=self.reserved_for) for backup in needed]
+        instance.xcom_push(RESERVATION_KEY, " ".join(reservations))
         return plan.model_dump(mode="json")
+
+
+def _point(moment: str | None) -> Point | None:
+    """:raises UsageError: it is no moment."""
+    if moment is None:
+        return None
+    from db_backup.recovery import Point, parse_moment
+
+    return Point(time=parse_moment(moment, load_settings().backup_timezone))
 
 
 def _tables(value: object) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ _LONGEST_NAME = 4096  # bytes of a path on Linux
 _BACKUP_PATTERN = r"^backup_[A-Za-z0-9_.-]{1,200}$"
 _CONNECTION_PATTERN = r"^[^@]{1,250}$"  # an address with a password is none; the rest is for the first task to say
 _NAME_PATTERN = r"^[^\x00-\x1f]+$"
+_TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,15} ?(Z|UTC|[+-][0-9:]{2,6})?$"
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,12 @@ def restore_params() -> dict[str, Param]:
             examples=entries,
         ),
         "backup": _text(_WHAT, "The backup's id, as `db-backup list` shows it.", pattern=_BACKUP_PATTERN),
+        "to_time": _text(
+            _WHAT,
+            "Back to this moment, such as 2026-01-31 14:05:00; without a zone it is one of BACKUP_TIMEZONE. "
+            "`db-backup list --recovery` shows how far back that can be. Empty: what the backup holds.",
+            pattern=_TIME_PATTERN,
+        ),
         "source_database": _text(_WHAT, "Of a backup that holds several databases: this one.", pattern=_NAME_PATTERN),
         "tables": Param(
             None,

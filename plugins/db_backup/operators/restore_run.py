@@ -34,6 +34,7 @@ _ASKED = {
     "to": "{{ params.to }}",
     "new_name": "{{ params.new_name }}",
     "source_database": "{{ params.source_database }}",
+    "to_time": "{{ params.to_time }}",
     "tables": "{{ (params.tables or []) | tojson }}",
     "with_owners": "{{ params.with_owners }}",
     "force": "{{ params.force }}",
@@ -71,11 +72,11 @@ def restore_tasks() -> None:
 
 
 class RestoreOutcomeOperator(WorkspaceOperator):
-    """The last task of a run: lets the backup go, says what came of the restore, and fails when a task failed.
+    """The last task of a run: lets the backups go, says what came of the restore, and fails when a task failed.
 
     A restore that was rejected is no failure.
 
-    :param reservation: what the plan reserved the backup by; templated.
+    :param reservation: what the plan reserved the backups by; templated.
     """
 
     template_fields: Sequence[str] = ("reservation",)
@@ -86,7 +87,8 @@ class RestoreOutcomeOperator(WorkspaceOperator):
 
     def work(self, job: Job) -> dict[str, Any]:
         if given(self.reservation):
-            job.workspace.catalog.release(str(self.reservation))
+            for reservation in str(self.reservation).split():
+                job.workspace.catalog.release(reservation)
         instance = job.context["ti"]
         ends = TaskEnds(instance, [_PLAN, _APPROVAL, _BEFORE, _RESTORE, _AFTER])
         failed = {
@@ -116,6 +118,11 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"  differences {len(report['differences'])}",
         f"  checks      {sum(check['passed'] for check in report['checks'])} of {len(report['checks'])} passed",
     ]
+    if recovered := report["recovered"]:
+        lines.append(
+            f"  as it was   at {recovered['asked']}; the last change in it is of {recovered['reached']}; rebuilt of "
+            f"{len(recovered['links'])} backups in {human_duration(recovered['rebuild_seconds'])}"
+        )
     if report["safety_backup_id"]:
         lines.append(f"  before      backed up as {report['safety_backup_id']}")
     if report["approved_by"]:
