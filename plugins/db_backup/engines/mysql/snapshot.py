@@ -62,9 +62,8 @@ def guard(
     sessions: list[Session] = []
     with ExitStack() as stack:
         if tables:
-            names = ", ".join(f"{table} READ" for table in tables)
-            held = stack.enter_context(_side_session(connection, flavour))
-            _lock(held, connection, (f"LOCK TABLES {names}",), "lock the tables without transactions of")
+            held = stack.enter_context(_side_session(connection, flavour, lock_wait_seconds=_ATTEMPT_SECONDS))
+            _lock_tables(held, connection, tables, flush=block_structure and flavour is Flavour.MARIADB)
             sessions.append(held)
         if block_structure:
             held = stack.enter_context(_side_session(connection, flavour))
@@ -97,12 +96,38 @@ def _lock(session: Session, connection: ConnectionInfo, statements: Sequence[str
             query(session, statement)
     except pymysql.err.MySQLError as error:
         if error_code(error) == _LOCK_WAIT_TIMEOUT:
-            raise SourceError(
-                f"Could not {doing} '{connection.address}' within {LOCK_WAIT_SECONDS} s: another session is changing "
-                "its structure or holds it locked.",
-                hint="See SHOW PROCESSLIST for what is at work there, and run the backup again afterwards.",
-            ) from error
+            raise _locked_out(connection, doing) from error
         raise explain(error, connection, doing=doing) from error
+
+
+def _lock_tables(session: Session, connection: ConnectionInfo, tables: Sequence[str], *, flush: bool) -> None:
+    """Reading goes on, but behind writers that wait for a plain lock, who have the right of way among tables without
+    transactions: the dump would wait for them, and they for the dump. Where it is granted, FLUSH makes them wait
+    where they are in nobody's way.
+    """
+    statement = f"LOCK TABLES {', '.join(f'{table} READ' for table in tables)}"
+    if flush:
+        statement = f"FLUSH TABLES {', '.join(tables)} WITH READ LOCK"
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            query(session, statement)
+        except pymysql.err.MySQLError as error:
+            if error_code(error) != _LOCK_WAIT_TIMEOUT:
+                raise explain(error, connection, doing="lock the tables without transactions of") from error
+            if time.monotonic() > deadline:
+                raise _locked_out(connection, "lock the tables without transactions of") from error
+        else:
+            return
+        time.sleep(_ATTEMPT_SECONDS)
+
+
+def _locked_out(connection: ConnectionInfo, doing: str) -> SourceError:
+    return SourceError(
+        f"Could not {doing} '{connection.address}' within {LOCK_WAIT_SECONDS} s: another session is changing "
+        "its structure or holds it locked.",
+        hint="See SHOW PROCESSLIST for what is at work there, and run the backup again afterwards.",
+    )
 
 
 @contextmanager
