@@ -18,6 +18,9 @@ from db_backup.errors import PointOutOfReach, UsageError
 from db_backup.manifest import Manifest
 from db_backup.model import BackupStatus, BackupType, EngineName
 
+#: What a full that took an increment's place says of it in its warnings, before the reason.
+FULL_INSTEAD = "A full was made instead of an increment: "
+
 _SECOND = timedelta(seconds=1)
 _NAMED_UTC = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
 _FAULTS = {
@@ -176,9 +179,8 @@ def gaps(found: Sequence[History]) -> tuple[Gap, ...]:
 
 
 def _new_chain(base: Manifest) -> str:
-    """What a base says of why it was made is the first of its warnings."""
-    why = f": {base.warnings[0].removesuffix('.')}" if base.warnings else ""
-    return f"{base.id} began a new chain{why}"
+    why = next((warning for warning in base.warnings if warning.startswith(FULL_INSTEAD)), "")
+    return f"{base.id} began a new chain{f': {why}' if why else ''}".removesuffix(".")
 
 
 def route_to_time(found: Sequence[History], time: datetime, *, entry: str, zone: tzinfo) -> Route:

@@ -159,7 +159,7 @@ def test_between_two_chains_is_a_gap_with_the_reason_why_the_first_ended() -> No
 
 def test_a_gap_that_nothing_broke_tells_why_the_next_full_was_made() -> None:
     why = "A full was made instead of an increment: the binlog was purged."
-    first, second = a_chain(0, 1), a_chain(60, 0, warnings=(why,))
+    first, second = a_chain(0, 1), a_chain(60, 0, warnings=("No max_slot_wal_keep_size is set.", why))
     (gap,) = gaps(histories(held(*first, *second)))
     assert gap.reason == f"{second[0].id} began a new chain: {why.removesuffix('.')}"
 

@@ -17,6 +17,7 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.model import BackupType, utc_now
 from db_backup.progress import Cancellation, Progress, Silent
+from db_backup.recovery import FULL_INSTEAD
 from db_backup.retention import Backup
 
 
@@ -109,7 +110,7 @@ class Capture:
             type=BackupType.FULL,
             retention_days=self.full_days,
             previous=newest_manifest(self.workspace, entry.name, BackupType.FULL, self.plan.storages),
-            warnings=(f"A full was made instead of an increment: {reason.message}",),
+            warnings=(f"{FULL_INSTEAD}{reason.message}",),
         )
         return Creation(plan, BaseSource(self.engine), self.run, self.progress, self.cancellation).publish()
 
