@@ -15,7 +15,7 @@ from db_backup.model import Compression
 from db_backup.stream.compression import CODECS, MEBIBYTE, Codec, check_level
 from support.sample_data import json_lines, rows_of_padding, sql_dump
 
-_SEVERAL_BLOCKS = 5 * MEBIBYTE + 12_345
+_SEVERAL_BLOCKS = 4 * MEBIBYTE + 12_345
 
 
 class CodecContract:
@@ -42,7 +42,7 @@ class CodecContract:
         ],
     )
     def test_every_byte_comes_back_from_us_and_from_the_stock_tool(self, codec: Codec, plain: bytes) -> None:
-        stored = encoded(codec, plain)
+        stored = _encoded_once(self.compression, plain)
 
         assert b"".join(codec.decompress([stored], name="it")) == plain
         assert self.by_the_stock_tool(stored) == plain
@@ -78,7 +78,8 @@ class CodecContract:
         assert b"".join(codec.decompress(stored, name="it")) == plain
 
     def test_the_same_bytes_are_stored_the_same(self, codec: Codec) -> None:
-        assert encoded(codec, sql_dump(_SEVERAL_BLOCKS)) == encoded(codec, sql_dump(_SEVERAL_BLOCKS))
+        plain = sql_dump(_SEVERAL_BLOCKS)
+        assert encoded(codec, plain) == _encoded_once(self.compression, plain)
 
     def test_a_level_out_of_range_is_refused_with_the_range(self, codec: Codec) -> None:
         for level in (-1, 0, codec.levels.stop):
@@ -122,7 +123,7 @@ class CompressingCodecContract(CodecContract):
 
     def test_a_flipped_bit_in_the_content_is_noticed_anywhere(self, codec: Codec, stored: bytes, plain: bytes) -> None:
         chance = random.Random(2)
-        for place in sorted(chance.sample(range(20, len(stored)), 40)):
+        for place in sorted(chance.sample(range(20, len(stored)), 20)):
             damaged = bytearray(stored)
             damaged[place] ^= 1 << chance.randrange(8)
             try:

@@ -16,7 +16,7 @@ from support import sample_data
 
 pytestmark = pytest.mark.unit
 
-_SIZE = 5 * MEBIBYTE + 12_345
+_SIZE = 3 * MEBIBYTE + 12_345
 _NOISE = random.Random(8).randbytes(4 * MEBIBYTE)
 _SAMPLES = Path(__file__).parents[3] / "shared" / "data"
 
@@ -40,7 +40,7 @@ def _ours(plain: bytes, level: int = 9) -> int:
         pytest.param(lambda: sample_data.moments(_SIZE), id="timestamps"),
         pytest.param(lambda: sample_data.uuids(_SIZE), id="UUIDs"),
         pytest.param(lambda: sample_data.base64_lines(_SIZE), id="base64"),
-        pytest.param(lambda: sample_data.sqlite_pages(12 * MEBIBYTE), id="SQLite pages"),
+        pytest.param(lambda: sample_data.sqlite_pages(6 * MEBIBYTE), id="SQLite pages"),
         pytest.param(lambda: sample_data.rows_of_padding(_SIZE), id="rows of padding"),
         pytest.param(lambda: sample_data.rows_of_padding(30 * MEBIBYTE), id="many rows of padding"),
         pytest.param(lambda: sample_data.rows_of_flags(30 * MEBIBYTE), id="rows of flags"),
@@ -103,7 +103,7 @@ def test_a_20_kilobyte_blob_repeated_costs_little_more_than_with_gzip_9() -> Non
 
 
 def test_bare_counters_cost_little_more_than_with_gzip_9() -> None:
-    plain = sample_data.counters(2 * MEBIBYTE)
+    plain = sample_data.counters(MEBIBYTE + 200_000)
 
     assert _ours(plain) <= _gzip(plain) * 1.002
 

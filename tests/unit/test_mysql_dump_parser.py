@@ -99,11 +99,12 @@ def test_a_lost_row_a_doubled_row_and_a_changed_byte_show() -> None:
 @pytest.mark.parametrize("separator", [b",\n", b","])
 def test_rows_larger_than_what_is_held_hash_like_small_ones(size: int, separator: bytes) -> None:
     large = [
-        b"1,'" + b"\\'),\\n(\\\\" * (ROWS_LIMIT_BYTES // 4) + b"'",
-        b"2,0x" + b"00FF" * ROWS_LIMIT_BYTES,
-        b"3,'x'," + b"'a\\\\','b''c'," * (ROWS_LIMIT_BYTES // 8) + b"NULL",
+        b"1,'" + b"\\'),\\n(\\\\" * (ROWS_LIMIT_BYTES // 7) + b"'",
+        b"2,0x" + b"00FF" * (ROWS_LIMIT_BYTES // 3),
+        b"3,'x'," + b"'a\\\\','b''c'," * (ROWS_LIMIT_BYTES // 12) + b"NULL",
     ]
     rows = [AWKWARD_ROWS[3], large[0], AWKWARD_ROWS[4], large[1], large[2], AWKWARD_ROWS[5]]
+    assert all(len(row) > ROWS_LIMIT_BYTES for row in large)
     parser = parse(dump(insert(rows, separator=separator)), size)
     (table,) = parser.tables
     assert table.rows == len(rows)

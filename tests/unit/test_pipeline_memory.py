@@ -1,4 +1,8 @@
-"""Memory does not grow with the database: 2 GB go into a local storage and back in under 150 MB."""
+"""Memory does not grow with the database: 2 GB go into a local storage and back in under 150 MB.
+
+With the other codecs fewer do: were a fifth of their bytes kept, it would show. At high levels, which are slow, as many
+as fill the queue of blocks (threads and three more), for it is these that take the memory.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,14 @@ _MEGABYTE = 10**6
     ("compression", "level", "size"),
     [
         pytest.param(Compression.GZIP, 1, 2 * _GIGABYTE, id="gzip, 2 GB"),
-        pytest.param(Compression.ZSTD, 3, 2 * _GIGABYTE, id="zstd, 2 GB"),
+        pytest.param(Compression.ZSTD, 3, 800 * _MEGABYTE, id="zstd, 800 MB"),
         pytest.param(Compression.NONE, None, 400 * _MEGABYTE, id="none, 400 MB"),
-        pytest.param(Compression.GZIP, 9, 80 * _MEGABYTE, id="gzip 9, 80 MB"),
-        pytest.param(Compression.BZIP2, 9, 20 * _MEGABYTE, id="bzip2 9, 20 MB"),
-        pytest.param(Compression.LZ4, 1, 2 * _GIGABYTE, id="lz4, 2 GB"),
-        pytest.param(Compression.XZ, 6, 20 * _MEGABYTE, id="xz 6, 20 MB"),
-        pytest.param(Compression.XZ, 9, 20 * _MEGABYTE, id="xz 9, 20 MB"),
-        pytest.param(Compression.ZSTD, 19, 20 * _MEGABYTE, id="zstd 19, 20 MB"),
+        pytest.param(Compression.GZIP, 9, 20 * _MEGABYTE, id="gzip 9, 20 MB"),
+        pytest.param(Compression.BZIP2, 9, 10 * _MEGABYTE, id="bzip2 9, 10 MB"),
+        pytest.param(Compression.LZ4, 1, 800 * _MEGABYTE, id="lz4, 800 MB"),
+        pytest.param(Compression.XZ, 6, 12 * _MEGABYTE, id="xz 6, 12 MB"),
+        pytest.param(Compression.XZ, 9, 17 * _MEGABYTE, id="xz 9, 17 MB"),
+        pytest.param(Compression.ZSTD, 19, 10 * _MEGABYTE, id="zstd 19, 10 MB"),
     ],
 )
 def test_peak_memory_stays_under_150_megabytes(
