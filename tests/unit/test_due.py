@@ -198,6 +198,21 @@ def test_a_chain_is_replayed_up_to_what_cannot_be_relied_on() -> None:
     assert replays(chosen(base, checked(first), checked(bad, failed), checked(after))) == [first.id]
 
 
+def test_a_chain_that_went_on_beside_a_bad_increment_is_replayed_to_its_end() -> None:
+    base = backup(3, proof(3))
+    first, bad, orphan = increments(base[0], 2.5, 2.4, 2.3)
+    chain = Chain(base_id=base[0].id, parent_id=first.id)
+    again = make_manifest(
+        type=BackupType.INCREMENTAL,
+        created_at=NOW - timedelta(days=2.2),
+        chain=chain,
+        required_proof=VerificationLevel.CHECKSUM,
+    )
+    failed = proof(1, level=VerificationLevel.CHECKSUM, result=ProofResult.FAILED, reason="a byte changed")
+    report = chosen(base, checked(first), checked(bad, failed), checked(orphan), checked(again))
+    assert replays(report) == [again.id]
+
+
 def test_a_replay_that_could_not_be_tried_to_the_end_waits_for_the_next_day() -> None:
     base = backup(3, proof(3))
     (only,) = increments(base[0], 2.5)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from db_backup.catalog import BackupQuery
+from db_backup.jobs.chains_due import chains_to_replay
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupStatus, BackupType, ProofResult, VerificationLevel, utc_now
 from db_backup.summary import BackupSummary
@@ -19,7 +20,6 @@ MOST_PER_RUN = 500
 
 _FRESH = timedelta(days=7)  # a proof as young as this is not repeated
 _TRIED = timedelta(days=1)  # nor is a try that could not be concluded
-_GROWN = timedelta(days=1)  # a chain that still grows is replayed once it is as old as this
 _UNRELIABLE = frozenset({BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT})
 
 
@@ -64,16 +64,17 @@ def choose_due(
     are suspect, or could not be tried to the end have theirs as well; so do safety backups, for nothing else holds what
     is in them. What is being deleted is left out.
 
-    Before them come as many chains of each entry, those first whose last replay is the oldest: see :class:`_Chain`.
+    Before them come the newest increments of as many chains of each entry as are due to be replayed.
     """
     unproven: list[DueBackup] = []
-    chains = _Chains()
+    in_chains: list[BackupSummary] = []
     rotation: dict[str, list[tuple[datetime, DueBackup]]] = {}
     unreliable: list[DueBackup] = []
     for backup in backups:
         if backup.status is BackupStatus.DELETING:
             continue
-        chains.add(backup)
+        if backup.type in {BackupType.FULL, BackupType.INCREMENTAL}:
+            in_chains.append(backup)
         checked_at = backup.proof_checked_at or datetime.min.replace(tzinfo=UTC)
         if backup.status in _UNRELIABLE:
             unreliable.append(_due(backup, f"{backup.status}: {backup.proof_reason}".rstrip(": ")))
@@ -82,7 +83,10 @@ def choose_due(
         elif checked_at <= now - (_TRIED if backup.status is BackupStatus.UNVERIFIED else _FRESH):
             due = _due(backup, f"last verified at {checked_at:%Y-%m-%d %H:%M} UTC")
             rotation.setdefault(backup.database, []).append((checked_at, due))
-    replays = list(chains.due(now, sample))
+    replays = [
+        DueBackup(newest.id, newest.database, reason, VerificationLevel.RESTORE)
+        for newest, reason in chains_to_replay(in_chains, now=now, most_of_an_entry=sample)
+    ]
     replayed = {due.backup_id for due in replays}
     chosen = [*replays, *(due for due in (*unproven, *_sampled(rotation, sample)) if due.backup_id not in replayed)]
     return DueReport(tuple(chosen[:most]), len(chosen[most:]), tuple(unreliable))
@@ -100,63 +104,3 @@ def _lacking(backup: BackupSummary) -> str:
 
 def _due(backup: BackupSummary, reason: str) -> DueBackup:
     return DueBackup(backup.id, backup.database, reason)
-
-
-@dataclass
-class _Chain:
-    """The increments after one full, up to the first that cannot be relied on; read newest first.
-
-    It is replayed, as a whole, by restoring its newest increment: within a week of the last time, once more when a
-    newer full has ended it, and for the first time then or after a day, for what has hardly begun tells little.
-    """
-
-    newest: BackupSummary
-    ended: bool
-    oldest_at: datetime
-    replayed_at: datetime | None = None
-    tried_at: datetime | None = None
-
-    def due(self, now: datetime) -> DueBackup | None:
-        if self.tried_at is not None and self.tried_at > now - _TRIED:
-            return None
-        if self.replayed_at is None:
-            reason = "its chain was never replayed"
-            wanted = self.ended or self.oldest_at <= now - _GROWN
-        else:
-            reason = f"its chain was last replayed at {self.replayed_at:%Y-%m-%d %H:%M} UTC"
-            wanted = self.replayed_at <= now - _FRESH or (self.ended and self.newest.restored_at is None)
-        return DueBackup(self.newest.id, self.newest.database, reason, VerificationLevel.RESTORE) if wanted else None
-
-
-@dataclass
-class _Chains:
-    """Every entry's chains, from its backups newest first."""
-
-    by_base: dict[tuple[str, str], _Chain] = field(default_factory=dict)
-    _succeeded: set[str] = field(default_factory=set)  # entries of which a newer chain, or its full, was seen
-
-    def add(self, backup: BackupSummary) -> None:
-        if backup.type is BackupType.FULL and not backup.safety and backup.status not in _UNRELIABLE:
-            self._succeeded.add(backup.database)
-        if backup.base_id is None:
-            return
-        place = backup.database, backup.base_id
-        if backup.status in _UNRELIABLE:
-            self.by_base.pop(place, None)  # those after it are of no use without it
-            return
-        chain = self.by_base.get(place)
-        if chain is None:
-            chain = self.by_base[place] = _Chain(backup, backup.database in self._succeeded, backup.created_at)
-        chain.oldest_at = backup.created_at
-        chain.replayed_at = max(filter(None, (chain.replayed_at, backup.restored_at)), default=None)
-        if backup.proof_result is ProofResult.INCONCLUSIVE:
-            chain.tried_at = max(filter(None, (chain.tried_at, backup.proof_checked_at)), default=None)
-
-    def due(self, now: datetime, sample: int) -> Iterator[DueBackup]:
-        never = datetime.min.replace(tzinfo=UTC)
-        taken: dict[str, int] = {}
-        for chain in sorted(self.by_base.values(), key=lambda one: (one.replayed_at or never, one.newest.created_at)):
-            due = chain.due(now)
-            if due is not None and taken.get(due.database, 0) < sample:
-                taken[due.database] = taken.get(due.database, 0) + 1
-                yield due
