@@ -16,6 +16,8 @@ import pytest
 from db_backup.model import ConnectionInfo, EngineName
 from support import quick_age
 from support.lab import EngineLab
+from support.lab_postgres import PostgresLab
+from support.postgres_server import PostgresServer
 from support.project import Project, connection_variable
 from support.terminal import TerminalSession
 
@@ -67,14 +69,18 @@ def shop(lab: EngineLab) -> Iterator[ConnectionInfo]:
 @pytest.fixture
 def project(tmp_path: Path, shop: ConnectionInfo) -> Project:
     """A host with `db-backup` on its path and one verified backup."""
-    made = Project(tmp_path / "project", {"shop": shop}, as_process=False)
-    programs = made.folder / "bin"
+    return with_program(Project(tmp_path / "project", {"shop": shop}, as_process=False))
+
+
+def with_program(project: Project) -> Project:
+    """With `db-backup` on its path."""
+    programs = project.folder / "bin"
     programs.mkdir()
     program = programs / "db-backup"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m db_backup \"$@\"\n")
     program.chmod(0o755)
-    made.environment["PATH"] = f"{programs}:{made.environment['PATH']}"
-    return made
+    project.environment["PATH"] = f"{programs}:{project.environment['PATH']}"
+    return project
 
 
 def create(project: Project) -> str:
@@ -149,6 +155,50 @@ def test_wrong_deploy(project: Project, lab: EngineLab) -> None:
         {"Safety backup: ": safety[0], "Type 'shop' to replace it": "shop"},
     )
     assert lab.stock_dump("shop") == spoiled
+
+
+@pytest.fixture
+def server_with_history(lab_folder: Path) -> Iterator[PostgresLab]:
+    """Of its own: whose server is backed up whole must not hold what other tests have made."""
+    folder = lab_folder / "runbook"
+    folder.mkdir(mode=0o755)
+    with PostgresServer.start() as server:
+        yield PostgresLab(folder, server)
+
+
+def test_mistake_at_a_moment(server_with_history: PostgresLab, tmp_path: Path) -> None:
+    lab = server_with_history
+    lab.server.run("CREATE DATABASE shop")
+    lab.execute("shop", *filter(str.strip, SHOP.split(";")))
+    project = with_program(Project(tmp_path / "project", {"shop": lab.connection("shop")}, as_process=False))
+    project.config.write_text(
+        "version: 1\n"
+        "servers: {main: {conn_id: main_db, types: [full, incremental]}}\n"
+        "databases: {shop: {conn_id: shop_db, server: main}}\n"
+    )
+    project.environment["AIRFLOW_CONN_MAIN_DB"] = connection_variable(lab.connection("postgres"))
+    project.json("create", "main")
+    lab.execute("shop", "INSERT INTO orders VALUES (4, 2, 5)")
+    ((moment,),) = lab.server.run("SELECT clock_timestamp() AT TIME ZONE 'UTC'", database="shop")
+    lab.execute("shop", "UPDATE orders SET total = 0", "INSERT INTO customers VALUES (9, 'Mallory')")
+    answers = {"Moment: ": str(moment)}
+
+    shown = follow(project, "mistake-at-a-moment.md", "Look at the moment before it", answers)
+    assert "any moment" in shown
+    assert totals(lab, "shop_before") == [12.5, 99, 7, 5]
+    assert totals(lab, "shop") == [0, 0, 0, 0]
+
+    follow(project, "mistake-at-a-moment.md", "A table is wrong, the rest is right", answers)
+    assert counts(lab, "shop_rescue") == {"orders": 4}
+
+    confirmed = {**answers, "Type 'shop' to replace it": "shop"}
+    follow(project, "mistake-at-a-moment.md", "All of it has to go back", confirmed)
+    assert totals(lab, "shop") == [12.5, 99, 7, 5]
+
+
+def totals(lab: PostgresLab, database: str) -> list[float]:
+    rows = lab.server.run("SELECT total FROM orders ORDER BY id", database=database)
+    return [float(total) for (total,) in rows]
 
 
 def test_lost_server(project: Project, lab: EngineLab, shop: ConnectionInfo) -> None:

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from db_backup.errors import UsageError
-from db_backup.jobs.chains import lineage_of
+from db_backup.engines.chain import refuse_gaps
+from db_backup.errors import ChainBroken, UsageError
+from db_backup.jobs.chains import lineage_of, link_of
 from db_backup.jobs.recovery import Source, held_backups, reachable, route_to_place, source_of
 from db_backup.jobs.restore.request import PlannedRecovery, RestoreRequest
 from db_backup.jobs.sidecars import Located, locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Inventory, Manifest, Part, TableInventory
 from db_backup.model import BackupStatus, BackupType, Compression, EngineName, Method, Scope
+from db_backup.progress import Silent
 from db_backup.recovery import History, Point, Route, route_to_time, told
 from db_backup.settings.problems import did_you_mean, nearest
 from db_backup.standing import status
@@ -148,7 +150,22 @@ def _of_backup(workspace: Workspace, request: RestoreRequest) -> tuple[Source, t
             database=request.database,
             backup_id=located.manifest.id,
         )
-    return source, lineage_of(workspace, located)
+    return source, _without_gaps(workspace, located)
+
+
+def _without_gaps(workspace: Workspace, located: Located) -> tuple[Located, ...]:
+    """All that this backup needs, itself at the end, as their manifests say it.
+
+    :raises ChainBroken: one of them is gone or cannot be relied on, or does not follow the one before it.
+    """
+    try:
+        links = lineage_of(workspace, located)
+        if must_be_rebuilt(located.manifest):
+            refuse_gaps([link_of(link, Silent()) for link in links])
+    except ChainBroken as error:
+        error.hint = f"`db-backup list --recovery --database {located.manifest.entry}` shows what can be recovered."
+        raise
+    return links
 
 
 def _source(workspace: Workspace, request: RestoreRequest, name: str) -> Source:
