@@ -43,9 +43,10 @@ def increment(project: Project, entry: str = "shop", *options: str) -> dict[str,
     return made[0]
 
 
-def killed_increment(project: Project, entry: str) -> None:
+def killed_increment(project: Project, entry: str, when: str = "before") -> None:
+    """:param when: "before" or "after" the commit."""
     done = project.run_process(
-        [sys.executable, "-m", "support.killed_create", entry, "--type", "incremental"],
+        [sys.executable, "-m", "support.killed_create", when, entry, "--type", "incremental"],
         PYTHONPATH=os.pathsep.join((str(TESTS), str(PLUGINS))),
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -189,6 +190,16 @@ def test_a_process_killed_before_the_commit_leaves_nothing_and_the_next_captures
     assert_nothing_else_is_stored(shop.project)
 
 
+def test_a_full_in_an_increments_place_whose_process_was_killed_after_the_commit_is_taken_in(shop: Shop) -> None:
+    killed_increment(shop.project, "shop", "after")
+    assert shop.project.json("list")["backups"] == []
+    shop.change()
+    first = increment(shop.project)
+    assert first["type"] == "incremental"
+    listed = {backup["id"]: backup["type"] for backup in shop.project.json("list")["backups"]}
+    assert listed == {first["id"]: "incremental", first["parent_id"]: "full"}
+
+
 def test_two_captures_of_one_entry_never_run_at_once(shop: Shop) -> None:
     increment(shop.project)
     request = CreateRequest("shop", BackupType.INCREMENTAL)
@@ -319,6 +330,12 @@ def test_a_servers_chain_is_made_killed_proved_broken_and_begun_anew(tmp_path: P
     (proof,) = project.json("verify", first["id"], "--level", "restore")["proofs"]
     assert (proof["result"], proof["reached"]) == ("passed", "restore"), proof["reason"]
     assert proof["evidence"]["links"] == 2
+
+    lab.change(2)
+    killed_increment(project, "main", "after")  # the server was never told that it may let go of this
+    second = increment(project, "main")
+    assert second["parent_id"] not in (full["id"], first["id"])
+    assert project.manifest(second["parent_id"])["chain"]["parent_id"] == first["id"]
 
     lab.break_history()
     refused = project.run("create", "main", "--type", "incremental", "--no-full")

@@ -1,6 +1,7 @@
-"""`db-backup create` that is killed when all bytes are stored, and nothing has its final name yet.
+"""`db-backup create` that is killed: when all bytes are stored and nothing has its final name yet, or just after that.
 
-python -m support.killed_create ARGUMENTS: those of ``create``; the environment names the project.
+python -m support.killed_create before|after ARGUMENTS: of the commit; the others are those of ``create``. The
+environment names the project.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from unittest import mock
 
 from db_backup.cli.main import main
+from db_backup.jobs import create
 from db_backup.jobs.creation import Creation
 
 
@@ -19,5 +21,7 @@ def die(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    with mock.patch.object(Creation, "_commit", die):
-        main(["create", *sys.argv[1:]])
+    when, *arguments = sys.argv[1:]
+    place = mock.patch.object(Creation, "_commit", die) if when == "before" else mock.patch.object(create, "_tell", die)
+    with place:
+        main(["create", *arguments])
