@@ -88,8 +88,6 @@ def examine_history(session: Session, connection: ConnectionInfo) -> History:
     _require_history(session, connection, replica)
     kept = _kept_seconds(session)
     warnings = [
-        "The increments of a server hold the changes of every database, and password hashes where accounts were "
-        "changed: encrypt them.",
         *(replica.warnings if replica else ()),
         *_about_format(session),
         *_about_time(session, kept),
