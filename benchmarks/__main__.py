@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import db_backup
 from benchmarks import report
 from benchmarks.data import write_rows
 from benchmarks.engines import ENGINES, Arena
+from benchmarks.increments import measure_increments
 from benchmarks.machine import describe, load_warning
 from benchmarks.measuring import run
 from benchmarks.results import Contest, Growth, Spread, compete, listing_seconds
@@ -34,6 +37,7 @@ class Profile:
 _QUICK = Profile("quick", megabytes=150, repetitions=3, grown_megabytes=(500, 2000))
 _FULL = Profile("full", megabytes=500, repetitions=5, grown_megabytes=(500, 2000))
 _LISTINGS = 7
+_INCREMENTS_SHARE = 3  # the databases of which increments are taken are so many times as small
 
 
 def main() -> None:
@@ -64,9 +68,12 @@ def measure(profile: Profile) -> report.Measured:
                 listing = listing or listing_seconds(arena, _LISTINGS)
                 if arena.grow is not None:
                     growth = _grown(arena, profile)
+        folder = Path(tempfile.mkdtemp(dir=next(iter(rows.values())).parent))
+        smaller = profile.megabytes // _INCREMENTS_SHARE
+        increments = measure_increments(write_rows(folder, smaller), _say)
     assert listing is not None  # noqa: S101
     assert growth is not None  # noqa: S101
-    return report.Measured(_setting(profile, load), contests, listing, growth)
+    return report.Measured(_setting(profile, load), contests, listing, growth, increments, smaller)
 
 
 def _grown(arena: Arena, profile: Profile) -> Growth:
@@ -99,6 +106,7 @@ def _rows(megabytes: int) -> Iterator[dict[str, Path]]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = f"{name}/compiled"
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(Path(db_backup.__file__).parent)], check=True)
         yield write_rows(Path(name), megabytes)
 
 

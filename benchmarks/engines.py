@@ -49,7 +49,7 @@ class Arena:
 
 
 @contextmanager
-def _workspace(connection: ConnectionInfo) -> Iterator[tuple[Path, Project]]:
+def workspace(connection: ConnectionInfo) -> Iterator[tuple[Path, Project]]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -78,7 +78,7 @@ def _newest(project: Project) -> int:
     return newest.stat().st_size
 
 
-class _Shell:
+class Shell:
     """Competitors that are pipelines: a shell with ``pipefail``, the result in one file, which is thrown away."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
@@ -99,17 +99,43 @@ class _Shell:
         return size
 
 
+def fill_postgres(server: PostgresServer, rows: Mapping[str, Path]) -> str:
+    """A database with these rows; its name."""
+    database = server.create_database(*(f"CREATE TABLE {table} ({columns})" for table, columns in TABLES.items()))
+    with server.connect(database) as connection:
+        for table, path in rows.items():
+            with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy, path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    copy.write(block)
+    server.run("VACUUM ANALYZE", database=database)
+    return database
+
+
+def fill_mariadb(server: MariaDbServer, rows: Mapping[str, Path]) -> None:
+    """The database ``shop`` with these rows."""
+    server.run("CREATE DATABASE shop")
+    with server.connect("shop", local_infile=True) as connection, connection.cursor() as cursor:
+        for table, columns in TABLES.items():
+            cursor.execute(f"CREATE TABLE {table} ({columns})")
+            cursor.execute(f"LOAD DATA LOCAL INFILE '{rows[table]}' INTO TABLE {table}")
+
+
+def fill_sqlite(path: Path, rows: Mapping[str, Path]) -> None:
+    """A file with these rows."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, columns in TABLES.items():
+            connection.execute(f"CREATE TABLE {table} ({columns})")
+            values = ", ".join("?" for _ in columns.split(", "))
+            with rows[table].open(encoding="ascii") as file:
+                lines = (line.rstrip("\n").split("\t") for line in file)
+                connection.executemany(f"INSERT INTO {table} VALUES ({values})", lines)
+
+
 @contextmanager
 def postgres(rows: Mapping[str, Path]) -> Iterator[Arena]:
     options = ("-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "max_wal_size=8GB", "-c", "jit=off")
     with PostgresServer.start(options=options) as server:
-        database = server.create_database(*(f"CREATE TABLE {table} ({columns})" for table, columns in TABLES.items()))
-        with server.connect(database) as connection:
-            for table, path in rows.items():
-                with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy, path.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        copy.write(block)
-        server.run("VACUUM ANALYZE", database=database)
+        database = fill_postgres(server, rows)
 
         def grow(times: int) -> None:
             for serial in range(1, times):
@@ -117,10 +143,10 @@ def postgres(rows: Mapping[str, Path]) -> Iterator[Arena]:
                     copy = f"CREATE UNLOGGED TABLE IF NOT EXISTS {table}_{serial} AS SELECT * FROM {table}"
                     server.run(copy, database=database)
 
-        with _workspace(server.connection(database)) as (folder, project):
+        with workspace(server.connection(database)) as (folder, project):
             environment = {**os.environ, **server.environment(), "PGDATABASE": database}
             project.environment |= {name: environment[name] for name in (*server.environment(), "PGDATABASE")}
-            shell = _Shell(folder, environment)
+            shell = Shell(folder, environment)
             yield Arena(
                 "PostgreSQL",
                 str(server.run("SHOW server_version")[0][0]).split()[0],
@@ -141,12 +167,8 @@ def postgres(rows: Mapping[str, Path]) -> Iterator[Arena]:
 @contextmanager
 def mariadb(rows: Mapping[str, Path]) -> Iterator[Arena]:
     with MariaDbServer.start(options=["--local-infile=1", "--innodb-buffer-pool-size=512M"]) as server:
-        server.run("CREATE DATABASE shop")
-        with server.connect("shop", local_infile=True) as connection, connection.cursor() as cursor:
-            for table, columns in TABLES.items():
-                cursor.execute(f"CREATE TABLE {table} ({columns})")
-                cursor.execute(f"LOAD DATA LOCAL INFILE '{rows[table]}' INTO TABLE {table}")
-        with _workspace(server.connection("shop")) as (folder, project):
+        fill_mariadb(server, rows)
+        with workspace(server.connection("shop")) as (folder, project):
             options = folder / "client.cnf"
             options.write_text(server.option_file() + server.option_file().replace("[client]", "[mydumper]"))
             options.chmod(0o600)
@@ -158,7 +180,7 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Arena]:
                 f' --password="$PASSWORD" --database=shop --threads=2 --compress --outputdir={target}'
             )
             environment = {**os.environ, "PASSWORD": server.root_password}
-            shell = _Shell(folder, environment)
+            shell = Shell(folder, environment)
             yield Arena(
                 "MariaDB",
                 str(server.run("SELECT VERSION()")[0][0]).split("-")[0],
@@ -169,7 +191,7 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Arena]:
                     Case(
                         "`mydumper --threads 2 --compress`",
                         ["bash", "-c", several],
-                        lambda _: _folder_size(target),
+                        lambda _: folder_size(target),
                         environment,
                         tool="mydumper",
                     ),
@@ -178,7 +200,7 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Arena]:
             )
 
 
-def _folder_size(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
     size = sum(path.stat().st_size for path in folder.iterdir())
     shutil.rmtree(folder)
     return size
@@ -188,22 +210,16 @@ def _folder_size(folder: Path) -> int:
 def sqlite(rows: Mapping[str, Path]) -> Iterator[Arena]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as name:
         path = Path(name) / "shop.sqlite"
-        with closing(sqlite3.connect(path)) as connection, connection:
-            for table, columns in TABLES.items():
-                connection.execute(f"CREATE TABLE {table} ({columns})")
-                values = ", ".join("?" for _ in columns.split(", "))
-                with rows[table].open(encoding="ascii") as file:
-                    lines = (line.rstrip("\n").split("\t") for line in file)
-                    connection.executemany(f"INSERT INTO {table} VALUES ({values})", lines)
+        fill_sqlite(path, rows)
         connection_info = ConnectionInfo(conn_id="bench", engine=EngineName.SQLITE, database=str(path))
-        with _workspace(connection_info) as (folder, project):
+        with workspace(connection_info) as (folder, project):
             yield Arena(
                 "SQLite",
                 sqlite3.sqlite_version,
                 folder,
                 project,
                 [
-                    _Shell(folder, dict(os.environ)).case(
+                    Shell(folder, dict(os.environ)).case(
                         f"sqlite3 {path} .dump | gzip -9", shown="sqlite3 shop.sqlite .dump | gzip -9"
                     ),
                     *_ours(project, [str(path)]),

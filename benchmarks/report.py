@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.increments import Increments
 from benchmarks.results import Contest, Growth, Result, Spread
 
 README = Path(__file__).with_name("README.md")
@@ -21,6 +22,8 @@ class Measured:
     contests: Mapping[str, Contest]
     listing: Spread
     growth: Growth
+    increments: Sequence[Increments]
+    increments_megabytes: int
 
 
 def write(measured: Measured) -> None:
@@ -34,6 +37,10 @@ def render(measured: Measured) -> str:
     """As Markdown."""
     sections = ["\n".join(f"- {line}" for line in measured.setting)]
     sections += [_table(contest) for contest in measured.contests.values()]
+    sections.append(
+        f"### Increments, of {measured.increments_megabytes} MB in each database\n\n"
+        + "\n\n".join(_increments(one) for one in measured.increments)
+    )
     sections.append("### Aims on 2 cores\n\n" + _aims(measured))
     return "\n\n".join(sections)
 
@@ -48,6 +55,23 @@ def _table(contest: Contest) -> str:
         *(_row(result, contest.baseline) for result in contest.results.values()),
         *(f"| {_cell(name)} | not installed | | | | | |" for name in contest.absent),
     ]
+    return "\n".join(lines)
+
+
+def _increments(measured: Increments) -> str:
+    full = measured.taken[0]
+    lines = [
+        f"| {measured.title} {measured.version} | rows changed | wall, s | of the full's time | stored, MB"
+        " | of the full's size |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in measured.taken:
+        share = "-" if one.share is None else f"{one.share} %"
+        time, size = one.wall_seconds / full.wall_seconds, one.stored_bytes / full.stored_bytes
+        lines.append(
+            f"| {_cell(one.name)} | {share} | {one.wall_seconds:.2f} | {time:.2f} | {one.stored_bytes / _MEGABYTE:.2f}"
+            f" | {size:.3f} |"
+        )
     return "\n".join(lines)
 
 
