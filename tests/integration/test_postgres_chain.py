@@ -335,6 +335,13 @@ def test_on_a_quiet_server_an_increment_is_empty_and_moves_the_recovery_point(
     assert empty.manifest.recovery_point > busy.manifest.recovery_point
 
 
+def test_a_clock_that_went_back_is_told_of(chain: PostgresChain) -> None:
+    full = published_full(chain)
+    later = full.manifest.model_copy(update={"recovery_point": full.manifest.recovery_point + timedelta(hours=1)})
+    increment = take_increment(chain, Taken(later, full.streams))
+    assert any("clock went back" in warning for warning in increment.manifest.warnings)
+
+
 def test_what_was_prepared_and_not_committed_is_not_in_what_is_rebuilt_and_holds_nothing_up(
     server: PostgresServer, chain: PostgresChain
 ) -> None:
@@ -604,7 +611,7 @@ def test_another_cluster_at_the_same_address_breaks_the_chain(
     assert_broken(PostgresChain(postgres_server.connection("postgres"), options), full, "another PostgreSQL cluster")
 
 
-def test_a_standby_is_refused_and_once_it_is_promoted_the_chain_is_broken(
+def test_a_standby_is_refused_and_once_it_is_promoted_a_new_chain_begins(
     server: PostgresServer, chain: PostgresChain, options: EngineOptions
 ) -> None:
     full = published_full(chain)
@@ -614,6 +621,14 @@ def test_a_standby_is_refused_and_once_it_is_promoted_the_chain_is_broken(
             replica.preflight(_INCREMENT)
         standby.run("SELECT pg_promote()")
         assert_broken(replica, full, "timeline 1 to 2")
+        again = published_full(replica)
+        standby.run("CREATE TABLE after_the_failover AS SELECT 1 AS x")
+        increment = take_increment(replica, again)
+        with (
+            replica.open_rebuilt(links([again, increment]), Point(), Cancellation()) as rebuilt,
+            looking_into(rebuilt.connection, "postgres") as link,
+        ):
+            assert link.execute("SELECT x FROM after_the_failover").fetchone() == (1,)
 
 
 def test_a_server_that_was_put_back_to_an_older_state_breaks_the_chain_however_far_it_has_come_since(

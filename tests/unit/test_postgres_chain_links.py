@@ -106,10 +106,16 @@ def test_what_is_no_segment_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("insert", "end"), [(0x2000028, 0x2000000), (0x2002018, 0x2002000), (0x2002020, 0x2002020), (0x2002000, 0x2002000)]
+    ("insert", "end"),
+    [
+        pytest.param(2 * SEGMENT + 40, 2 * SEGMENT, id="a segment's first page"),
+        pytest.param(2 * SEGMENT + PAGE_BYTES + 24, 2 * SEGMENT + PAGE_BYTES, id="any other page"),
+        pytest.param(2 * SEGMENT + PAGE_BYTES + 40, 2 * SEGMENT + PAGE_BYTES + 40, id="the end of a record there"),
+        pytest.param(2 * SEGMENT + PAGE_BYTES, 2 * SEGMENT + PAGE_BYTES, id="a page's start"),
+    ],
 )
 def test_where_the_next_record_begins_after_a_pages_header_the_last_one_ended_before_it(insert: int, end: int) -> None:
-    assert record_end(insert) == end
+    assert record_end(insert, SEGMENT) == end
 
 
 def test_the_page_before_a_position_is_the_one_of_its_last_byte() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from db_backup.engines.postgres.chain.source import user_databases
 from db_backup.engines.postgres.inventory import Catalogue, read_catalogue
 from db_backup.engines.postgres.preflight import some
-from db_backup.engines.postgres.session import connected, is_scratch, rows
+from db_backup.engines.postgres.session import MissingDatabase, connected, is_scratch, rows
 from db_backup.errors import AccessDenied, PrivilegeMissing
 from db_backup.manifest import DatabaseObject, Inventory, Manifest
 from db_backup.model import ConnectionInfo
@@ -39,10 +39,14 @@ def read_contents(connection: ConnectionInfo, *, entry: str, cancellation: Cance
         roles = rows(link, "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_'")
     ours = {connection.login} if is_scratch(connection) else set()  # was made to look into what was rebuilt
     objects = [DatabaseObject(kind="role", name=str(role)) for (role,) in roles if role not in ours]
-    objects += [DatabaseObject(kind="database", name=name) for name in names]
-    unlogged, unread, extensions = [], [], set()
+    there, unlogged, unread, extensions = [], [], [], set()
     for name in names:
-        catalogue = _read(dataclasses.replace(connection, database=name), entry, cancellation)
+        try:
+            catalogue = _read(dataclasses.replace(connection, database=name), entry, cancellation)
+        except MissingDatabase:
+            continue  # it was dropped a moment ago
+        there.append(name)
+        objects.append(DatabaseObject(kind="database", name=name))
         if catalogue is None:
             unread.append(name)
             continue
@@ -51,7 +55,7 @@ def read_contents(connection: ConnectionInfo, *, entry: str, cancellation: Cance
         unlogged += [".".join((name, *table.name)) for table in catalogue.tables if table.unlogged]
         extensions |= {item.name for item in kept if item.kind == "extension"}
     objects.sort(key=lambda item: (item.kind, item.name))
-    return Contents(names, tuple(objects), tuple(unlogged), tuple(sorted(extensions)), tuple(unread))
+    return Contents(tuple(there), tuple(objects), tuple(unlogged), tuple(sorted(extensions)), tuple(unread))
 
 
 def _read(connection: ConnectionInfo, entry: str, cancellation: Cancellation) -> Catalogue | None:

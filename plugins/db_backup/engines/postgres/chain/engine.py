@@ -199,7 +199,7 @@ class PostgresChain(ChainEngine):
                 examined = self._examine(link, request, cancellation)
                 self._prove(link, parent, examined.origin, cancellation)
                 databases = source.user_databases(link)
-                moment, end = source.settle(link)
+                moment, end = source.settle(link, examined.segment_bytes)
             capture = IncrementCapture(
                 self.connection, parent, position_of(parent), end, moment, databases, request.entry, until_end
             )

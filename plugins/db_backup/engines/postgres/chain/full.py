@@ -123,7 +123,7 @@ class FullCapture:
         for _ in range(_MOST_READINGS):
             before = contents
             with connected(self._connection, entry=self._entry, cancellation=self._cancellation) as link:
-                moment, end = settle(link)
+                moment, end = settle(link, self._segment_bytes)
             contents = self._contents()
             if contents.objects == before.objects:
                 break

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 
 PAGE_BYTES = 8192  # XLOG_BLCKSZ as every packager builds it; the preflight refuses another
+_SHORT_HEADER_BYTES = 24
+_LONG_HEADER_BYTES = 40  # of a segment's first page
 _MOST_LSN = (1 << 64) - 1
 _LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 _POSITION = re.compile(
@@ -81,13 +83,14 @@ def fingerprint(wal: bytes) -> str:
     return hashlib.sha256(wal).hexdigest()[:32]
 
 
-def record_end(insert_lsn: int) -> int:
+def record_end(insert_lsn: int, segment_bytes: int) -> int:
     """Where the last record ends, from where the next will begin: at a page's start these differ by its header.
 
     ``XLogBytePosToRecPtr`` and ``XLogBytePosToEndRecPtr``, ``src/backend/access/transam/xlog.c``.
     """
     page_start = insert_lsn // PAGE_BYTES * PAGE_BYTES
-    return page_start if insert_lsn - page_start in {24, 40} else insert_lsn  # a short header, and a segment's first
+    header_bytes = _SHORT_HEADER_BYTES if page_start % segment_bytes else _LONG_HEADER_BYTES
+    return page_start if insert_lsn - page_start == header_bytes else insert_lsn
 
 
 def segment_name(lsn: int, timeline: int, segment_bytes: int) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.chain.base_tar import WAL_FOLDER
-from db_backup.engines.postgres.chain.position import parse_lsn
+from db_backup.engines.postgres.chain.position import format_lsn, parse_lsn
 from db_backup.engines.postgres.scratch import SETTINGS, options, running
 from db_backup.engines.postgres.session import one_line
 from db_backup.engines.scratch_home import ids
@@ -212,7 +212,7 @@ class PrivateServer:
 
 def _target(point: Point) -> dict[str, str]:
     if point.lsn is not None:  # stop before the first record that begins there or later
-        return {"recovery_target_lsn": point.lsn, "recovery_target_inclusive": "off"}
+        return {"recovery_target_lsn": format_lsn(parse_lsn(point.lsn)), "recovery_target_inclusive": "off"}
     if point.time is not None:
         moment = point.time.astimezone(UTC)
         return {"recovery_target_time": f"{moment:%Y-%m-%d %H:%M:%S.%f}+00", "recovery_target_inclusive": "on"}

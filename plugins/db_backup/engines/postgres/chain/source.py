@@ -157,9 +157,11 @@ def warnings(found: WalSettings, slot_name: str, slot: SlotState | None) -> Iter
 
 
 def user_databases(link: Connection) -> tuple[str, ...]:
-    """Those that people may enter and that are no templates."""
+    """Those that people may enter and that are no templates; without what an interrupted DROP DATABASE has left."""
     found = rows(
-        link, "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+        link,
+        "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2 "
+        "ORDER BY datname",
     )
     return tuple(str(name) for (name,) in found)
 
@@ -177,7 +179,7 @@ def database_bytes(link: Connection) -> int | None:
     return int(value(link, size))
 
 
-def settle(link: Connection) -> tuple[datetime, int]:
+def settle(link: Connection, segment_bytes: int) -> tuple[datetime, int]:
     """The server's time, and where its WAL ends that was written by then; that is on its disk when this returns.
 
     Commits that do not wait for the disk (synchronous_commit = off) are written within 3 rounds of the WAL writer
@@ -187,7 +189,7 @@ def settle(link: Connection) -> tuple[datetime, int]:
     moment, inserted = rows(link, "SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_current_wal_insert_lsn()::text")[
         0
     ]
-    end = record_end(parse_lsn(inserted))
+    end = record_end(parse_lsn(inserted), segment_bytes)
     delay = float(value(link, "SELECT extract(epoch FROM pg_catalog.current_setting('wal_writer_delay')::interval)"))
     deadline = time.monotonic() + 3 * delay
     while not _is_flushed(link, end):
