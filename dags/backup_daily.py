@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 
-from db_backup.operators.protection import cleanup, health_score, outcome, protect, select_databases
+from db_backup.operators.protection import (
+    DAILY_WAIT_SECONDS,
+    cleanup,
+    health_score,
+    outcome,
+    protect,
+    select_databases,
+)
 from db_backup.operators.scheduling import daily_plan
 
 PLAN = daily_plan()
@@ -22,7 +29,7 @@ proof, and fails the run when a task failed.
 - When: `BACKUP_DAILY_TIME` in `BACKUP_TIMEZONE`; `BACKUP_DAILY_ENABLED=false` leaves only runs that a person starts,
   and `BACKUP_ENABLED=false` skips the backups of scheduled runs.
 - `BACKUP_VERIFICATION_ENABLED=false` skips **verify** in scheduled runs: their backups stay unproven.
-- An entry at which another backup is at work is waited for, for a minute, and then skipped with the reason.
+- An entry at which another backup is at work is waited for, for ten minutes, and then skipped with the reason.
 - Pools: `backup` (how many databases at once) and `backup_scratch` (how many restores at once). Airflow makes them as
   it starts when they are missing; in a pool that does not exist tasks would wait for ever.
 - Retries: Airflow's `[core] default_task_retries`, at least one, after `default_task_retry_delay`; failures that only a
@@ -35,7 +42,8 @@ proof, and fails the run when a task failed.
 def backup_daily() -> None:
     databases = select_databases("full")
     follow_ups = [cleanup(), health_score()]
-    protect(databases, type="full") >> follow_ups[0] >> follow_ups[1] >> outcome(databases, follow_ups=follow_ups)
+    protected = protect(databases, type="full", wait_seconds=DAILY_WAIT_SECONDS)
+    protected >> follow_ups[0] >> follow_ups[1] >> outcome(databases, follow_ups=follow_ups)
 
 
 backup_daily()

@@ -19,6 +19,7 @@ for structure backups, there is nothing to do, which is no failure.
 
 - When: `BACKUP_WEEKLY_DAY` at `BACKUP_WEEKLY_TIME` in `BACKUP_TIMEZONE`; `BACKUP_WEEKLY_ENABLED=false` leaves only runs
   that a person starts, and `BACKUP_ENABLED=false` skips the backups of scheduled runs.
+- An entry at which another backup is at work is waited for, for a minute, and then skipped with the reason.
 - Everything else is as in `backup_daily`.
 """
 

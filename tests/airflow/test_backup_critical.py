@@ -123,6 +123,15 @@ def test_runs_that_wait_behind_a_long_one_do_not_repeat_its_work(made: Project, 
     assert increments(made) == ["crm", "shop"]
 
 
+def test_the_daily_full_waits_for_an_increment_that_takes_longer_than_others_wait(made: Project) -> None:
+    """Both begin at 03:00: a full that loses to a slow increment would lose every night."""
+    waits = {
+        dag_id: dag_named(dag_id).get_task("protect.backup").wait_seconds
+        for dag_id in ("backup_daily", "backup_critical")
+    }
+    assert waits == {"backup_daily": 600, "backup_critical": 60}
+
+
 def test_it_is_scheduled_where_there_is_a_critical_entry(
     made: Project, project: ProjectOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

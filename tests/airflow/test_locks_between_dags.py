@@ -63,7 +63,8 @@ def another_backup_of_shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[threadin
 def test_the_later_run_skips_the_entry_with_the_reason_and_takes_the_others(
     made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db_backup.operators.protection.LOCK_WAIT_SECONDS", 1)
+    for wait in ("LOCK_WAIT_SECONDS", "DAILY_WAIT_SECONDS"):
+        monkeypatch.setattr(f"db_backup.operators.protection.{wait}", 1)
     with Workspace.open(os.environ) as workspace:
         (earlier,) = publish(workspace, [past_backup(1)])
     with another_backup_of_shop(monkeypatch):

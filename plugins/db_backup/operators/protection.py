@@ -20,6 +20,9 @@ from db_backup.operators.verify import VerifyOperator
 LOCK_WAIT_SECONDS = 60
 """How long a DAG's task waits for another one of the same entry, before it leaves that alone."""
 
+DAILY_WAIT_SECONDS = 600
+"""The daily full waits longer: five-minute increments begin with it, and it must not lose to them night after night."""
+
 
 @task(retries=0)
 def select_databases(backup_type: str, tier: str | None = None) -> list[str]:
@@ -63,9 +66,8 @@ def protect(
             database=database,
             type=type,
             pool=pool,
-            wait_seconds=LOCK_WAIT_SECONDS,
             map_index_template="{{ task.database }}",
-            **backup,
+            **{"wait_seconds": LOCK_WAIT_SECONDS, **backup},
         )
         VerifyOperator(
             task_id="verify",
