@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyrage
 import pytest
 import yaml
 
 from db_backup.model import EngineName
+from support import quick_age
 from support.lab import EngineLab
 from support.lab_mysql import MysqlLab
 from support.lab_postgres import PostgresLab
@@ -376,11 +378,29 @@ def test_the_windows_are_read_from_the_storage_alone(scene: Scene) -> None:
     shown = scene.project.run("list", "--recovery", "--database", "shop", BACKUP_CATALOG_PATH=str(broken)).stdout
     assert f"{scene.backups[0]} + 2 increments" in shown
 
-    restored = scene.project.run(
-        "restore", "--database", "shop", "--to-time", scene.between.isoformat(), "--test",
-        BACKUP_CATALOG_PATH=str(broken),
-    )  # fmt: skip
-    assert restored.returncode == 0, restored.stderr
+
+def test_a_kit_is_enough_where_airflow_and_the_catalogue_are_gone(
+    scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = scenes[EngineName.MYSQL]
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", quick_age.encrypt)
+    kit, passphrase = tmp_path / "shop.kit", tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery staple\n")
+    exported = scene.project.run("kit", "export", str(kit), "--passphrase-file", str(passphrase))
+    assert exported.returncode == 0, exported.stderr
+    elsewhere = Project(tmp_path / "elsewhere", {}, as_process=False)
+    kept = {name: value for name, value in elsewhere.environment.items() if not name.startswith(("BACKUP_", "AIRFLOW"))}
+    elsewhere.environment = {**kept, "HOME": str(tmp_path), "BACKUP_SCRATCH_PATH": str(elsewhere.scratch)}
+    by_kit = ("--kit", str(kit), "--passphrase-file", str(passphrase))
+
+    with scene.new_database() as name:
+        listed = elsewhere.run(*by_kit, "list", "--recovery", "--database", "shop")
+        assert scene.backups[0] in listed.stdout, listed.stderr
+        moment = scene.between.isoformat()
+        done = elsewhere.run(*by_kit, "restore", "--database", "shop", "--to-time", moment, "--as", name)
+        assert done.returncode == 0, done.stderr
+        assert scene.rows(name) == [102, 112]
+        assert "A binlog tells whole seconds" in done.stderr
 
 
 def test_a_file_goes_back_to_its_last_backup_before_the_moment_and_says_so(scenes: Scenes) -> None:

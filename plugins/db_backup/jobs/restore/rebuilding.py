@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db_backup.config import Entry
-from db_backup.engines import chain_engine_for, engine_for
+from db_backup.engines import engine_for
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.chain import Rebuilt
 from db_backup.errors import UsageError
 from db_backup.jobs.chains import link_of
 from db_backup.jobs.creation import Creation, Plan
+from db_backup.jobs.replay import chain_reader
 from db_backup.jobs.restore.moments import Recovery
 from db_backup.jobs.restore.request import Recovered
 from db_backup.jobs.sidecars import Located
@@ -54,7 +55,7 @@ def taken_out(
     :raises ArtefactError, LoadFailed, SourceError, Interrupted: it could not be rebuilt.
     """
     make_last_folder(options.scratch_path, "BACKUP_SCRATCH_PATH")
-    engine = chain_engine_for(ConnectionInfo("", recovery.base.engine), options)
+    engine = chain_reader(recovery.base, options)
     links = [link_of(located, progress) for located in recovery.links]
     with private_folder(options.scratch_path, "recovery") as folder:
         began = time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from db_backup import naming
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup, UsageError
@@ -18,6 +20,7 @@ from db_backup.settings.problems import did_you_mean, nearest
 from db_backup.standing import status
 from db_backup.storage import Storage
 from db_backup.summary import BackupSummary, summarise
+from db_backup.units import human_bytes
 
 LATEST = "latest"
 _MOST_DOUBTS = 3  # that are told one by one
@@ -75,7 +78,7 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
     if request.point is not None:
         found = to_point(workspace, request)
         if isinstance(found, Recovery):
-            return _to_rebuild(request, found)
+            return _to_rebuild(workspace, request, found)
         _check(request, found.manifest)
         return Resolved(found, _doubts(found))
     if request.backup is None:
@@ -89,7 +92,7 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
         located = locate(workspace, request.backup)
         resolved = Resolved(located, _doubts(located))
     if must_be_rebuilt(resolved.located.manifest):
-        return _to_rebuild(request, to_end_of(workspace, request, resolved.located))
+        return _to_rebuild(workspace, request, to_end_of(workspace, request, resolved.located))
     _check(request, resolved.located.manifest)
     return resolved
 
@@ -99,11 +102,22 @@ def _doubts(located: Located) -> tuple[str, ...]:
     return (f"{located.manifest.id} {standing}.",) if standing else ()
 
 
-def _to_rebuild(request: RestoreRequest, recovery: Recovery) -> Resolved:
+def _to_rebuild(workspace: Workspace, request: RestoreRequest, recovery: Recovery) -> Resolved:
     """A stand-in for the backup of what will be rebuilt, to plan by."""
     last = recovery.links[-1]
     located = Located(last.storage, stand_in(recovery, request.tables), last.state)
-    return Resolved(located, _of_links(recovery), recovery)
+    warnings = (*_of_links(recovery), *_of_room(workspace.settings.backup_scratch_path, recovery))
+    return Resolved(located, warnings, recovery)
+
+
+def _of_room(scratch_path: Path, recovery: Recovery) -> Iterator[str]:
+    with suppress(OSError):  # whoever rebuilds it says what is wrong with the folder
+        free, needed = shutil.disk_usage(scratch_path).free, recovery.planned.scratch_bytes
+        if free < needed:
+            yield (
+                f"It takes about {human_bytes(needed)} in BACKUP_SCRATCH_PATH ({scratch_path}), which has "
+                f"{human_bytes(free)} left."
+            )
 
 
 def _of_links(recovery: Recovery) -> tuple[str, ...]:
@@ -181,10 +195,11 @@ def _newest_full(workspace: Workspace, database: str) -> Resolved:
         if stands is not BackupStatus.DELETING:
             others.append(located)
     if not others:
-        workspace.config.entry(database)  # raises for a name that nobody knows
+        server = workspace.config.entry(database).server  # raises for a name that nobody knows
+        by_server = f"`db-backup list --recovery` shows what those of '{server}' lead to (--to-time)."
         raise UnknownBackup(
             f"There is no full backup of '{database}' in {_places(workspace)}.",
-            hint="See `db-backup restore --list`; check that the storage is the right one.",
+            hint=by_server if server else "See `db-backup restore --list`; check that the storage is the right one.",
             database=database,
         )
     best = min(others, key=_rank)  # of equals the newest, which is the first
