@@ -191,7 +191,7 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Arena]:
                     Case(
                         "`mydumper --threads 2 --compress`",
                         ["bash", "-c", several],
-                        lambda _: folder_size(target),
+                        lambda _: _folder_size(target),
                         environment,
                         tool="mydumper",
                     ),
@@ -200,7 +200,7 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Arena]:
             )
 
 
-def folder_size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     size = sum(path.stat().st_size for path in folder.iterdir())
     shutil.rmtree(folder)
     return size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.engines import fill_mariadb, fill_postgres, fill_sqlite, folder_size, workspace
+from benchmarks.engines import fill_mariadb, fill_postgres, fill_sqlite, workspace
 from benchmarks.measuring import run
 from db_backup.model import ConnectionInfo, EngineName
 from support.mysql_server import MariaDbServer
@@ -29,9 +30,25 @@ _CHANGES = {"articles": "title = 'changed'", "measurements": "sensor = sensor + 
 
 
 @dataclass(frozen=True)
+class Rival:
+    """A stock tool that fetches what has changed.
+
+    :param prepare: before each change.
+    :param script: what fetches it afterwards; ``takes_a_full``: also a first time, before any change.
+    :param stored_bytes: of what it fetched last.
+    """
+
+    name: str
+    tool: str
+    script: Callable[[], str]
+    stored_bytes: Callable[[], int]
+    prepare: Callable[[], None] = lambda: None
+    takes_a_full: bool = False
+
+
+@dataclass(frozen=True)
 class Source:
-    """A database with a history. ``change``: these statements, committed. ``rival``: prepared before a change, it is
-    given the folder to fill, and gives the shell script that fetches what has changed by then."""
+    """A database with a history. ``change``: these statements, committed."""
 
     title: str
     version: str
@@ -39,8 +56,7 @@ class Source:
     project: Project
     environment: Mapping[str, str]
     change: Callable[[Sequence[str]], None]
-    rival: Callable[[], Callable[[Path], str]]
-    rival_name: str
+    rivals: Sequence[Rival]
 
 
 @dataclass(frozen=True)
@@ -60,33 +76,41 @@ class Increments:
     title: str
     version: str
     taken: Sequence[Taken]
+    absent: Sequence[str]
 
 
 def measure_increments(rows: Mapping[str, Path], say: Callable[[str], None]) -> list[Increments]:
-    """Of every engine: a full, and after each change the rival and an increment, once each."""
+    """Of every engine: a full, and after each change the rivals and an increment, once each."""
     found = []
     for source_of in (postgres, mariadb, sqlite):
         with source_of(rows) as source:
             taken = []
-            for one in _take(source, rows):
+            rivals = [rival for rival in source.rivals if shutil.which(rival.tool)]
+            for one in _take(source, rivals, rows):
                 say(f"{source.title}, increments: {one.name}, {one.share or 100} %: {one.wall_seconds:.2f} s")
                 taken.append(one)
-            found.append(Increments(source.title, source.version, taken))
+            absent = [rival.name for rival in source.rivals if rival not in rivals]
+            found.append(Increments(source.title, source.version, taken, absent))
     return found
 
 
-def _take(source: Source, rows: Mapping[str, Path]) -> Iterator[Taken]:
+def _take(source: Source, rivals: Sequence[Rival], rows: Mapping[str, Path]) -> Iterator[Taken]:
     yield _ours(source, "full", None)
+    yield from (_theirs(source, rival, None) for rival in rivals if rival.takes_a_full)
     counts = {table: path.read_bytes().count(b"\n") for table, path in rows.items()}
     changed = 0
     for share in SHARES:
-        fetch = source.rival()
+        for rival in rivals:
+            rival.prepare()
         source.change(list(_statements(counts, changed, changed + share)))
         changed += share
-        with tempfile.TemporaryDirectory(prefix="rival-", dir=source.folder) as name:
-            done = run(["bash", "-c", f"set -e -o pipefail; {fetch(Path(name))}"], source.environment, source.folder)
-            yield Taken(source.rival_name, share, done.wall_seconds, folder_size(Path(name)))
+        yield from (_theirs(source, rival, share) for rival in rivals)
         yield _ours(source, "incremental", share)
+
+
+def _theirs(source: Source, rival: Rival, share: int | None) -> Taken:
+    done = run(["bash", "-c", f"set -e -o pipefail; {rival.script()}"], source.environment, source.folder)
+    return Taken(rival.name, share, done.wall_seconds, rival.stored_bytes())
 
 
 def _statements(counts: Mapping[str, int], first: int, last: int) -> Iterator[str]:
@@ -108,6 +132,15 @@ def _ours(source: Source, kind: str, share: int | None) -> Taken:
     return Taken(name, share, done.wall_seconds, backup["size_bytes"])
 
 
+def _tree_size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _afresh(folder: Path) -> str:
+    """The command that makes it an empty folder."""
+    return f"rm -rf {folder}; mkdir {folder}"
+
+
 def _configure(project: Project, section: str, **keys: Any) -> None:
     entry = {"conn_id": "shop_db", "types": ["full", "incremental"], **keys}
     project.config.write_text(yaml.safe_dump({"version": 1, section: {"shop": entry}}))
@@ -124,17 +157,6 @@ def postgres(rows: Mapping[str, Path]) -> Iterator[Source]:
             def change(statements: Sequence[str]) -> None:
                 server.run(*statements, database=database)
 
-            def rival() -> Callable[[Path], str]:
-                server.run(
-                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'rival'",
-                    "SELECT pg_create_physical_replication_slot('rival', true)",
-                )
-                return lambda target: (
-                    f"pg_receivewal --directory={target} --slot=rival --no-loop --compress=gzip:9"
-                    # It stops beyond the end: at the end itself it would wait for the server's next sign of life.
-                    f" --endpos={server.run('SELECT pg_current_wal_flush_lsn() - 1')[0][0]}"
-                )
-
             yield Source(
                 "PostgreSQL",
                 str(server.run("SHOW server_version")[0][0]).split()[0],
@@ -142,9 +164,48 @@ def postgres(rows: Mapping[str, Path]) -> Iterator[Source]:
                 project,
                 {**os.environ, **server.environment()},
                 change,
-                rival,
-                "`pg_receivewal --compress=gzip:9`",
+                [_receivewal(server, folder / "received"), _pgbackrest(server, folder)],
             )
+
+
+def _receivewal(server: PostgresServer, target: Path) -> Rival:
+    def prepare() -> None:
+        server.run(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'rival'",
+            "SELECT pg_create_physical_replication_slot('rival', true)",
+        )
+
+    def script() -> str:
+        # It stops beyond the end: at the end itself it would wait for the server's next sign of life.
+        end = server.run("SELECT pg_current_wal_flush_lsn() - 1")[0][0]
+        receive = f"pg_receivewal --directory={target} --slot=rival --no-loop --compress=gzip:9 --endpos={end}"
+        return f"{_afresh(target)}; {receive}"
+
+    name = "`pg_receivewal --compress=gzip:9`"
+    return Rival(name, "pg_receivewal", script, lambda: _tree_size(target), prepare)
+
+
+def _pgbackrest(server: PostgresServer, folder: Path) -> Rival:
+    """On the database's own host, as it must be: it reads the data folder, and archives no WAL here."""
+    repository, configuration = folder / "pgbackrest", folder / "pgbackrest.conf"
+    sizes = [0]
+    configuration.write_text(
+        f"[global]\nrepo1-path={repository}\nrepo1-bundle=y\nrepo1-retention-full=9\nlock-path={folder}\n"
+        "log-level-file=off\ncompress-type=gz\ncompress-level=9\nprocess-max=2\nstart-fast=y\narchive-check=n\n"
+        f"[shop]\npg1-path={server.folder / 'data'}\npg1-port={server.port}\npg1-socket-path={server.folder}\n"
+        f"pg1-user={server.environment()['PGUSER']}\n"
+    )
+
+    def script() -> str:
+        call = f"env -u PGHOST pgbackrest --config={configuration} --stanza=shop"
+        first = "" if repository.exists() else f"{call} stanza-create; "
+        return f"{first}{call} --type=incr backup"
+
+    def stored_bytes() -> int:
+        sizes.append(_tree_size(repository / "backup"))
+        return sizes[-1] - sizes[-2]
+
+    return Rival("`pgbackrest --type=incr backup`", "pgbackrest", script, stored_bytes, takes_a_full=True)
 
 
 @contextmanager
@@ -161,17 +222,6 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Source]:
             def change(statements: Sequence[str]) -> None:
                 server.run(*statements, database="shop")
 
-            def rival() -> Callable[[Path], str]:
-                server.run("FLUSH BINARY LOGS")
-                before = {row[0] for row in server.run("SHOW BINARY LOGS")[:-1]}
-
-                def fetch(target: Path) -> str:
-                    files = " ".join(row[0] for row in server.run("SHOW BINARY LOGS") if row[0] not in before)
-                    options = f"--defaults-extra-file={client} --raw --read-from-remote-server --result-file={target}/"
-                    return f"mariadb-binlog {options} {files}; gzip -9 {target}/*"
-
-                return fetch
-
             yield Source(
                 "MariaDB",
                 str(server.run("SELECT VERSION()")[0][0]).split("-")[0],
@@ -179,9 +229,24 @@ def mariadb(rows: Mapping[str, Path]) -> Iterator[Source]:
                 project,
                 dict(os.environ),
                 change,
-                rival,
-                "`mariadb-binlog --raw`, then `gzip -9`",
+                [_mariadb_binlog(server, client, folder / "fetched")],
             )
+
+
+def _mariadb_binlog(server: MariaDbServer, client: Path, target: Path) -> Rival:
+    before: set[str] = set()
+
+    def prepare() -> None:
+        server.run("FLUSH BINARY LOGS")
+        before.update(row[0] for row in server.run("SHOW BINARY LOGS")[:-1])
+
+    def script() -> str:
+        files = " ".join(row[0] for row in server.run("SHOW BINARY LOGS") if row[0] not in before)
+        fetch = f"mariadb-binlog --defaults-extra-file={client} --raw --read-from-remote-server"
+        return f"{_afresh(target)}; {fetch} --result-file={target}/ {files}; gzip -9 {target}/*"
+
+    name = "`mariadb-binlog --raw`, then `gzip -9`"
+    return Rival(name, "mariadb-binlog", script, lambda: _tree_size(target), prepare)
 
 
 @contextmanager
@@ -198,6 +263,9 @@ def sqlite(rows: Mapping[str, Path]) -> Iterator[Source]:
         connection_info = ConnectionInfo(conn_id="bench", engine=EngineName.SQLITE, database=str(path))
         with workspace(connection_info) as (folder, project):
             _configure(project, "databases", engine=EngineName.SQLITE.value)
+            copies = folder / "copies"
+            copy = f"{_afresh(copies)}; sqlite3 {path} '.backup {copies}/copy'; gzip -9 {copies}/copy"
+            shown = "`sqlite3 shop.sqlite '.backup copy'`, then `gzip -9`"
             yield Source(
                 "SQLite",
                 sqlite3.sqlite_version,
@@ -205,6 +273,5 @@ def sqlite(rows: Mapping[str, Path]) -> Iterator[Source]:
                 project,
                 dict(os.environ),
                 change,
-                lambda: lambda target: f"sqlite3 {path} '.backup {target}/copy'; gzip -9 {target}/copy",
-                "`sqlite3 shop.sqlite '.backup copy'`, then `gzip -9`",
+                [Rival(shown, "sqlite3", lambda: copy, lambda: _tree_size(copies))],
             )

@@ -72,6 +72,7 @@ def _increments(measured: Increments) -> str:
             f"| {_cell(one.name)} | {share} | {one.wall_seconds:.2f} | {time:.2f} | {one.stored_bytes / _MEGABYTE:.2f}"
             f" | {size:.3f} |"
         )
+    lines += [f"| {_cell(name)} | not installed | | | | |" for name in measured.absent]
     return "\n".join(lines)
 
 
