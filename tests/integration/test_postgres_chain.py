@@ -741,6 +741,17 @@ def test_a_server_without_a_free_slot_is_refused_before_anything_is_read(
         chain.preflight(_FULL)
 
 
+def test_a_server_without_a_free_connection_for_replication_is_refused(
+    server: PostgresServer, chain: PostgresChain
+) -> None:
+    ((most,),) = server.run("SELECT current_setting('max_wal_senders')::int")
+    with contextlib.ExitStack() as stack:
+        for _ in range(most):
+            stack.enter_context(contextlib.closing(server.connect(replication="true")))
+        with pytest.raises(SourceUnsupported, match="max_wal_senders"):
+            chain.preflight(_INCREMENT)
+
+
 def test_tablespaces_are_refused_by_name(server: PostgresServer, chain: PostgresChain) -> None:
     folder = server.folder / "elsewhere"
     folder.mkdir()

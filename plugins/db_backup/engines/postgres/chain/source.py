@@ -24,7 +24,8 @@ _SETTINGS = """SELECT pg_catalog.current_setting('wal_level'),
     pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
     pg_catalog.current_setting('wal_block_size')::int, pg_catalog.current_setting('max_slot_wal_keep_size'),
     coalesce(nullif(pg_catalog.current_setting('idle_replication_slot_timeout', true), '0'), ''),
-    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots)"""
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots),
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication)"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class WalSettings:
     most_kept: str
     longest_idle: str
     slots_in_use: int
+    senders_in_use: int
 
 
 def wal_settings(link: Connection) -> WalSettings:
@@ -70,8 +72,8 @@ def refuse_unsuitable(link: Connection, found: WalSettings, entry: str) -> None:
             "Use a server with the usual pages of 8192 bytes.",
         ),
         (
-            found.senders == 0,
-            "max_wal_senders is 0, so that nobody can read its WAL",
+            found.senders <= found.senders_in_use,
+            f"of its {found.senders} connections for replication (max_wal_senders) none is free to read its WAL",
             "Set max_wal_senders to 2 more than its standbys need and restart the server.",
         ),
     )
