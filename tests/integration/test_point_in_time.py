@@ -419,8 +419,22 @@ def test_a_file_goes_back_to_its_last_backup_before_the_moment_and_says_so(scene
 
 
 @of_servers
+def test_a_chain_goes_on_after_a_restore_in_place_and_holds_that_too(scene: Scene) -> None:
+    """One of the last two: it goes on with the chain."""
+    moment = moment_of(scene, scene.backups[1])
+    scene.project.json("restore", "--database", "shop", "--to-time", moment, "--force", "--no-safety-backup")
+    scene.write(115)
+    end = scene.back_up("incremental")
+    assert end["type"] == "incremental"
+    with scene.new_database() as name:
+        scene.project.json("restore", end["id"], "--database", "shop", "--as", name)
+        assert scene.rows(name) == scene.rows(scene.shop) == [102, 115]
+
+
+@of_servers
 def test_history_that_is_lost_leaves_a_gap_that_the_windows_show(scene: Scene) -> None:
     """The last of them: it goes on with another chain."""
+    last = scene.backups[-1]
     lose_history(scene)
     made = scene.back_up("incremental")
 
@@ -432,7 +446,7 @@ def test_history_that_is_lost_leaves_a_gap_that_the_windows_show(scene: Scene) -
     listed = scene.project.json("list", "--recovery", "--database", "shop")["databases"][0]
     assert [window["base_id"] for window in listed["windows"]] == [scene.backups[0], made["id"]]
     (gap,) = listed["gaps"]
-    assert gap["after"] == moment_of(scene, scene.backups[2])
+    assert gap["after"] == moment_of(scene, last)
     assert gap["before"] == moment_of(scene, made["id"])
     assert reason.removesuffix(".") in gap["reason"]
     in_gap = datetime.fromisoformat(gap["after"]) + timedelta(microseconds=1000)

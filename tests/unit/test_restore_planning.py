@@ -8,7 +8,15 @@ import pytest
 
 from db_backup.engines.base import Occupancy
 from db_backup.errors import TargetNotEmpty, UsageError
-from db_backup.jobs.restore import RestorePlan, RestoreRequest, Way, database_name, needs_confirmation, plan_lines
+from db_backup.jobs.restore import (
+    PlannedRecovery,
+    RestorePlan,
+    RestoreRequest,
+    Way,
+    database_name,
+    needs_confirmation,
+    plan_lines,
+)
 from db_backup.jobs.restore.planning import choose_way, holding, refuse_contradictions, what_changed
 from db_backup.jobs.restore.validation import restored_part
 from db_backup.manifest import DatabaseObject, Inventory, TableInventory
@@ -249,3 +257,62 @@ def test_rows_are_compared_where_the_backup_has_some_and_nowhere_else() -> None:
     )
     assert restored_part(found, expected, Way.ROWS, ()) == expected
     assert restored_part(found, expected, Way.NEW, ()) == found
+
+
+# A moment
+
+MOMENT = MORNING.replace(minute=5)
+LINKS = (FULL.id, "backup_main_incremental_2026-01-31_03-10-00", "backup_main_incremental_2026-01-31_03-20-00")
+
+
+def a_recovery(**fields: Any) -> PlannedRecovery:
+    values = {
+        "asked": "2026-01-31 03:05:00 UTC (2026-01-31 04:05:00 Europe/Berlin)",
+        "time": MOMENT,
+        "source": "main",
+        "source_database": "shop",
+        "links": LINKS,
+        "scratch_bytes": 3_400_000_000,
+    }
+    return PlannedRecovery.model_validate({**values, **fields})
+
+
+def test_the_plan_of_a_moment_tells_it_in_both_times_with_what_it_takes() -> None:
+    text = told(a_plan(recovery=a_recovery()))
+    assert text.startswith(
+        "The database 'shop' of 'main' as it was at 2026-01-31 03:05:00 UTC (2026-01-31 04:05:00 Europe/Berlin), by "
+        f"{FULL.id} and the 2 increments up to {LINKS[-1]}: "
+    )
+    assert "All of 'main' is rebuilt in a scratch server in BACKUP_SCRATCH_PATH first" in text
+    assert "about 3.4 GB" in text
+    assert "127 rows" not in text, "nobody knows yet"
+
+
+@pytest.mark.parametrize(
+    ("links", "words"), [(LINKS[:1], f"by {FULL.id}: "), (LINKS[:2], f"by {FULL.id} and the increment {LINKS[1]}: ")]
+)
+def test_the_plan_of_a_moment_counts_its_increments(links: tuple[str, ...], words: str) -> None:
+    assert words in told(a_plan(recovery=a_recovery(links=links)))
+
+
+def test_of_a_file_the_plan_says_what_is_not_in_it() -> None:
+    recovery = a_recovery(leads_to=MORNING, source="shop")
+    text = told(a_plan(engine=EngineName.SQLITE, recovery=recovery))
+    assert "made at 2026-01-31 03:00:00 UTC: what was written from then to the moment asked for is not in it" in text
+    assert "scratch server" not in text
+
+
+def test_of_a_binlog_the_plan_says_that_it_has_whole_seconds() -> None:
+    assert "A binlog tells whole seconds" in told(a_plan(engine=EngineName.MYSQL, recovery=a_recovery()))
+    assert "whole seconds" not in told(a_plan(recovery=a_recovery()))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"links": LINKS[:2]}, {"asked": "another moment"}, {"source_database": "other"}], ids=str
+)
+def test_another_moment_or_another_way_to_it_is_another_plan(fields: dict[str, Any]) -> None:
+    approved = a_plan(recovery=a_recovery())
+    (changed,) = what_changed(approved, a_plan(recovery=a_recovery(**fields)))
+    assert changed.startswith("what is rebuilt: ")
+    assert what_changed(approved, a_plan(recovery=a_recovery(scratch_bytes=1))) == ()
+    assert what_changed(approved, a_plan()) == (changed.partition(" before, now ")[0] + " before, now nothing",)
