@@ -22,6 +22,6 @@ def die(*_: object) -> None:
 
 if __name__ == "__main__":
     when, *arguments = sys.argv[1:]
-    place = mock.patch.object(Creation, "_commit", die) if when == "before" else mock.patch.object(create, "_tell", die)
-    with place:
+    owner, name = (Creation, "_commit") if when == "before" else (create, "_index")
+    with mock.patch.object(owner, name, die):
         main(["create", *arguments])

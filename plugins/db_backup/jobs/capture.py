@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from db_backup.catalog import AuditAct
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import ArtefactError, BackupError, ChainBroken, ManifestError, ObjectMissing
-from db_backup.jobs.acts import audited
-from db_backup.jobs.chains import can_anchor, end_of_chain, fulls_to_follow, increments_since, link_of
+from db_backup.errors import ArtefactError, BackupError, ChainBroken
+from db_backup.jobs.chains import link_of, newest_link, record_break
 from db_backup.jobs.creation import Creation, Plan
-from db_backup.jobs.holdings import Holdings
-from db_backup.jobs.sidecars import Located, locate, newest_manifest
+from db_backup.jobs.sidecars import newest_manifest
 from db_backup.jobs.sources import BaseSource, IncrementSource
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import BackupType, utc_now
+from db_backup.model import BackupType
 from db_backup.progress import Cancellation, Progress, Silent
 from db_backup.recovery import FULL_INSTEAD
-from db_backup.retention import Backup
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Capture:
         :raises ChainBroken: no increment can follow, and no full is wanted.
         :raises BackupError: any other: nothing was published.
         """
-        parent = self._parent()
+        parent = newest_link(self.workspace, self.plan.entry.name)
         if parent is None:
             return self._full(
                 ChainBroken(
@@ -59,42 +55,12 @@ class Capture:
             return Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
         except ChainBroken as broken:
             if not broken.worth_a_full:
-                self._record_break(parent, broken)
+                record_break(self.workspace, parent.manifest, broken, self.run)
             return self._full(broken)
         except ArtefactError as damaged:  # of the parent: nothing else is read
             self.cancellation.check()
-            self._record_break(parent, damaged)
+            record_break(self.workspace, parent.manifest, damaged, self.run)
             return self._full(damaged)
-
-    def _parent(self) -> Located | None:
-        """What the increment follows; of the entry's many backups only those of its newest chain are read."""
-        holdings = Holdings(self.workspace)
-        ids = holdings.stored_ids(self.plan.entry.name)
-        for full_id in fulls_to_follow(ids, now=utc_now()):
-            base = self._base(holdings, full_id)
-            if base is not None:
-                later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
-                links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
-                return locate(self.workspace, end_of_chain(base, links))
-        return None
-
-    def _base(self, holdings: Holdings, full_id: str) -> Backup | None:
-        """The full, if increments can follow it and nothing speaks against it."""
-        full = _stored(holdings, full_id)
-        if full is None or full.fault is not None or full.safety:
-            return None
-        return full if can_anchor(locate(self.workspace, full_id).manifest) else None
-
-    def _record_break(self, parent: Located, error: BackupError) -> None:
-        """History is lost, whatever comes of the full: written down before it is begun."""
-        with audited(
-            self.workspace,
-            AuditAct.CHAIN_BROKEN,
-            self.run,
-            entry=self.plan.entry.name,
-            backup_id=parent.manifest.id,
-        ) as act:
-            act.detail = error.message
 
     def _full(self, reason: BackupError) -> tuple[Manifest, State]:
         entry = self.plan.entry
@@ -113,11 +79,3 @@ class Capture:
             warnings=(f"{FULL_INSTEAD}{reason.message}",),
         )
         return Creation(plan, BaseSource(self.engine), self.run, self.progress, self.cancellation).publish()
-
-
-def _stored(holdings: Holdings, backup_id: str) -> Backup | None:
-    """None also where nobody can say what it is: no increment follows that."""
-    try:
-        return holdings.stored_backup(backup_id)
-    except (ManifestError, ObjectMissing):
-        return None

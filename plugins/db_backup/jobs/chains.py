@@ -6,17 +6,38 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from db_backup import lineage, naming, standing
+from db_backup.catalog import AuditAct
 from db_backup.engines.chain import Link
-from db_backup.errors import BackupError, ChainBroken
+from db_backup.errors import BackupError, ChainBroken, ManifestError, ObjectMissing
+from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import FetchClock, stream_of
+from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.sidecars import Located, locate
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest
-from db_backup.model import BackupStatus, BackupType
+from db_backup.manifest import Manifest, RunInfo
+from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.progress import Progress
 from db_backup.retention import Backup
 
 _RELIABLE = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
+
+
+def newest_link(workspace: Workspace, entry: str) -> Located | None:
+    """What the entry's next increment follows; of its many backups only those of its newest chain are read.
+
+    :raises StorageNotMounted, StorageError:
+    """
+    holdings = Holdings(workspace)
+    ids = holdings.stored_ids(entry)
+    for full_id in fulls_to_follow(ids, now=utc_now()):
+        base = _stored(holdings, full_id)
+        if base is None or base.fault is not None or base.safety:
+            continue
+        if can_anchor(locate(workspace, full_id).manifest):
+            later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
+            links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
+            return locate(workspace, end_of_chain(base, links))
+    return None
 
 
 def fulls_to_follow(ids: Iterable[str], *, now: datetime) -> list[str]:
@@ -53,6 +74,12 @@ def end_of_chain(base: Backup, backups: Mapping[str, Backup]) -> str:
     return max(ends, key=lambda end: end.age_key).id
 
 
+def record_break(workspace: Workspace, last: Manifest, error: BackupError, run: RunInfo) -> None:
+    """History after this backup is lost: written down before anything else is begun."""
+    with audited(workspace, AuditAct.CHAIN_BROKEN, run, entry=last.entry, backup_id=last.id) as act:
+        act.detail = error.message
+
+
 def can_anchor(manifest: Manifest) -> bool:
     """Whether increments can follow this full."""
     return manifest.type is BackupType.FULL and manifest.chain is not None and bool(manifest.chain.to_position)
@@ -81,6 +108,14 @@ def lineage_of(workspace: Workspace, located: Located) -> tuple[Located, ...]:
 def link_of(located: Located, progress: Progress, clock: FetchClock | None = None) -> Link:
     """The backup for a chain engine. What it reads is told to ``progress``; ``clock`` how long the storage took."""
     return Link(located.manifest, lambda stream: stream_of(located, stream, progress, clock))
+
+
+def _stored(holdings: Holdings, backup_id: str) -> Backup | None:
+    """None also where nobody can say what it is: no increment follows that."""
+    try:
+        return holdings.stored_backup(backup_id)
+    except (ManifestError, ObjectMissing):
+        return None
 
 
 def _parent_id(manifest: Manifest) -> str | None:

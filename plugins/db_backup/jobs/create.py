@@ -23,9 +23,11 @@ from db_backup.errors import (
 )
 from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.capture import Capture
+from db_backup.jobs.chains import newest_link
+from db_backup.jobs.closing import close_chain
 from db_backup.jobs.creation import Creation, Plan
 from db_backup.jobs.roots import ready_storages
-from db_backup.jobs.sidecars import newest_manifest
+from db_backup.jobs.sidecars import Located, newest_manifest
 from db_backup.jobs.sources import BaseSource, DatabaseSource
 from db_backup.jobs.tidying import tidy
 from db_backup.jobs.timing import time_limit
@@ -87,16 +89,57 @@ def create_backup(
             tidy(workspace, plan.storages)
             if isinstance(engine, Engine):
                 manifest, state = Creation(plan, DatabaseSource(engine), run, progress, limited).publish()
-            elif request.type is BackupType.FULL:
-                manifest, state = Creation(plan, BaseSource(engine), run, progress, limited).publish()
-            else:
-                full_days = _days_of_full(entry, request)
-                manifest, state = Capture(workspace, plan, engine, full_days, run, progress, limited).publish()
-            act.backup_id = manifest.id
-            untold = () if isinstance(engine, Engine) else _tell(engine, manifest, act)
-            _index(workspace, manifest, state)
-    made = summarise(manifest, state)
-    return made.model_copy(update={"warnings": (*made.warnings, *untold)})
+                act.backup_id = manifest.id
+                _index(workspace, manifest, state)
+                return summarise(manifest, state)
+            full_days = _days_of_full(entry, request)
+            link = _Link(workspace, plan, engine, full_days, run, progress, limited)
+            return link.publish(act)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A backup of a chain, from the dump to the source that learns of it."""
+
+    workspace: Workspace
+    plan: Plan
+    engine: ChainEngine
+    full_days: int | None
+    run: RunInfo
+    progress: Progress
+    cancellation: Cancellation
+
+    def publish(self, act: Act) -> BackupSummary:
+        if self.plan.type is BackupType.INCREMENTAL:
+            last = None
+            manifest, state = Capture(
+                self.workspace, self.plan, self.engine, self.full_days, self.run, self.progress, self.cancellation
+            ).publish()
+        else:
+            last = newest_link(self.workspace, self.plan.entry.name) if self.engine.scope is Scope.SERVER else None
+            source = BaseSource(self.engine)
+            manifest, state = Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
+        act.backup_id = manifest.id
+        _index(self.workspace, manifest, state)
+        told = () if last is None else self._close(last)
+        told += _tell(self.engine, manifest, act)
+        made = summarise(manifest, state)
+        return made.model_copy(update={"warnings": (*made.warnings, *told)})
+
+    def _close(self, last: Located) -> tuple[str, ...]:
+        """The chain before this full, up to it; returns warnings."""
+        closed = close_chain(
+            self.workspace,
+            self.plan,
+            self.engine,
+            last,
+            run=self.run,
+            progress=self.progress,
+            cancellation=self.cancellation,
+        )
+        if closed.increment is not None:
+            _index(self.workspace, *closed.increment)
+        return closed.warnings
 
 
 def _engine(workspace: Workspace, entry: Entry, request: CreateRequest, run: RunInfo, act: Act) -> Engine | ChainEngine:

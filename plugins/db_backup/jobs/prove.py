@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from db_backup.catalog import BackupQuery
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.sidecars import locate
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof, RunInfo
+from db_backup.model import BackupStatus, BackupType, Scope
 from db_backup.progress import Cancellation, Progress
 from db_backup.summary import BackupSummary, summarise
 
@@ -25,15 +27,30 @@ class Made:
 def create_and_prove(
     workspace: Workspace, request: CreateRequest, *, run: RunInfo, progress: Progress, cancellation: Cancellation
 ) -> Made:
-    """Back up one entry and prove the backup as far as its type requires.
+    """Back up one entry and prove the backup as far as its type requires; and, after a full of a server, the increment
+    that closes the chain before it.
 
     :raises BackupError: no backup was made, as :func:`create_backup` says.
     """
     backup = create_backup(workspace, request, run=run, progress=progress, cancellation=cancellation)
     try:
         proof = verify_backup(workspace, backup.id, None, run=run, progress=progress, cancellation=cancellation)
+        for closing in _closing(workspace, backup):
+            verify_backup(workspace, closing, None, run=run, progress=progress, cancellation=cancellation)
         located = locate(workspace, backup.id)
     except Exception as error:  # noqa: BLE001 - whatever happened to the proof, the backup is there
         return Made(backup, unproven=error)
     newest = summarise(located.manifest, located.state)
     return Made(newest.model_copy(update={"warnings": backup.warnings}), proof)  # one may be of the making alone
+
+
+def _closing(workspace: Workspace, backup: BackupSummary) -> list[str]:
+    if backup.type is not BackupType.FULL or backup.scope is not Scope.SERVER:
+        return []
+    query = BackupQuery(
+        database=backup.database,
+        type=BackupType.INCREMENTAL,
+        status=BackupStatus.UNVERIFIED,
+        since=backup.created_at,
+    )
+    return [increment.id for increment in workspace.catalog.newest_first(query)]

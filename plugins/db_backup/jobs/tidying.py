@@ -16,6 +16,7 @@ from db_backup.model import BackupType
 from db_backup.storage import Storage
 from db_backup.stream.private_folder import sweep
 
+_OF_CHAINS = frozenset({BackupType.FULL, BackupType.INCREMENTAL})
 _STALE_AFTER = timedelta(days=1)  # beyond what a backup may take
 
 
@@ -37,19 +38,23 @@ def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
 
 def _conclude(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> None:
     """It has succeeded if it came as far as its manifest; then the catalogue learns of the backup."""
+    taken_in = []
     for found in _unindexed(workspace, storages, attempt):
         try:
             record_newest(workspace, found)
         except UnknownBackup:
             continue  # deleted meanwhile
-        workspace.catalog.finish_attempt(
-            attempt.id,
-            AttemptOutcome.SUCCEEDED,
-            backup_id=found.manifest.id,
-            error="Its process was gone before the catalogue took the backup in.",
-        )
+        taken_in.append(found.manifest)
+    if not taken_in:
+        workspace.catalog.finish_attempt(attempt.id, AttemptOutcome.INTERRUPTED, error="Its process is gone.")
         return
-    workspace.catalog.finish_attempt(attempt.id, AttemptOutcome.INTERRUPTED, error="Its process is gone.")
+    asked_for = next((manifest for manifest in taken_in if manifest.type is attempt.type), taken_in[0])
+    workspace.catalog.finish_attempt(
+        attempt.id,
+        AttemptOutcome.SUCCEEDED,
+        backup_id=asked_for.id,
+        error="Its process was gone before the catalogue took the backup in.",
+    )
 
 
 def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> Iterator[Located]:
@@ -69,9 +74,8 @@ def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attem
 
 
 def _made_by(attempt: Attempt) -> frozenset[BackupType]:
-    """Where no increment can follow, a full is made."""
-    instead = {BackupType.FULL} if attempt.type is BackupType.INCREMENTAL else set()
-    return frozenset({attempt.type, *instead})
+    """Where no increment can follow, a full is made; and after the full of a server an increment."""
+    return _OF_CHAINS if attempt.type in _OF_CHAINS else frozenset({attempt.type})
 
 
 def _knows(workspace: Workspace, backup_id: str) -> bool:
