@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +23,7 @@ from db_backup.engines.mysql.chain.events import (
     HEAD_TYPES,
     HEADER_BYTES,
     MAGIC,
+    Event,
     EventHeader,
     EventScanner,
     EventType,
@@ -137,10 +138,19 @@ class Transfer:
     """Binlog files as they come, from one place on; each one's head and events, in order.
 
     ``transactions``: how many went by.
+
+    :param watching: shown every event that is read.
     """
 
-    def __init__(self, reader: BinlogSession, start: Place, cancellation: Cancellation) -> None:
+    def __init__(
+        self,
+        reader: BinlogSession,
+        start: Place,
+        cancellation: Cancellation,
+        watching: Callable[[Event], None] | None = None,
+    ) -> None:
         self.transactions = 0
+        self._watching = watching
         self._cancellation = cancellation
         reader.request(start.file, start.offset)
         self._events = _in_files(reader)
@@ -179,6 +189,8 @@ class Transfer:
             for piece in found.pieces:
                 for event in scanner.feed(piece):
                     self.transactions += event.begins_group
+                    if self._watching is not None:
+                        self._watching(event)
                 yield piece
         if scanner.offset > span.end:
             raise CaptureEnded(f"an event of {span.file} goes beyond {span.end}, where it was to end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import ClassVar
 
 from db_backup.engines.base import Block, Dump, DumpRequest, EngineOptions, Preflight, only_stream
@@ -55,9 +56,9 @@ class MysqlChain(ChainEngine):
     @contextmanager
     def _open_full(self, request: DumpRequest, cancellation: Cancellation) -> Iterator[Dump]:
         cancellation.check()
-        source = examine_source(self.connection, self.options, self.databases, request)
-        self._source = source.preflight.server
-        with open_full(self.connection, self.options, source, request, cancellation) as dump:
+        examine = partial(examine_source, self.connection, self.options, self.databases, request)
+        with open_full(self.connection, self.options, examine, request, cancellation) as dump:
+            self._source = dump.preflight.server
             yield dump
 
     def prove_chain(self, parent: Manifest) -> None:

@@ -34,6 +34,8 @@ class EventType(IntEnum):
     ROTATE = 4
     FORMAT_DESCRIPTION = 15
     XID = 16
+    BEGIN_LOAD_QUERY = 17
+    EXECUTE_LOAD_QUERY = 18
     TABLE_MAP = 19
     HEARTBEAT = 27
     GTID = 33  # of MySQL, and so the next two
@@ -142,6 +144,13 @@ class Event:
         _, _, database_bytes, _, variables_bytes = _QUERY_HEAD.unpack_from(self.body)
         text = self.body[_QUERY_HEAD.size + variables_bytes + database_bytes + 1 :]
         return _decompressed(text) if self.header.type == EventType.COMPRESSED_QUERY else text
+
+    @property
+    def database(self) -> bytes:
+        """Of a statement: the database that its session used."""
+        _, _, database_bytes, _, variables_bytes = _QUERY_HEAD.unpack_from(self.body)
+        start = _QUERY_HEAD.size + variables_bytes
+        return self.body[start : start + database_bytes]
 
     @property
     def table_database(self) -> bytes | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,8 +13,8 @@ from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
 from db_backup.engines.mysql.chain.capture import CaptureEnded, fetch_head
 from db_backup.engines.mysql.chain.events import MalformedBinlog
 from db_backup.engines.mysql.chain.position import Place, Position
-from db_backup.engines.mysql.chain.preflight import Source, plan_for
-from db_backup.engines.mysql.chain.server import gtids_at, read_now, user_databases
+from db_backup.engines.mysql.chain.preflight import Source, locked_tables, plan_for
+from db_backup.engines.mysql.chain.server import gtids_at, read_now, undecided, user_databases
 from db_backup.engines.mysql.chain.server_dump import ServerDumpParser, missing_from_server_dump, server_inventory
 from db_backup.engines.mysql.connecting import Session, session_for
 from db_backup.engines.mysql.dump_splitter import MalformedDump
@@ -31,15 +31,20 @@ from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 
 _BLOCK_BYTES = 1 << 20
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class _Moment:
-    """The server just before the dump's snapshot, with its structure held still. ``gtids``: of MySQL alone."""
+    """The server just before the dump's snapshot, with its structure held still. ``gtids``: of MySQL alone.
+
+    ``undecided``: XA transactions that the dump does not hold, and the binlog after it not whole.
+    """
 
     taken_at: datetime
     catalogues: dict[str, Catalogue]
     gtids: str
+    undecided: tuple[str, ...]
 
 
 class ServerDump(Dump):
@@ -103,12 +108,19 @@ class ServerDump(Dump):
                 log_kept_seconds=history.kept_seconds,
                 settings=self._source.settings,
                 left_out_views=self._source.plan.ignored_views,
+                undecided=self._undecided(),
             ),
             recovery_point=history.recovery_point(self._moment.taken_at),
             inventory=inventory,
             to_position=str(position),
             databases=self._source.databases,
         )
+
+    def _undecided(self) -> tuple[str, ...]:
+        """Those before the snapshot, and those that came while it began."""
+        with session_for(self._connection, "examine") as session:
+            now = undecided(session, self._source.history.server.flavour)
+        return tuple(sorted({*self._moment.undecided, *now}))
 
     def _position(self) -> Position:
         """From the head of the dump; its GTID comes after the data."""
@@ -142,20 +154,22 @@ class ServerDump(Dump):
 def open_full(
     connection: ConnectionInfo,
     options: EngineOptions,
-    source: Source,
+    examine: Callable[[], Source],
     request: DumpRequest,
     cancellation: Cancellation,
 ) -> Iterator[ServerDump]:
     """Hold structure changes back, list the objects, start the tool. All of it is gone when the block ends.
 
+    What ``examine`` finds may change until changes are held back: then it is asked again.
+
     Everything is dumped, whatever the options leave out: a binlog that names what a full lacks cannot be replayed.
 
     :param connection: one without a database.
     """
-    flavour = source.history.server.flavour
-    with guard(connection, flavour, tables=source.locked, block_structure=True) as held:
+    with ExitStack() as stack:
+        source, held = _hold(connection, examine, request, cancellation, stack)
         with session_for(connection, "list the objects of") as session:
-            moment = _read_moment(session, source, everything(options), request)
+            moment = _read_moment(session, source, everything(options))
         parser = ServerDumpParser()
         with running_tool(connection, everything(options), source.tool, source.plan, cancellation) as tool:
             stream = MysqlStream(MAIN, tool, parser)
@@ -168,17 +182,38 @@ def everything(options: EngineOptions) -> EngineOptions:
     )
 
 
-def _read_moment(session: Session, source: Source, options: EngineOptions, request: DumpRequest) -> _Moment:
-    if user_databases(session) != source.databases:
-        raise DumpFailed(
-            f"Databases of '{request.entry}' were created or dropped just now.",
-            hint="Nothing was kept; run it again.",
-            database=request.entry,
-        )
+def _hold(
+    connection: ConnectionInfo,
+    examine: Callable[[], Source],
+    request: DumpRequest,
+    cancellation: Cancellation,
+    stack: ExitStack,
+) -> tuple[Source, Guard]:
+    """What the server holds, and changes to it held back until ``stack`` ends."""
+    for _ in range(_ATTEMPTS):
+        cancellation.check()
+        source = examine()
+        with ExitStack() as attempt:
+            flavour = source.history.server.flavour
+            held = attempt.enter_context(guard(connection, flavour, tables=source.locked, block_structure=True))
+            with session_for(connection, "list the objects of") as session:
+                same = user_databases(session) == source.databases and locked_tables(session, source) == source.locked
+            if same:
+                stack.enter_context(attempt.pop_all())
+                return source, held
+    raise DumpFailed(
+        f"Databases or tables without transactions of '{request.entry}' were created or dropped before they could be "
+        f"held still, {_ATTEMPTS} times in a row.",
+        hint="Nothing was kept; run it again at a quieter time.",
+        database=request.entry,
+    )
+
+
+def _read_moment(session: Session, source: Source, options: EngineOptions) -> _Moment:
     server = source.history.server
     catalogues = _catalogues(session, source.databases, server.flavour, options, source.plan.ignored_views)
     gtids = (gtids_at(session, server, Place("", 0)) or "") if server.flavour is Flavour.MYSQL else ""
-    return _Moment(read_now(session), catalogues, gtids)
+    return _Moment(read_now(session), catalogues, gtids, undecided(session, server.flavour))
 
 
 def _catalogues(

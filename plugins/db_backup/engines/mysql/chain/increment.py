@@ -13,15 +13,16 @@ import pymysql
 
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, Preflight
 from db_backup.engines.mysql.chain.archive import END_OF_TAR, Span, member
-from db_backup.engines.mysql.chain.capture import CaptureEnded, Transfer, binlog_session
+from db_backup.engines.mysql.chain.capture import BinlogSession, CaptureEnded, Transfer, binlog_session
 from db_backup.engines.mysql.chain.events import Head, MalformedBinlog
 from db_backup.engines.mysql.chain.position import Place, Position
 from db_backup.engines.mysql.chain.preflight import History, examine_history
 from db_backup.engines.mysql.chain.proof import prove
 from db_backup.engines.mysql.chain.server import gtids_at, read_files, read_now, read_standing
-from db_backup.engines.mysql.connecting import Session, explain, session_for
+from db_backup.engines.mysql.chain.unreplayable import Unreplayable
+from db_backup.engines.mysql.connecting import Session, error_code, explain, session_for
 from db_backup.engines.piping import PipedStream, piped
-from db_backup.errors import ChainBroken, DumpFailed, DumpIncomplete
+from db_backup.errors import ChainBroken, DumpIncomplete
 from db_backup.manifest import Consistency, DatabaseObject, Inventory, Manifest
 from db_backup.model import ConnectionInfo
 from db_backup.progress import Cancellation
@@ -29,6 +30,7 @@ from db_backup.progress import Cancellation
 FORMAT = "binlog tar"
 SUFFIX = "tar"
 _READING = "read the binlog of"
+_CANNOT_BE_READ = 1236  # ER_MASTER_FATAL_ERROR_READING_BINLOG
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class IncrementDump(Dump):
         try:
             whole = self._stream.is_whole()
         except (CaptureEnded, MalformedBinlog) as error:
-            raise DumpFailed(
-                f"The binlog of '{self._entry}' could not be captured: {error}.",
-                hint="Nothing was kept; run it again, and take a full backup if it happens again.",
-                database=self._entry,
-            ) from error
+            raise _broken(self._parent, f"the binlog cannot be captured: {error}") from error
         except (pymysql.err.MySQLError, OSError) as error:
+            if error_code(error) == _CANNOT_BE_READ:
+                raise _broken(self._parent, f"the server cannot read its own binlog: {error.args[-1]}") from error
             raise explain(error, self._connection, doing=_READING) from error
+        if self._archive.unreplayable.reason:
+            raise _broken(self._parent, self._archive.unreplayable.reason)
         if not whole:
             raise DumpIncomplete(
                 f"Not all of the binlog of '{self._entry}' went by.", hint="Run it again.", database=self._entry
@@ -101,6 +103,7 @@ class IncrementDump(Dump):
                 binlog_position=extent.end.offset,
                 gtid=extent.gtid,
                 log_kept_seconds=extent.history.kept_seconds,
+                undecided=self._archive.undecided,
             ),
             recovery_point=extent.history.recovery_point(extent.taken_at),
             inventory=inventory_of(self._archive.spans, self._archive.transactions),
@@ -127,7 +130,7 @@ def open_increment(
     with session_for(connection, _READING) as session:
         extent = _extent(session, connection, parent, cancellation)
     with binlog_session(connection, extent.history.server.flavour, cancellation) as reader:
-        archive = _Archive(extent, Transfer(reader, extent.start.place, cancellation))
+        archive = _Archive(extent, parent, reader, cancellation)
         with piped(archive.pieces(), suffix=SUFFIX) as stream:
             try:
                 yield IncrementDump(request, connection, parent, extent, archive, stream)
@@ -141,19 +144,19 @@ def _extent(session: Session, connection: ConnectionInfo, parent: Manifest, canc
     taken_at = read_now(session)  # what is committed by now is before the place that is read next
     standing = read_standing(session)
     if standing is None:
-        raise _vanished(parent, "the binlog was switched off just now")
+        raise _broken(parent, "the binlog was switched off just now")
     files = list(itertools.dropwhile(lambda item: item[0] != start.place.file, read_files(session).items()))
     names = [name for name, _ in files]
     if standing.place.file not in names:
-        raise _vanished(parent, "the binlog was purged or reset just now")
+        raise _broken(parent, "the binlog was purged or reset just now")
     sizes = dict(files[: names.index(standing.place.file) + 1])
     gtid = gtids_at(session, history.server, standing.place)
     if gtid is None:
-        raise _vanished(parent, f"the server does not know its own position {standing.place}")
+        raise _broken(parent, f"the server does not know its own position {standing.place}")
     return Extent(history, start, head, standing.place, gtid, sizes, taken_at)
 
 
-def _vanished(parent: Manifest, reason: str) -> ChainBroken:
+def _broken(parent: Manifest, reason: str) -> ChainBroken:
     return ChainBroken(
         f"No increment can follow {parent.id}: {reason}.",
         hint="Take a full backup, which begins another chain.",
@@ -165,9 +168,11 @@ def _vanished(parent: Manifest, reason: str) -> ChainBroken:
 class _Archive:
     """The tar as it comes. ``spans`` and ``last_head`` are whole when it is."""
 
-    def __init__(self, extent: Extent, transfer: Transfer) -> None:
+    def __init__(self, extent: Extent, parent: Manifest, reader: BinlogSession, cancellation: Cancellation) -> None:
+        self.undecided: tuple[str, ...] = tuple((parent.consistency.model_extra or {}).get("undecided") or ())
+        self.unreplayable = Unreplayable(self.undecided)
         self._extent = extent
-        self._transfer = transfer
+        self._transfer = Transfer(reader, extent.start.place, cancellation, self.unreplayable.see)
         self.spans: list[Span] = []
         self.last_head = extent.head
 

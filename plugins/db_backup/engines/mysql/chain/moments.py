@@ -21,6 +21,8 @@ from db_backup.engines.mysql.chain.archive import Span
 from db_backup.engines.mysql.chain.events import BETWEEN_GROUPS, Event
 from db_backup.engines.mysql.chain.position import Place
 
+_SLACK_SECONDS = 1  # between the moment that an increment is taken at and the place that it ends at
+
 
 @dataclass
 class Group:
@@ -114,11 +116,11 @@ class StopAtTime(Stop):
         self._latest = 0
 
     def begin_increment(self, recovery_point: datetime) -> None:
-        # A session may set its own clock, and nothing that is in an increment was committed much after its end.
         self._latest = int(recovery_point.timestamp())
 
     def _includes(self, group: Group) -> bool:
-        is_later = min(group.seconds, self._latest) > self._second
+        # Sessions may set their own clocks: what says that it was committed after its increment was taken says nothing.
+        is_later = self._second < group.seconds <= self._latest + _SLACK_SECONDS and self._second < self._latest
         if self.place is None and is_later:
             self.place = Place(group.file, group.start)
         elif self.place is not None and not is_later:

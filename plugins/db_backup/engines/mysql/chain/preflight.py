@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -144,12 +144,19 @@ def _survey(session: Session, history: History, databases: tuple[str, ...], priv
         ),
         tool,
         plan,
-        tuple(
-            f"{identifier(database)}.{identifier(table)}"
-            for database, tables in unprotected.items()
-            for table in tables
-        ),
+        _written(unprotected),
         settings,
+    )
+
+
+def locked_tables(session: Session, source: Source) -> tuple[str, ...]:
+    """What ``Source.locked`` is by now."""
+    return _written({database: unprotected_tables(session, database) for database in source.databases})
+
+
+def _written(tables: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    return tuple(
+        f"{identifier(database)}.{identifier(table)}" for database, of_it in tables.items() for table in sorted(of_it)
     )
 
 
@@ -265,7 +272,7 @@ def _about_format(session: Session) -> Iterator[str]:
     if (log_format := variable(session, "binlog_format")) not in {None, "ROW"}:
         yield (
             f"The server's binlog_format is {log_format}: statements that do not always do the same may be replayed "
-            "with another result. Set it to ROW."
+            "with another result, and LOAD DATA cannot be replayed at all. Set it to ROW."
         )
     if (image := variable(session, "binlog_row_image")) == "MINIMAL":
         yield (
@@ -301,6 +308,6 @@ def _about_prepared(session: Session, flavour: Flavour) -> Iterator[str]:
         return  # MySQL takes another privilege for the question
     if count := len(query(session, "XA RECOVER")):
         yield (
-            f"{count} XA transactions were prepared and not decided: they are not in this backup, and an increment "
-            "that commits them cannot be replayed on it. Take another full when they are decided."
+            f"{count} XA transactions were prepared and not decided: they are not in this backup, and instead of the "
+            "increment that would hold their end a full is taken."
         )

@@ -33,6 +33,12 @@ from db_backup.recovery import Point
 from db_backup.stream.private_folder import make_last_folder, private_folder
 
 MAIN = "main"
+# What a session may set for itself and the binlog does not tell: what the source took is taken here.
+_LENIENT = (
+    "--innodb-strict-mode=OFF",
+    "--loose-system-versioning-alter-history=KEEP",
+    "--loose-system-versioning-insert-history=ON",
+)
 _SUPERUSER = "root@localhost"  # whom every scratch server has
 _PLACEHOLDER = "db_backup_left_out"
 
@@ -116,19 +122,19 @@ def _find(links: Sequence[Link], plan: Reach, folder: Path, cancellation: Cancel
 
 def _scratch_options(base: Manifest) -> list[str]:
     settings = (base.consistency.model_extra or {}).get("settings") or {}
-    return [f"--{name.replace('_', '-')}={settings[name]}" for name in SCRATCH_SETTINGS if name in settings]
+    own = [f"--{name.replace('_', '-')}={settings[name]}" for name in SCRATCH_SETTINGS if name in settings]
+    return [*own, *_LENIENT]
 
 
 def _load_base(connection: ConnectionInfo, link: Link, cancellation: Cancellation) -> set[str]:
     """Returns the accounts in whose names what it holds will run.
 
-    The clock of the session that loads it is set to its moment: no server makes events whose time is over, and the
-    binlog may drop them yet.
+    The clock of the session that loads it is set back: no server makes events whose time is over, and the binlog may
+    drop them yet.
     """
     base = link.manifest
-    preamble = b"SET TIMESTAMP = %d;\n" % int(base.recovery_point.timestamp())
     with running_client(connection, Flavour.MARIADB, cancellation) as (client, process):
-        unchanged = AsItIs(ServerDumpParser(), preamble, keep_sandbox_line=client.knows_sandbox)
+        unchanged = AsItIs(ServerDumpParser(), b"SET TIMESTAMP = 1;\n", keep_sandbox_line=client.knows_sandbox)
         Feeder(connection, base, unchanged, cancellation).feed(process, iter(link.read(MAIN)))
     return unchanged.definers
 

@@ -10,11 +10,13 @@ import pymysql
 from pymysql.cursors import DictCursor
 
 from db_backup.engines.mysql.chain.position import Place
+from db_backup.engines.mysql.chain.unreplayable import xid_text
 from db_backup.engines.mysql.connecting import Session, error_code, query
 from db_backup.engines.mysql.flavour import Flavour
 from db_backup.engines.mysql.server import Server
 
 SYSTEM_DATABASES = frozenset({"mysql", "information_schema", "performance_schema", "sys"})
+_NO_DATABASE = "#mysql50#"  # a folder whose name is none that the server gives, such as lost+found
 _NO_SUCH_STATEMENT = {1064, 1193}
 _FILTERS = ("Binlog_Do_DB", "Binlog_Ignore_DB")
 
@@ -22,7 +24,9 @@ _FILTERS = ("Binlog_Do_DB", "Binlog_Ignore_DB")
 def user_databases(session: Session) -> tuple[str, ...]:
     """Every database that is not the server's own."""
     names = (str(name) for (name,) in query(session, "SHOW DATABASES"))
-    return tuple(sorted(name for name in names if name.lower() not in SYSTEM_DATABASES))
+    return tuple(
+        sorted(name for name in names if name.lower() not in SYSTEM_DATABASES and not name.startswith(_NO_DATABASE))
+    )
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ def server_ids(session: Session, flavour: Flavour) -> tuple[int, int]:
     domain = "@@global.gtid_domain_id" if flavour is Flavour.MARIADB else "0"
     server, number = query(session, f"SELECT @@global.server_id, {domain}")[0]
     return int(server), int(number)
+
+
+def undecided(session: Session, flavour: Flavour) -> tuple[str, ...]:
+    """XA transactions that are prepared and not decided, as the binlog names them; MySQL takes a privilege for it."""
+    if flavour is not Flavour.MARIADB:
+        return ()
+    return tuple(
+        xid_text(int(number), int(length), data if isinstance(data, bytes) else str(data).encode())
+        for number, length, _, data in query(session, "XA RECOVER")
+    )
 
 
 def variable(session: Session, name: str) -> str | None:

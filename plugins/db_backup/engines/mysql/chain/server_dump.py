@@ -15,6 +15,7 @@ from db_backup.manifest import DatabaseObject, Inventory, TableInventory
 from db_backup.model import BackupType
 
 _Named = TypeVar("_Named", TableInventory, DatabaseObject)
+_SQL_MODE = re.compile(rb"/\*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='")  # before the first definition
 _USE = re.compile(rb"USE (%s);" % IDENTIFIER)
 
 
@@ -46,7 +47,7 @@ class ServerDumpParser(DumpParser):
 
 
 class AsItIs:
-    """A ``Rewrite`` that changes nothing.
+    """A ``Rewrite`` that changes nothing but where tables lie: in the server's own folder, wherever they lay.
 
     ``definers``: accounts that the statements name.
 
@@ -63,7 +64,11 @@ class AsItIs:
         before, self._preamble = self._preamble, b""
         if piece.kind is Kind.STATEMENT and (definer := definer_of(piece.text)) is not None:
             self.definers.add(definer)
-        return before + (piece.text if piece.kind is not Kind.SANDBOX or self._keep_sandbox_line else b"")
+        if piece.kind is Kind.SANDBOX and not self._keep_sandbox_line:
+            return before
+        if piece.kind is Kind.STATEMENT and (mode := _SQL_MODE.match(piece.text)) is not None:
+            return before + mode[0] + b"NO_DIR_IN_CREATE," + piece.text[mode.end() :]
+        return before + piece.text
 
     def held_back(self) -> bytes:
         return b""
