@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -155,9 +154,9 @@ def test_a_statement_that_writes_for_long_is_named_and_nothing_stays_locked(
             dump_of(source, jobs=JOBS)
         assert "with 1 job" in caught.value.hint
         assert not mysql_server.holds_back(database, _COMMIT)
-        await_sessions(mysql_server, database, [writing.thread_id()])
+        mysql_server.await_sessions(database, writing.thread_id())
     finally:
-        mysql_server.run(f"KILL {writing.thread_id()}")
+        mysql_server.kill(writing.thread_id())
 
 
 def test_a_transaction_that_has_written_holds_nobody_up(
@@ -184,7 +183,7 @@ def test_a_tool_that_does_not_begin_is_told_and_nothing_stays_locked(
     with pytest.raises(DumpFailed, match=r"'shop' \(definitions\) did not begin its transaction within 2 s"):
         dump_of(source, jobs=JOBS)
     assert not mysql_server.holds_back(database, _COMMIT)
-    await_sessions(mysql_server, database, [])
+    mysql_server.await_sessions(database)
 
 
 def test_the_words_of_a_tool_that_cannot_begin_are_told_without_its_chatter(
@@ -207,8 +206,7 @@ def test_a_read_lock_that_was_lost_fails_the_dump(
     mysql_server: MariaDbServer, source: MysqlEngine, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill_all_that_sleep() -> None:
-        for identity in sessions_of(mysql_server, database, command="Sleep"):
-            mysql_server.run(f"KILL {identity}")
+        mysql_server.kill(*mysql_server.sessions(database, "Sleep"))
 
     monkeypatch.setattr(f"{DUMP}.await_transactions", lambda *_: kill_all_that_sleep())
     with pytest.raises(DumpFailed, match=r"held writes to .* back was lost"):
@@ -272,20 +270,3 @@ def fake_tool(lab: MysqlLab, folder: Path, monkeypatch: pytest.MonkeyPatch, does
     tool.write_text(f'#!/bin/bash\ncase "$*" in *--version*) exec {lab.real_dump_tool()} "$@";; esac\n{does}\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-
-def await_sessions(server: MariaDbServer, database: str, expected: list[int]) -> None:
-    """A server takes a moment to notice that a client has hung up."""
-    deadline = time.monotonic() + 10
-    while (found := sessions_of(server, database)) != expected:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-
-
-def sessions_of(server: MariaDbServer, database: str, command: str = "%") -> list[int]:
-    return [
-        identity
-        for (identity,) in server.run(
-            f"SELECT id FROM information_schema.processlist WHERE db = '{database}' AND command LIKE '{command}'"
-        )
-    ]

@@ -382,7 +382,7 @@ def test_a_kill_before_the_tables_change_places_leaves_the_old_ones_as_they_were
         until(waiting)
         process.kill()
         process.wait()
-        mysql_server.run(*(f"KILL {number}" for (number,) in waiting()))
+        mysql_server.kill(*(number for (number,) in waiting()))
         until(lambda: not waiting())
     assert mysql_lab.counts(database) == counts
     assert mysql_lab.stock_dump(database) == before

@@ -81,19 +81,14 @@ def test_a_structure_changed_where_it_cannot_be_held_back_fails_the_backup(
 
 def test_a_lost_side_connection_is_noticed(mysql_server: MariaDbServer, source: MysqlEngine, database: str) -> None:
     with source.open_backup(REQUEST, Cancellation()) as dump:
-        holders = mysql_server.run(
-            f"SELECT id FROM information_schema.processlist WHERE db = '{database}' AND command = 'Sleep'"
-        )
-        for (identity,) in holders:
-            mysql_server.run(f"KILL {identity}")
+        mysql_server.kill(*mysql_server.sessions(database, "Sleep"))
         dumped = finish(source, dump)
     assert [warning for warning in dumped.manifest.warnings if "was lost while the dump ran" in warning]
 
 
 def test_no_lock_outlives_the_backup(mysql_server: MariaDbServer, source: MysqlEngine, database: str) -> None:
     dump_of(source)
-    sessions = mysql_server.run(f"SELECT id FROM information_schema.processlist WHERE db = '{database}'")
-    assert sessions == []
+    mysql_server.await_sessions(database)
 
 
 def test_the_binlog_position_and_gtid_of_the_snapshot_are_recorded(mysql_lab: MysqlLab) -> None:

@@ -112,8 +112,7 @@ def cut_connections(lab: EngineLab, database: str) -> None:
     if isinstance(lab, PostgresLab):
         lab.server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
     elif isinstance(lab, MysqlLab):
-        for (number,) in lab.server.run(f"SELECT id FROM information_schema.processlist WHERE db = '{database}'"):
-            lab.server.run(f"KILL {number}")
+        lab.server.kill(*lab.server.sessions(database))
 
 
 @pytest.mark.parametrize("engine", [EngineName.POSTGRES, EngineName.MYSQL])

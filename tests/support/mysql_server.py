@@ -29,6 +29,8 @@ from db_backup.model import ConnectionInfo, EngineName
 from support.ports import free_port
 
 START_SECONDS = 60
+_PATIENCE_SECONDS = 60
+_NO_SUCH_THREAD = 1094  # ER_NO_SUCH_THREAD
 _LOCK_WAIT_TIMEOUT = 1205  # ER_LOCK_WAIT_TIMEOUT
 
 
@@ -175,6 +177,29 @@ class MariaDbServer:
                 raise
             return True
         return False
+
+    def sessions(self, database: str, command: str = "%") -> list[int]:
+        """Those that use this database, and are at this command, like "Sleep"."""
+        found = self.run(
+            f"SELECT id FROM information_schema.processlist WHERE db = '{database}' AND command LIKE '{command}'"
+        )
+        return [identity for (identity,) in found]
+
+    def await_sessions(self, database: str, *expected: int) -> None:
+        """Until no others use it: a server takes a moment to notice that a client has hung up."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while (found := self.sessions(database)) != list(expected):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+    def kill(self, *sessions: int) -> None:
+        """End these sessions; some may have ended since they were listed."""
+        for session in sessions:
+            try:
+                self.run(f"KILL {session}")
+            except pymysql.err.MySQLError as error:
+                if error.args[0] != _NO_SUCH_THREAD:
+                    raise
 
     def connect(self, database: str | None = None, **options: Any) -> pymysql.connections.Connection[Any]:
         """A connection as root (or as ``user=``, ``password=``), autocommitting."""
