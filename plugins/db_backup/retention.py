@@ -268,7 +268,7 @@ class _Judge:
         """The ids of what the promised days are recovered from.
 
         The days end with the newest good increment: an outage ends no promise. They begin with the newest verified full
-        that was finished before them, and every full and increment since then is a way to some moment of theirs.
+        that was finished before them: its chain, those of all later fulls, and whatever else leads to them is kept.
         """
         increments = self.good[BackupType.INCREMENTAL]
         if not self.policy.window or not increments:
@@ -281,7 +281,9 @@ class _Judge:
         # Where nothing was verified by then, what stands unverified has to do.
         anchors = [full.recovery_point for full in fulls if full.good] or [full.recovery_point for full in fulls]
         first = max(anchors, default=datetime.min.replace(tzinfo=UTC))
-        return {backup.id for backup in standing if backup.recovery_point >= first}
+        bases = {one.id for one in standing if one.type is BackupType.FULL and one.recovery_point >= first}
+        # An increment may close an older chain after the next full was made: it is needed only if it leads further.
+        return bases | {one.id for one in standing if one.base_id in bases or one.recovery_point > begin}
 
     def _by_days(self, backup: Backup) -> Iterable[Reason]:
         counted_to, due = self._counted_to(backup), self._due(backup)

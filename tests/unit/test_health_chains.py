@@ -150,6 +150,11 @@ def test_a_new_chain_after_one_with_a_gap_is_worth_a_warning() -> None:
     assert "full-1h has begun a new chain" in found.evidence
 
 
+def test_an_increment_that_closes_a_broken_chain_after_a_new_full_is_worth_a_warning() -> None:
+    history = [backup(3.5), *but(chain(5, 4, 3), 4, status=BackupStatus.SUSPECT)]
+    assert control(CHAIN, health_of(history)).result is WARNING
+
+
 def test_history_that_was_lost_is_told_for_a_week() -> None:
     breaks = [ChainBreak(NOW - timedelta(days=age), f"The binlog of {age} days ago was purged.") for age in (5, 2)]
     found = control(CHAIN, assessed(chain(5, 4), breaks=breaks))

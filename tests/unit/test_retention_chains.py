@@ -80,6 +80,16 @@ def test_the_window_begins_with_the_newest_verified_full_that_was_finished_befor
     assert "recoverable to any moment of 7 days" in texts(decided, "full-8")
 
 
+def test_an_increment_that_closed_the_chain_before_the_window_keeps_it_no_longer() -> None:
+    """After a full, one more increment follows the old chain, so that there is no gap between the two."""
+    history = daily_chains(12, days=1)
+    by_id = {one.id: one for one in history}
+    closing = [link(f"closing-{day}", age=day - 0.01, after=by_id[f"inc-{day + 1}-3"]) for day in range(1, 12)]
+    gone = deleted(decide([*history, *closing]))
+    assert {"full-9", "closing-8"} <= set(gone)
+    assert not {"full-8", "closing-7"} & set(gone)
+
+
 def test_without_increments_no_window_is_promised() -> None:
     fulls = [link(f"full-{day}", age=day, days=1) for day in range(6)]
     assert sorted(deleted(decide(fulls))) == [f"full-{day}" for day in range(1, 6)]

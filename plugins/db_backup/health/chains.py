@@ -25,7 +25,9 @@ def chain_unbroken(history: History, expectations: Expectations) -> Control:
         return _no_increments(name)
     if increments and increments[0].id in history.broken:
         evidence = f"{increments[0].id} cannot be restored, for {history.broken[increments[0].id]}."
-        newer = [full for full in history.restorable if full.created_at > increments[0].created_at]
+        base = next((one for one in history.live if one.id == increments[0].base_id), increments[0])
+        fulls = (one for one in history.restorable if one.type is BackupType.FULL)
+        newer = [full for full in fulls if full.created_at > base.created_at]
         if newer:
             return Control(name=name, result=_WARNING, evidence=f"{evidence} {newer[-1].id} has begun a new chain.")
         advice = f"Begin a new chain: `db-backup create {history.entry} --type full`."
