@@ -368,7 +368,8 @@ WRONG = {
         ["has no server", "add incremental"],
     ),
     "a database of a server of another engine": (
-        "servers: {main: {conn_id: b, engine: mysql}}\ndatabases:\n  shop: {conn_id: a, engine: postgres, server: main}",
+        "servers: {main: {conn_id: b, engine: mysql}}\n"
+        "databases:\n  shop: {conn_id: a, engine: postgres, server: main}",
         "databases.shop.server",
         ["line 1", "another engine"],
     ),
