@@ -41,13 +41,22 @@ class WeeklyWindow:
         return cls(frozenset(_days(match[1])), opens, closes, text.strip())
 
     def opened(self, moment: datetime) -> datetime | None:
-        """When it opened, in the zone of this aware moment; None where it is closed then."""
-        wall = moment.replace(tzinfo=None)
+        """When it opened, in the zone of this aware moment; None where it is closed then.
+
+        One that closes at midnight and opens again goes on, through a week at most.
+        """
+        opening = self._opening(moment.replace(tzinfo=None))
+        for _ in _DAYS:
+            before = opening and self._opening(opening - timedelta(microseconds=1))
+            opening = before or opening
+        return opening and opening.replace(tzinfo=moment.tzinfo)
+
+    def _opening(self, wall: datetime) -> datetime | None:
         for day in (wall.date(), wall.date() - _DAY):
             midnight = datetime.combine(day, time.min)
             closing = midnight + self.closes + (_DAY if self.closes <= self.opens else timedelta(0))
             if day.weekday() in self.days and midnight + self.opens <= wall < closing:
-                return (midnight + self.opens).replace(tzinfo=moment.tzinfo)
+                return midnight + self.opens
         return None
 
 
