@@ -13,7 +13,7 @@ from db_backup.engines.chain import ChainEngine
 from db_backup.errors import BackupError, ChainBroken
 from db_backup.jobs.chains import link_of, record_break
 from db_backup.jobs.creation import Creation, Plan
-from db_backup.jobs.sidecars import Located, newest_manifest
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.sources import IncrementSource
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
@@ -50,7 +50,7 @@ def close_chain(
         plan,
         type=BackupType.INCREMENTAL,
         retention_days=entry.retention[BackupType.INCREMENTAL],
-        previous=newest_manifest(workspace, entry.name, BackupType.INCREMENTAL, plan.storages),
+        previous=None,
         warnings=(),
     )
     progress.stage(f"closing the chain of {entry.name} after {last.manifest.id}")

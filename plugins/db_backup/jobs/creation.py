@@ -243,10 +243,16 @@ def _expected_bytes(plan: Plan, estimated_plain_bytes: int | None) -> float | No
 
     The engine's estimate is no dump's size (it counts indexes, or nothing but data pages): what it was for the previous
     backup, and what that came to, tells what it comes to now. One that was compressed otherwise, or before a table was
-    left out, tells nothing: it would refuse what a person has just made smaller.
+    left out, tells nothing: it would refuse what a person has just made smaller. Nor does an increment: what changed in
+    one hour is another thing than what changes in the next, and of a small one most is frame.
     """
     previous = plan.previous
-    if previous is None or not estimated_plain_bytes or not previous.estimated_plain_bytes:
+    if (
+        plan.type is BackupType.INCREMENTAL
+        or previous is None
+        or not estimated_plain_bytes
+        or not previous.estimated_plain_bytes
+    ):
         return None
     if {(part.compression, part.level) for part in previous.parts} != {(plan.compression, plan.level)}:
         return None
