@@ -19,8 +19,8 @@ CREATE DATABASE shop CHARACTER SET utf8mb4;
 CREATE DATABASE depot CHARACTER SET latin1;
 CREATE TABLE shop.customers (id int AUTO_INCREMENT PRIMARY KEY, name varchar(60) CHARACTER SET utf8mb4, KEY (name));
 CREATE TABLE shop.orders (id int AUTO_INCREMENT PRIMARY KEY, customer int, total decimal(10, 2), note longtext,
-    at timestamp(6) DEFAULT current_timestamp(6), CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES customers (id)
-    ON DELETE CASCADE);
+    at timestamp(6) DEFAULT current_timestamp(6),
+    CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES customers (id) ON DELETE CASCADE);
 CREATE TABLE shop.log (what varchar(80), n bigint);
 CREATE TABLE shop.prices (id int PRIMARY KEY, price double) WITH SYSTEM VERSIONING;
 CREATE SEQUENCE shop.numbers START WITH 100 INCREMENT BY 3 CACHE 7;
@@ -48,9 +48,9 @@ def _trade(dice: random.Random, n: int) -> Sequence[str]:
         f"INSERT INTO shop.customers (name) VALUES ('customer {n} é 💾')",
         "INSERT INTO shop.orders (customer, total, note) VALUES (last_insert_id(), "
         f"{dice.randint(1, 999)}.5, repeat('x{n}', {dice.randint(1, 2000)}))",
-        f"INSERT INTO depot.parts VALUES ({n}, {dice.randint(1, 9)}, 'part') ON DUPLICATE KEY UPDATE amount = amount + 1",
-        f"UPDATE depot.parts p JOIN shop.customers c ON c.id = p.id SET p.label = c.name, c.name = 'moved' WHERE p.id = "
-        f"{dice.randint(1, n)}",
+        f"INSERT INTO depot.parts VALUES ({n}, {dice.randint(1, 9)}, 'part') ON DUPLICATE KEY UPDATE amount = 0",
+        "UPDATE depot.parts p JOIN shop.customers c ON c.id = p.id SET p.label = c.name, c.name = 'moved' "
+        f"WHERE p.id = {dice.randint(1, n)}",
         f"REPLACE INTO shop.prices VALUES ({dice.randint(1, 5)}, {dice.random()})",
         f"DELETE FROM shop.customers WHERE id = {dice.randint(1, 4 * n)}",
         dice.choice(("COMMIT", "COMMIT", "ROLLBACK")),
@@ -187,7 +187,7 @@ def truth(session: Any) -> dict[str, object]:
         ("trigger", "triggers", "trigger_schema, trigger_name, action_statement, definer"),
         ("event", "events", "event_schema, event_name, event_definition, definer"),
     ):
-        database, name, text, definer = columns.split(", ")
+        database = columns.partition(",")[0]
         for row in rows(f"SELECT {columns} FROM information_schema.{table} WHERE {database} {own}"):
             found[f"{kind} {row[0]}.{row[1]}"] = row[2:]
     return found
