@@ -247,6 +247,20 @@ def test_releasing_takes_no_lease_from_a_process(catalog: Catalog, place: Catalo
         assert [lease.purpose for lease in catalog.leases()] == ["download"]
 
 
+def test_a_chain_is_leased_as_a_whole_or_not_at_all(catalog: Catalog) -> None:
+    chain = [BACKUP, "b2", "b3"]
+    with catalog.lease_all(chain, "restore"):
+        assert sorted(lease.backup_id for lease in catalog.leases()) == sorted(chain)
+        for link in chain:
+            with pytest.raises(Refused, match="is in use"), catalog.deletion(link):
+                pytest.fail("a leased link was deleted")
+    assert catalog.leases() == []
+
+    with catalog.deletion("b2"), pytest.raises(Refused, match="b2 is being deleted"), catalog.lease_all(chain, "r"):
+        pytest.fail("a chain with a link that is being deleted was leased")
+    assert catalog.leases() == []
+
+
 def test_any_number_of_leases_stand_on_one_backup(catalog: Catalog) -> None:
     with catalog.lease(BACKUP, "restore"), catalog.lease(BACKUP, "download"), catalog.lease("other", "restore"):
         assert sorted(lease.purpose for lease in catalog.leases(BACKUP)) == ["download", "restore"]

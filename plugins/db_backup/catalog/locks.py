@@ -10,7 +10,7 @@ import functools
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -56,16 +56,18 @@ class Claims:
                 )
             _pause(min(left, _LOOK_AGAIN_SECONDS), cancellation)
         lost = f"the lock on '{entry}' was lost to another process"
-        with self._holding(locks, token, functools.partial(cancellation.cancel, lost) if cancellation else None):
+        on_lost = functools.partial(cancellation.cancel, lost) if cancellation else None
+        with self._holding(locks, token, on_lost=on_lost):
             yield
 
     @contextmanager
-    def lease(self, backup_id: str, purpose: str) -> Iterator[None]:
-        token = uuid.uuid4().hex
+    def lease(self, backup_ids: Sequence[str], purpose: str) -> Iterator[None]:
+        tokens = {uuid.uuid4().hex: backup_id for backup_id in backup_ids}
         with self._database.write() as connection:
-            self._refuse_if_deleting(connection, backup_id)
-            self._insert_lease(connection, backup_id, token, purpose)
-        with self._holding(leases, token):
+            for token, backup_id in tokens.items():
+                self._refuse_if_deleting(connection, backup_id)
+                self._insert_lease(connection, backup_id, token, purpose)
+        with self._holding(leases, *tokens):
             yield
 
     def reserve(self, backup_id: str, purpose: str, lasting: timedelta) -> str:
@@ -103,7 +105,8 @@ class Claims:
                 )
             self._insert_lease(connection, backup_id, token, DELETION)
         lost = f"the claim on {backup_id} was lost to another process"
-        with self._holding(leases, token, functools.partial(cancellation.cancel, lost) if cancellation else None):
+        on_lost = functools.partial(cancellation.cancel, lost) if cancellation else None
+        with self._holding(leases, token, on_lost=on_lost):
             yield
 
     def leases(self, backup_id: str | None) -> list[Lease]:
@@ -172,21 +175,24 @@ class Claims:
         }
 
     @contextmanager
-    def _holding(self, table: Table, token: str, on_lost: functools.partial[None] | None = None) -> Iterator[None]:
-        self._heartbeat.keep(table, token, on_lost)
+    def _holding(self, table: Table, *tokens: str, on_lost: functools.partial[None] | None = None) -> Iterator[None]:
+        for token in tokens:
+            self._heartbeat.keep(table, token, on_lost)
         try:
             yield
         except BaseException:
             # What went wrong matters more than a claim that cannot be released, and that ends with this process.
             with contextlib.suppress(CatalogError):
-                self._release(table, token)
+                self._release(table, tokens)
             raise
-        self._release(table, token)
+        self._release(table, tokens)
 
-    def _release(self, table: Table, token: str) -> None:
-        if self._heartbeat.drop(token):  # never a forked child its parent's
+    def _release(self, table: Table, tokens: Iterable[str]) -> None:
+        held = [token for token in tokens if self._heartbeat.drop(token)]  # never a forked child its parent's
+        if held:
             with self._database.write() as connection:
-                connection.execute(delete(table).where(table.c.token == token))
+                for token in held:
+                    connection.execute(delete(table).where(table.c.token == token))
 
     def _release_dead(self, connection: Connection, table: Table) -> list[Row[Any]]:
         now = self._database.now(connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -194,7 +194,14 @@ class Catalog:
 
         :raises Refused: it is being deleted.
         """
-        return self._claims.lease(backup_id, purpose)
+        return self._claims.lease((backup_id,), purpose)
+
+    def lease_all(self, backup_ids: Sequence[str], purpose: str) -> AbstractContextManager[None]:
+        """The same of several, such as a chain's: all of them, or none.
+
+        :raises Refused: one of them is being deleted.
+        """
+        return self._claims.lease(backup_ids, purpose)
 
     def reserve(self, backup_id: str, purpose: str, *, lasting: timedelta) -> str:
         """A lease that outlives this process: until it is released, or its time is up by the catalogue's clock.

@@ -68,6 +68,16 @@ def leased(workspace: Workspace, located: Located, purpose: str) -> Iterator[Loc
         yield _still_there(located)
 
 
+@contextmanager
+def leased_all(workspace: Workspace, chain: Sequence[Located], purpose: str) -> Iterator[tuple[Located, ...]]:
+    """The same of several backups, such as a chain's, at once.
+
+    :raises Refused, UnknownBackup: as :func:`leased`, of the first that is not to be had.
+    """
+    with workspace.catalog.lease_all([located.manifest.id for located in chain], purpose):
+        yield tuple(_still_there(located) for located in chain)
+
+
 def reserve(workspace: Workspace, backup: str, purpose: str, *, lasting: timedelta) -> str:
     """Nobody deletes the backup until the reservation is released or its time is up, whatever becomes of this process.
 

@@ -55,7 +55,7 @@ class Recovery:
     def status(self) -> BackupStatus:
         """Of the link that stands worst."""
         stands = {status(link.manifest, link.state) for link in self.links}
-        return next((bad for bad in BackupStatus if bad in stands and bad is not BackupStatus.GOOD), BackupStatus.GOOD)
+        return max(stands, key=list(BackupStatus).index)
 
     @property
     def planned(self) -> PlannedRecovery:

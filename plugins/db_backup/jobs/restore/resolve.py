@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from db_backup import naming
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup, UsageError
 from db_backup.jobs.restore.moments import Recovery, must_be_rebuilt, stand_in, to_end_of, to_point
 from db_backup.jobs.restore.request import RestoreRequest
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, leased, locate, read_manifest
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, leased_all, locate, read_manifest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
 from db_backup.model import BackupStatus, BackupType
@@ -57,8 +57,7 @@ def kept(workspace: Workspace, resolved: Resolved, purpose: str) -> Iterator[Res
 
     :raises Refused, UnknownBackup: a deletion has begun, or was faster.
     """
-    with ExitStack() as stack:
-        needed = tuple(stack.enter_context(leased(workspace, located, purpose)) for located in resolved.needed)
+    with leased_all(workspace, resolved.needed, purpose) as needed:
         if resolved.recovery is None:
             yield replace(resolved, located=needed[0])
         else:
