@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from db_backup.engines import engine_for
+from db_backup.engines import engine_for, scratch_home
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
 from db_backup.engines.postgres.chain import PostgresChain
 from db_backup.engines.postgres.chain.position import Position, parse_lsn
@@ -37,12 +37,14 @@ from db_backup.errors import (
     ScratchUnavailable,
     SourceError,
     SourceUnsupported,
+    StorageFull,
 )
 from db_backup.manifest import Part, ServerInfo
 from db_backup.model import BackupType, Compression, ConnectionInfo, EngineName
 from db_backup.progress import Cancellation
 from db_backup.recovery import Point
 from support.chains import ENTRY, Taken, links, take_full, take_increment
+from support.disks import Disk
 from support.dumps import dump_of
 from support.ports import free_port
 from support.postgres_server import PostgresServer, missing_binaries
@@ -367,11 +369,16 @@ def test_roles_settings_and_libraries_of_the_source_do_not_stand_in_the_way_of_r
     options: EngineOptions,
 ) -> None:
     with PostgresServer.start() as hardened:
-        database = hardened.create_database("CREATE TABLE t AS SELECT 1 AS x")
+        database = hardened.create_database(
+            "CREATE TABLE t AS SELECT 1 AS x",
+            # as if it came with something that is not installed here
+            "UPDATE pg_extension SET extname = 'nowhere' WHERE extname = 'plpgsql'",
+        )
         hardened.run(
             "CREATE ROLE keeper SUPERUSER LOGIN PASSWORD 'kept'",
             f"ALTER DATABASE {database} SET default_transaction_read_only = on",
             "ALTER DATABASE template1 SET default_transaction_read_only = on",
+            "ALTER DATABASE template1 ALLOW_CONNECTIONS false",
             "ALTER SYSTEM SET shared_preload_libraries = 'nowhere_to_be_found'",
             "ALTER SYSTEM SET listen_addresses = '*'",
             "ALTER SYSTEM SET archive_mode = 'always'",
@@ -387,6 +394,7 @@ def test_roles_settings_and_libraries_of_the_source_do_not_stand_in_the_way_of_r
         assert link.execute("SELECT x FROM t").fetchone() == (1,)
         assert link.execute("SHOW listen_addresses").fetchone() == ("",)
         assert link.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+        assert any("not installed on this machine" in warning for warning in rebuilt.warnings)
 
 
 def test_damage_in_the_middle_of_the_wal_is_no_end_of_the_chain(server: PostgresServer, chain: PostgresChain) -> None:
@@ -439,6 +447,30 @@ def test_without_a_server_of_the_same_major_version_nothing_can_be_rebuilt_and_t
         chain.open_rebuilt(links([elsewhere]), Point(), Cancellation()),
     ):
         pass
+
+
+@pytest.mark.parametrize(("share", "stage"), [(0.5, "unpacked"), (1.1, "replayed")])
+def test_a_scratch_folder_that_fills_up_says_nothing_of_the_chain_and_keeps_nothing(
+    server: PostgresServer, chain: PostgresChain, monkeypatch: pytest.MonkeyPatch, share: float, stage: str
+) -> None:
+    full = published_full(chain)
+    with (
+        tempfile.TemporaryDirectory(prefix="small-") as name,
+        Disk.mounted(Path(name) / "disk", size_kilobytes=int(full.manifest.plain_bytes * share) >> 10) as small,
+    ):
+        Path(name).chmod(0o755)
+        cramped = PostgresChain(_NOWHERE, EngineOptions(small.folder, small.folder))
+        with (
+            pytest.raises(ScratchUnavailable, match="needs"),
+            cramped.open_rebuilt([full.link], Point(), Cancellation()),
+        ):
+            pass
+        monkeypatch.setattr(scratch_home, "check_folder", lambda *_, **__: None)
+        with pytest.raises(StorageFull) as caught, cramped.open_rebuilt([full.link], Point(), Cancellation()):
+            pass
+        assert str(small.folder) in caught.value.message
+        assert stage in caught.value.message
+        assert list(small.folder.iterdir()) == []
 
 
 def test_a_person_rebuilds_the_server_with_the_stock_commands_alone(

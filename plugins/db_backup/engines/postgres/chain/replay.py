@@ -53,6 +53,7 @@ _PRIVATE = {
     "max_logical_replication_workers": "0",  # its subscriptions would take what is meant for the source
     "max_replication_slots": "1000",  # of the origins that the source replicates from
     "checkpoint_timeout": "1d",
+    "min_wal_size": "2GB",  # at least two segments, which may be as large as 1 GB
     "max_wal_size": "8GB",
     "wal_recycle": "off",
 }
@@ -64,6 +65,13 @@ _REPLAYING = {
     "max_prepared_transactions": "1000",
     "max_locks_per_transaction": "64",
 }
+
+
+# For single-user mode: each line is a statement of its own.
+_NEW_SUPERUSER = """SET default_transaction_read_only = off
+CREATE ROLE {name} SUPERUSER LOGIN
+UPDATE pg_catalog.pg_database SET datallowconn = true WHERE datname = 'template1'
+"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class PrivateServer:
             cwd=self._home,
         ) as process:
             with contextlib.suppress(BrokenPipeError):
-                process.write(f"SET default_transaction_read_only = off\nCREATE ROLE {name} SUPERUSER LOGIN\n".encode())
+                process.write(_NEW_SUPERUSER.format(name=name).encode())
                 process.close_stdin()
             status = process.wait()
             self._cancellation.check()
