@@ -116,7 +116,7 @@ class _Link:
                 self.workspace, self.plan, self.engine, self.full_days, self.run, self.progress, self.cancellation
             ).publish()
         else:
-            last = newest_link(self.workspace, self.plan.entry.name) if self.engine.scope is Scope.SERVER else None
+            last = newest_link(self.workspace, self.plan.entry.name) if self._closes else None
             source = BaseSource(self.engine)
             manifest, state = Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
         act.backup_id = manifest.id
@@ -125,6 +125,11 @@ class _Link:
         told += _tell(self.engine, manifest, act)
         made = summarise(manifest, state)
         return made.model_copy(update={"warnings": (*made.warnings, *told)})
+
+    @property
+    def _closes(self) -> bool:
+        """Whether a full ends a chain that somebody wants without gaps."""
+        return self.engine.scope is Scope.SERVER and BackupType.INCREMENTAL in self.plan.entry.types
 
     def _close(self, last: Located) -> tuple[str, ...]:
         """The chain before this full, up to it; returns warnings."""
