@@ -130,6 +130,7 @@ def test_a_full_that_is_asked_for_begins_a_new_chain(shop: Shop) -> None:
     (second,) = shop.project.json("create", "shop", "--type", "full")["backups"]
     assert second["warnings"] == []
     assert increment(shop.project)["parent_id"] == second["id"] != first["id"]
+    assert len(shop.project.json("list")["backups"]) == 3  # a file has no history that a last increment could hold
 
 
 def test_where_no_full_may_be_made_the_failure_says_what_to_do(shop: Shop) -> None:
