@@ -7,6 +7,8 @@ written, each at a known time. The tests share its chain, and restore out of it 
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,6 +24,7 @@ import yaml
 
 from db_backup.model import EngineName
 from support import quick_age
+from support.aftermath import assert_no_process_is_left
 from support.lab import EngineLab
 from support.lab_mysql import MysqlLab
 from support.lab_postgres import PostgresLab
@@ -377,6 +380,29 @@ def test_the_windows_are_read_from_the_storage_alone(scene: Scene) -> None:
     assert window["last_local"].endswith("+05:45")
     shown = scene.project.run("list", "--recovery", "--database", "shop", BACKUP_CATALOG_PATH=str(broken)).stdout
     assert f"{scene.backups[0]} + 2 increments" in shown
+
+
+def test_a_rebuild_that_is_killed_leaves_nothing_once_the_next_has_begun(scenes: Scenes) -> None:
+    scene = scenes[EngineName.MYSQL]
+    arguments = ["restore", "--database", "shop", "--to-time", scene.between.isoformat(), "--test"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "db_backup", *arguments],
+        env=scene.project.environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as killed:
+        assert killed.stderr is not None
+        for line in killed.stderr:
+            if line.startswith(b"taking "):
+                break
+        killed.kill()
+    assert any(scene.project.scratch.iterdir()), "what was rebuilt lay there"
+    assert_no_process_is_left(scene.project)
+
+    done = scene.project.run(*arguments)
+
+    assert done.returncode == 0, done.stderr
+    assert list(scene.project.scratch.iterdir()) == []
 
 
 def test_a_kit_is_enough_where_airflow_and_the_catalogue_are_gone(
