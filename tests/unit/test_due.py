@@ -170,6 +170,14 @@ def test_a_chain_that_has_ended_is_replayed_from_its_newest_increment_once_a_wee
     assert replays(chosen(*replayed, now=NOW + timedelta(days=7))) == [chain[-1].id]
 
 
+def test_a_chain_whose_last_increment_is_younger_than_the_next_full_has_ended_all_the_same() -> None:
+    base, newer = backup(0.9, proof(0.9)), backup(0.2, proof(0.2))
+    first, closing = increments(base[0], 0.5, 0.1)
+    after = increments(newer[0], 0.05)
+    report = chosen(base, newer, checked(first, proof(0.15)), checked(closing), *map(checked, after))
+    assert replays(report) == [closing.id]
+
+
 def test_a_chain_that_still_grows_is_replayed_after_a_day_and_again_once_it_has_ended() -> None:
     base = backup(3, proof(3))
     assert replays(chosen(base, *map(checked, increments(base[0], 0.9, 0.1)))) == []

@@ -70,17 +70,17 @@ def _chains(backups: Iterable[BackupSummary]) -> Iterator[_Chain]:
     links = {backup.id: backup for backup in sorted(backups, key=lambda one: (one.created_at, one.id))}
     useless = lineage.broken(links, _fault)
     increments: dict[str, list[BackupSummary]] = defaultdict(list)
-    newest_fulls: dict[str, datetime] = {}
+    newest_fulls: dict[str, str] = {}
     for link in links.values():
         if link.id in useless:
             continue
         if link.type is BackupType.FULL:
-            newest_fulls[link.database] = link.created_at
+            newest_fulls[link.database] = link.id
         elif link.base_id is not None:
             increments[link.base_id].append(link)
-    for chain in increments.values():
-        newest = chain[-1]
-        yield _Chain(chain, ended=newest_fulls.get(newest.database, _NEVER) > newest.created_at)
+    for base_id, chain in increments.items():
+        # Not by the increments' age: the last one of a chain may be taken after the full that begins the next.
+        yield _Chain(chain, ended=newest_fulls.get(chain[0].database) != base_id)
 
 
 def _fault(backup: BackupSummary) -> str | None:
