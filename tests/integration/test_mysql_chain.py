@@ -20,6 +20,7 @@ from db_backup.engines.mysql.connecting import connect
 from db_backup.errors import (
     ChainBroken,
     ConfigurationError,
+    LoadFailed,
     PointOutOfReach,
     PrivilegeMissing,
     SourceError,
@@ -414,6 +415,24 @@ def test_a_file_that_a_crash_has_torn_ends_the_chain(server: MariaDbServer, mysq
     with pytest.raises(ChainBroken, match=r"cannot read its own binlog|cannot be captured"):
         take_increment(engine, full)
     take_increment(engine, take_full(engine))
+
+
+def test_a_replay_that_fails_says_where(server: MariaDbServer, mysql_lab: MysqlLab) -> None:
+    engine = _chain(server, mysql_lab)
+    server.run("CREATE OR REPLACE TABLE exact.lost (a int PRIMARY KEY)", "INSERT INTO exact.lost VALUES (4711)")
+    full = take_full(engine)
+    server.run("INSERT INTO kept.t VALUES (1)", "FLUSH BINARY LOGS", "INSERT INTO kept.t VALUES (2)")
+    file, begins = server.run("SHOW MASTER STATUS")[0][:2]
+    server.run("UPDATE exact.lost SET a = 1")
+    increment = take_increment(engine, full)
+    without, count = re.subn(rb"INSERT INTO `lost` VALUES\s*\(4711\);\n", b"", full.streams["main"])
+    assert count == 1
+    with pytest.raises(LoadFailed) as caught:
+        _rebuilt(engine, [full.with_stream("main", without), increment])
+    assert f"could not be replayed at {file}:{begins}: " in caught.value.message
+    assert f"{file}:{begins}" in caught.value.hint
+    before = _rebuilt(engine, [full.with_stream("main", without), increment], Point(position=f"{file}:{begins}"))
+    assert "`kept`.`t`" in before
 
 
 def test_a_point_that_the_chain_does_not_reach_is_refused_with_the_nearest(

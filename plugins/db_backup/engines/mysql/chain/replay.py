@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ _BLOCK_BYTES = 1 << 18
 _RESERVE_BYTES = 32 << 20  # MyISAM and Aria wait for somebody to make room
 _END_MARKER = b"# End of log file"
 _TAIL_BYTES = 4096
+_BLOCKS = 16  # more than the client and the pipe to it hold
+_EVENT = re.compile(rb"#\d{6} .* end_log_pos (\d+) .*?\t(\w+)(?: to (\S+))?")
+_ROTATION = re.compile(rb"^#.*\tRotate to (\S+)  pos: ", re.MULTILINE)
+_LINE = re.compile(r" at line (\d+)")
 _DEFINER = re.compile(rb"\bDEFINER\s*=\s*(?:`(?:[^`]|``)+`|'[^']*')(?:@(?:`(?:[^`]|``)*`|'[^']*'))?", re.IGNORECASE)
 
 
@@ -108,26 +113,32 @@ def replay(connection: ConnectionInfo, last: Manifest, work: Replay, cancellatio
         ChildProcess(_arguments(tool, work), cancellation=cancellation) as reader,
         running_client(connection, Flavour.MARIADB, cancellation) as (_, client),
     ):
-        tail = b""
+        script = _Script(work.start.file)
         try:
             while block := os.read(reader.stdout.fileno(), _BLOCK_BYTES):
                 cancellation.check()
                 _require_room(work.files[0].parent, last)
+                script.pass_by(block)
                 client.write(block)
-                tail = (tail + block)[-_TAIL_BYTES:]
         except BrokenPipeError:
             status = client.wait()
             cancellation.check()
-            raise _failed(last, f"the client stopped reading with status {status}", client.last_words) from None
+            raise _failed(last, f"the client stopped reading with status {status}", client, script) from None
         status = reader.wait()
         cancellation.check()
-        if status or _END_MARKER not in tail:
-            raise _failed(last, f"mariadb-binlog ended with status {status}: {reader.last_words}", "")
+        if status or not script.has_ended:
+            raise LoadFailed(
+                f"The binlog of the chain to {last.id} could not be read: mariadb-binlog ended with status {status}: "
+                f"{reader.last_words}",
+                hint="Restore to an earlier moment, or from another chain.",
+                database=last.entry,
+                backup_id=last.id,
+            )
         client.close_stdin()
         status = client.wait()
         cancellation.check()
         if status or complaints(client.last_words):
-            raise _failed(last, f"the client ended with status {status}", client.last_words)
+            raise _failed(last, f"the client ended with status {status}", client, script)
 
 
 def _arguments(tool: str, work: Replay) -> list[str]:
@@ -156,11 +167,53 @@ def _require_room(folder: Path, last: Manifest) -> None:
         )
 
 
-def _failed(last: Manifest, what: str, words: str) -> LoadFailed:
-    said = complaints(words)
+def _failed(last: Manifest, what: str, client: ChildProcess, script: _Script) -> LoadFailed:
+    said = complaints(client.last_words)
+    place = script.place_of(said)
     return LoadFailed(
-        f"The chain to {last.id} could not be replayed: {what}" + (f": {said}" if said else "."),
-        hint="Restore to an earlier moment, or from another chain; see what the message names.",
+        f"The chain to {last.id} could not be replayed{f' at {place}' if place else ''}: {what}"
+        + (f": {said}" if said else "."),
+        hint=f"Restore to the position {place} or an earlier one, or from another chain."
+        if place
+        else "Restore to an earlier moment, or from another chain.",
         database=last.entry,
         backup_id=last.id,
     )
+
+
+class _Script:
+    """What mariadb-binlog printed last: the client names lines of it, and a person needs places of the binlog."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._line = 1
+        self._blocks: deque[tuple[int, str, bytes]] = deque(maxlen=_BLOCKS)  # first line, file in which it begins
+
+    def pass_by(self, block: bytes) -> None:
+        self._blocks.append((self._line, self._file, block))
+        self._line += block.count(b"\n")
+        if rotations := _ROTATION.findall(block):
+            self._file = rotations[-1].decode()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end marker went by."""
+        return _END_MARKER in b"".join(block for _, _, block in list(self._blocks)[-2:])[-_TAIL_BYTES:]
+
+    def place_of(self, complaint: str) -> str:
+        """Where the transaction begins that the client complains of; nothing, where that is not known any more."""
+        named = _LINE.search(complaint)
+        if named is None or not self._blocks or int(named[1]) < self._blocks[0][0]:
+            return ""
+        first, file, _ = self._blocks[0]
+        lines = b"".join(block for _, _, block in self._blocks).split(b"\n")
+        place, end = "", ""
+        for line in lines[: int(named[1]) - first + 1]:
+            if (event := _EVENT.match(line)) is None:
+                continue
+            if event[2] == b"GTID":
+                place = f"{file}:{end}" if end else ""
+            elif event[2] == b"Rotate":
+                file = event[3].decode()
+            end = event[1].decode()
+        return place
