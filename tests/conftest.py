@@ -11,13 +11,11 @@ import pytest
 
 pytest.register_assert_rewrite(
     "conformance.chain_contract",
-    "conformance.chain_contract",
     "conformance.codec_contract",
     "conformance.engine_contract",
     "conformance.restore_contract",
     "conformance.storage_contract",
     "support.chain_lab",
-    "support.chains",
     "support.chains",
     "support.dumps",
 )
