@@ -156,7 +156,8 @@ class FullCapture:
             inventory=inventory,
             warnings=warnings,
             to_position=str(position),
-            databases=after.databases or (self._connection.database,),
+            databases=tuple(name for name in before.databases if name in after.databases)
+            or (self._connection.database,),
         )
 
 
