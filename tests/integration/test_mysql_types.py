@@ -75,7 +75,12 @@ def state_of(server: MariaDbServer, lab: MysqlLab, database: str) -> object:
     return (
         dump_of(lab.engine(database)).manifest.inventory,
         server.run(TRIGGERS.format(database)),
-        server.run(f"SELECT index_name, comment FROM information_schema.statistics WHERE table_schema = '{database}'"),
+        sorted(
+            server.run(
+                "SELECT table_name, index_name, comment FROM information_schema.statistics "
+                f"WHERE table_schema = '{database}'"
+            )
+        ),
     )
 
 
