@@ -267,13 +267,14 @@ class _Judge:
     def _window(self, members: Sequence[Backup]) -> set[str]:
         """The ids of what the promised days are recovered from.
 
-        The days end with the newest good increment: an outage ends no promise. They begin with the newest verified full
-        that was finished before them: its chain, those of all later fulls, and whatever else leads to them is kept.
+        The days end with the newest good full or increment: an outage ends no promise, and fulls that go on alone move
+        it on. They begin with the newest verified full that was finished before them: its chain, those of all later
+        fulls, and whatever else leads to them is kept.
         """
-        increments = self.good[BackupType.INCREMENTAL]
-        if not self.policy.window or not increments:
+        if not self.policy.window or not self.good[BackupType.INCREMENTAL]:
             return set()
-        begin = _earlier(increments[0].created_at, self.policy.window)
+        newest = max(good[0].created_at for kind, good in self.good.items() if kind in _LINKS and good)
+        begin = _earlier(newest, self.policy.window)
         standing = [
             backup for backup in members if backup.type in _LINKS and not backup.safety and backup.id not in self.broken
         ]

@@ -121,6 +121,18 @@ def test_an_outage_ends_no_window() -> None:
     assert deleted(decide(history, now=NOW + timedelta(days=500))) == deleted(decide(history))
 
 
+def test_fulls_that_go_on_alone_move_the_window_on() -> None:
+    """Increments were taken once, and no more: their own few days stay, and hold nothing else."""
+    last = link("full-150", age=150, days=30)
+    increment = link("once", age=149.9, after=last)
+    fulls = [link(f"full-{day}", age=day, days=30) for day in range(149, -1, -1)]
+    decided = decide([last, increment, *fulls])
+    assert len(decided.delete) == 149 - 29
+    assert {kept.backup_id for kept in decided.keep} >= {"full-150", "once", "full-29", "full-0"}
+    assert Rule.WINDOW in rules(decided, "full-8")
+    assert Rule.WINDOW not in rules(decided, "full-9")
+
+
 # Dead weight.
 
 
@@ -325,12 +337,9 @@ def recoverable(history: Sequence[Backup]) -> list[tuple[datetime, datetime]]:
 def window(history: Sequence[Backup], policy: Policy, now: datetime) -> datetime | None:
     """Where the promised days begin; None: nothing is promised."""
     days = policy.days.get(INCREMENTAL, policy.window_days)
-    good = [
-        one.created_at
-        for one in standing(history).values()
-        if one.type is INCREMENTAL and one.good and one.created_at <= now
-    ]
-    return max(good) - timedelta(days=days) if good else None
+    good = [one for one in standing(history).values() if one.good and one.created_at <= now]
+    promised = any(one.type is INCREMENTAL for one in good)
+    return max(one.created_at for one in good) - timedelta(days=days) if promised else None
 
 
 @given(history=histories(), policy=POLICIES, later=st.floats(-3, 40), order=st.randoms(use_true_random=False))
