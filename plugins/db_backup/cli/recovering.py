@@ -68,7 +68,7 @@ def _rows(one: DatabaseRecovery, zone: tzinfo, each_moment: bool) -> Iterator[tu
         for what, first, last, by in _of_window(window, each_moment):
             found.append((first, 0, (what, *_times(first, last, zone), by)))
     for gap in one.gaps:
-        found.append((gap.after, 1, ("nothing", *_times(gap.after, gap.before, zone), gap.reason)))
+        found.append((gap.after, 1, ("nothing", *_times(gap.after, gap.before, zone), "-")))
     points = one.points if each_moment else one.points[-_MOST_POINTS:]
     for point in points:
         found.append((point.moment, 0, ("a moment", *_times(point.moment, point.moment, zone), point.backup_id)))
@@ -96,6 +96,8 @@ def _times(first: datetime, last: datetime, zone: tzinfo) -> tuple[str, ...]:
 def _remarks(one: DatabaseRecovery, each_moment: bool) -> Iterator[str]:
     if not each_moment and len(one.points) > _MOST_POINTS:
         yield f"{one.database}: of {len(one.points)} full backups by themselves, the newest {_MOST_POINTS} are listed."
+    for gap in one.gaps:
+        yield f"{one.database}: nothing leads to what was after {moment(gap.after)} UTC, because {gap.reason}."
     if one.windows and one.windows[-1].ended_by:
         yield f"{one.database}: its last chain leads no further, because {one.windows[-1].ended_by}."
     if one.note:
