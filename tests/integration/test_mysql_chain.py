@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from db_backup.engines.base import DumpRequest
+from db_backup.engines.mysql import giving_way
 from db_backup.engines.mysql.chain import MysqlChain
 from db_backup.engines.mysql.connecting import connect
 from db_backup.errors import (
     ChainBroken,
     ConfigurationError,
+    DumpFailed,
     LoadFailed,
     PointOutOfReach,
     PrivilegeMissing,
@@ -221,6 +224,7 @@ class Break:
     afterwards: Sequence[str] = ()
 
 
+_PURGE = "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"
 BREAKS = {
     "RESET MASTER": Break(["RESET MASTER"], "begun anew"),
     "RESET MASTER, and the file is as long again": Break(
@@ -232,7 +236,7 @@ BREAKS = {
         "begun anew",
     ),
     "a purged binlog": Break(
-        ["FLUSH BINARY LOGS", "FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"],
+        ["FLUSH BINARY LOGS", "FLUSH BINARY LOGS", _PURGE],
         "has purged its binlog file",
     ),
     "another server, as after a failover": Break(
@@ -255,6 +259,8 @@ def test_no_increment_follows_a_history_that_is_not_whole(
     full = take_full(engine)
     time.sleep(1.1)  # a file's first event knows the second in which it was begun
     server.run(*case.acts)
+    if case.acts[-1] == _PURGE:
+        _wait_until_purged(server, full)
     try:
         for attempt in (
             lambda: engine.prove_chain(full.manifest),
@@ -267,6 +273,13 @@ def test_no_increment_follows_a_history_that_is_not_whole(
     finally:
         server.run("SELECT 1", *case.afterwards)
     engine.prove_chain(take_full(engine).manifest)
+
+
+def _wait_until_purged(server: MariaDbServer, full: Taken) -> None:
+    """The server keeps a file that somebody has just read, or that a crash would still take."""
+    while full.manifest.consistency.binlog_file in {row[0] for row in server.run("SHOW BINARY LOGS")}:
+        time.sleep(0.1)
+        server.run(_PURGE)
 
 
 def _with_position(manifest: Manifest, change: Callable[[str], str]) -> Manifest:
@@ -334,6 +347,38 @@ def test_a_server_of_which_databases_are_left_out_begins_no_chain(server: MariaD
     engine = MysqlChain(server.connection(""), mysql_lab.options, ("kept",))
     with pytest.raises(ConfigurationError, match=r"leaves out .*exact"):
         take_full(engine)
+
+
+def test_a_full_gives_way_to_a_structure_change_that_would_wait_for_it_for_ever(
+    server: MariaDbServer, mysql_lab: MysqlLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_way, "EVERY_SECONDS", 0.2)
+    engine = _chain(server, mysql_lab)
+    server.run(
+        "SET SESSION sql_log_bin = 0",
+        "CREATE TABLE first (b longtext)",
+        "INSERT INTO first VALUES (repeat('x', 8000000))",
+        "CREATE TABLE second (a int PRIMARY KEY, b text)",
+        "INSERT INTO second SELECT seq, repeat('y', 300) FROM seq_1_to_150000",
+        database="kept",
+    )
+    change = "ALTER TABLE kept.second ADD KEY (b(200)), ALGORITHM = INPLACE"
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(server.run, "SET SESSION sql_log_bin = 0", change)
+        _wait_until(server, "altering table")
+        with engine.open_full(DumpRequest(ENTRY), Cancellation()) as dump:
+            dump.streams[0].observe(memoryview(os.read(dump.streams[0].fileno(), 10_000)))
+            _wait_until(server, "Waiting for backup lock")
+            read_to_end(dump.streams[0])
+            with pytest.raises(DumpFailed, match="ALTER TABLE had locked"):
+                dump.stream_ended(0)
+        changing.result()
+    server.run("SET SESSION sql_log_bin = 0", "DROP TABLE kept.first, kept.second")
+
+
+def _wait_until(server: MariaDbServer, state: str) -> None:
+    while not server.run(f"SELECT 1 FROM information_schema.processlist WHERE state = '{state}'"):
+        time.sleep(0.05)
 
 
 # What a replay makes of it

@@ -14,7 +14,7 @@ from db_backup.progress import Cancellation
 from db_backup.stream.process import ChildProcess, option_file
 
 _COMPLAINT = re.compile(r"ERROR (\d+) ")
-# Their quotes hold names: databases, tables, columns, routines, accounts, character sets, engines.
+# Their quotes hold names: databases, tables, columns, routines, accounts, character sets, engines, time zones.
 _QUOTES_NAMES = {
     1007,
     1044,
@@ -36,6 +36,7 @@ _QUOTES_NAMES = {
     1273,
 }
 _QUOTES_NAMES |= {1286, 1304, 1305, 1356, 1359, 1364, 1370, 1406, 1449, 2002, 2003, 2005}
+_QUOTES_NAMES |= {1005, 1032, 1102, 1133, 1298, 1396}
 # To the last quote of the line, for a value may hold quotes; to its end when the value goes on in the next.
 _QUOTED_VALUE = re.compile(r"'.*?'(?= for (?:key|column) \S+(?: at row \d+)?$)|'.*")
 

@@ -12,6 +12,7 @@ from db_backup.engines.mysql.connecting import Session, identifier, query, sessi
 from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.dump_splitter import MalformedDump
 from db_backup.engines.mysql.formats import format_of
+from db_backup.engines.mysql.giving_way import Watch, giving_way
 from db_backup.engines.mysql.inventory import Catalogue, inventory_of, missing_from_dump, read_catalogue
 from db_backup.engines.mysql.preflight import Findings
 from db_backup.engines.mysql.sharing import stream_plans
@@ -67,6 +68,7 @@ class MysqlDump(Dump):
         moment: Moment,
         streams: Sequence[MysqlStream],
         held: Guard,
+        watch: Watch,
         cancellation: Cancellation,
     ) -> None:
         self.preflight = findings.preflight
@@ -79,12 +81,14 @@ class MysqlDump(Dump):
         self._findings = findings
         self._moment = moment
         self._held = held
+        self._watch = watch
         self._cancellation = cancellation
 
     def stream_ended(self, number: int) -> None:
         stream = self._streams[number]
         status = stream.tool.wait()
         self._cancellation.check()  # a stop kills the tool
+        self._watch.check(self._entry)  # and so does giving way
         if status:
             raise stream.failed(self._entry, status)
 
@@ -195,4 +199,5 @@ def open_dump(
             with writes_held(connection, findings.server.flavour, cancellation):
                 streams = start()
                 await_transactions(streams, request.entry, cancellation)
-        yield MysqlDump(request, connection, options, findings, moment, streams, held, cancellation)
+        watch = stack.enter_context(giving_way(connection, [stream.tool for stream in streams]))
+        yield MysqlDump(request, connection, options, findings, moment, streams, held, watch, cancellation)

@@ -20,6 +20,7 @@ from db_backup.engines.mysql.connecting import Session, session_for
 from db_backup.engines.mysql.dump_splitter import MalformedDump
 from db_backup.engines.mysql.flavour import Flavour, find_client_tool
 from db_backup.engines.mysql.formats import format_of
+from db_backup.engines.mysql.giving_way import Watch, giving_way
 from db_backup.engines.mysql.inventory import Catalogue, read_catalogue
 from db_backup.engines.mysql.server import describe_server
 from db_backup.engines.mysql.sharing import MAIN
@@ -59,6 +60,7 @@ class ServerDump(Dump):
         stream: MysqlStream,
         parser: ServerDumpParser,
         held: Guard,
+        watch: Watch,
         cancellation: Cancellation,
     ) -> None:
         self.preflight = source.preflight
@@ -71,11 +73,13 @@ class ServerDump(Dump):
         self._moment = moment
         self._parser = parser
         self._held = held
+        self._watch = watch
         self._cancellation = cancellation
 
     def stream_ended(self, number: int) -> None:
         status = self._stream.tool.wait()
         self._cancellation.check()  # a stop kills the tool
+        self._watch.check(self._entry)  # and so does giving way
         if status:
             raise self._stream.failed(self._entry, status)
 
@@ -171,9 +175,12 @@ def open_full(
         with session_for(connection, "list the objects of") as session:
             moment = _read_moment(session, source, everything(options))
         parser = ServerDumpParser()
-        with running_tool(connection, everything(options), source.tool, source.plan, cancellation) as tool:
-            stream = MysqlStream(MAIN, tool, parser)
-            yield ServerDump(request, connection, source, moment, stream, parser, held, cancellation)
+        tool = stack.enter_context(
+            running_tool(connection, everything(options), source.tool, source.plan, cancellation)
+        )
+        watch = stack.enter_context(giving_way(connection, [tool]))
+        stream = MysqlStream(MAIN, tool, parser)
+        yield ServerDump(request, connection, source, moment, stream, parser, held, watch, cancellation)
 
 
 def everything(options: EngineOptions) -> EngineOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeVar
 
+from db_backup.engines.mysql.chain.silencing import unencrypted
 from db_backup.engines.mysql.contents import contents_of
 from db_backup.engines.mysql.definers import definer_of
 from db_backup.engines.mysql.dump_parser import DumpParser, unquoted
@@ -47,7 +48,7 @@ class ServerDumpParser(DumpParser):
 
 
 class AsItIs:
-    """A ``Rewrite`` that changes nothing but where tables lie: in the server's own folder, wherever they lay.
+    """A ``Rewrite`` that changes nothing but where tables lie and by which keys: in the server's own folder, by none.
 
     ``definers``: accounts that the statements name.
 
@@ -68,6 +69,8 @@ class AsItIs:
             return before
         if piece.kind is Kind.STATEMENT and (mode := _SQL_MODE.match(piece.text)) is not None:
             return before + mode[0] + b"NO_DIR_IN_CREATE," + piece.text[mode.end() :]
+        if piece.kind is Kind.STATEMENT and piece.text.startswith(b"CREATE TABLE"):
+            return before + unencrypted(piece.text)
         return before + piece.text
 
     def held_back(self) -> bytes:

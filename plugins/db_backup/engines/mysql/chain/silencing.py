@@ -2,7 +2,8 @@
 
 Accounts are in no dump of databases: GRANT, DROP USER or a row of ``mysql.user`` would fail there, and do nothing now.
 A statement that drops one table and fails at another that is missing is logged as it is: what replicas forgive
-(MariaDB's ``slave_ddl_exec_mode``), IF EXISTS forgives here. Tables that lay in folders of their own do not here.
+(MariaDB's ``slave_ddl_exec_mode``), IF EXISTS forgives here. Tables that lay in folders of their own, or were
+encrypted by keys of their server, are neither here.
 Offsets stay what they are, so that positions mean what they say; this happens to the copies of files in the scratch
 folder alone, never to what is stored.
 """
@@ -33,6 +34,11 @@ _DROPS = re.compile(
     ),
     re.IGNORECASE | re.DOTALL,
 )
+_TABLE = re.compile(
+    rb"{gap}{for}(?:CREATE|ALTER)\b[^(]*?\bTABLE\b".replace(b"{for}", _FOR).replace(b"{gap}", GAP),
+    re.IGNORECASE | re.DOTALL,
+)
+_ENCRYPTED = re.compile(rb"(\bENCRYPTED`?\s*=\s*)(?:YES|'YES')", re.IGNORECASE)
 _DIRECTORY = re.compile(rb"\b(?:DATA|INDEX){gap}DIRECTORY\b".replace(b"{gap}", GAP), re.IGNORECASE | re.DOTALL)
 # Of what a statement's session had set, flags come first and the SQL mode second (log_event.h, Q_SQL_MODE_CODE).
 _SQL_MODE = struct.Struct("<BIBQ")
@@ -68,8 +74,8 @@ class Silencer:
             yield _silenced(event)
         elif statement is not None and (drops := _DROPS.match(statement)) is not None:
             yield _query(event, statement[: drops.end()] + b" IF EXISTS" + statement[drops.end() :], event.database)
-        elif statement is not None and _DIRECTORY.search(statement):
-            yield from _without_directories(event)
+        elif statement is not None and _TABLE.match(statement):
+            yield from _tamed_table(event)
         elif event.header.type == EventType.TABLE_MAP:
             self._maps.append(event)
         elif event.header.type in _ROWS:
@@ -90,15 +96,25 @@ def _silenced(event: Event) -> Patch:
     return _query(event, _NOTHING, b"")
 
 
-def _without_directories(event: Event) -> Iterator[Patch]:
-    """The same under an SQL mode in which the server leaves them out."""
-    at = HEADER_BYTES + _QUERY_HEAD_BYTES
-    flags_code, flags, mode_code, mode = _SQL_MODE.unpack_from(event.content, at)
-    if (flags_code, mode_code) != (0, 1):
-        return
-    content = bytearray(event.content)
-    _SQL_MODE.pack_into(content, at, flags_code, flags, mode_code, mode & ~_STRICT | _NO_DIR_IN_CREATE)
-    yield Patch(event.offset, _checked(bytes(content[: len(content) - event.checksum_bytes]), event))
+def unencrypted(definition: bytes) -> bytes:
+    """A table's definition, as long as before, for a server that has none of its source's keys."""
+    return _ENCRYPTED.sub(lambda found: (found[1] + b"NO").ljust(len(found[0])), definition)
+
+
+def _tamed_table(event: Event) -> Iterator[Patch]:
+    """Without encryption; and where it names folders, under an SQL mode in which the server leaves them out."""
+    statement = event.statement or b""
+    content = bytearray(event.content[: event.header.length - event.checksum_bytes])
+    if event.header.type == EventType.QUERY:
+        content[-len(statement) :] = unencrypted(statement)
+    if _DIRECTORY.search(statement):
+        at = HEADER_BYTES + _QUERY_HEAD_BYTES
+        flags_code, flags, mode_code, mode = _SQL_MODE.unpack_from(content, at)
+        if (flags_code, mode_code) == (0, 1):
+            mode = mode & ~_STRICT | _NO_DIR_IN_CREATE
+            _SQL_MODE.pack_into(content, at, flags_code, flags, mode_code, mode)
+    if content != event.content[: len(content)]:
+        yield Patch(event.offset, _checked(bytes(content), event))
 
 
 def _checked(content: bytes, event: Event) -> bytes:
