@@ -13,7 +13,7 @@ from db_backup.engines.base import EngineOptions
 from db_backup.engines.chain import ChainEngine
 from db_backup.jobs.chains import link_of
 from db_backup.jobs.contents import FetchClock
-from db_backup.jobs.sidecars import Located, leased
+from db_backup.jobs.sidecars import Located, leased_all
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Inventory, Manifest
 from db_backup.model import ConnectionInfo
@@ -78,7 +78,7 @@ def replay(
     last, clock = line[-1].manifest, FetchClock()
     engine = chain_reader(last, workspace.engine_options)
     with ExitStack() as stack:
-        links = [stack.enter_context(leased(workspace, link, f"replay up to {last.id}")) for link in line[:-1]]
+        links = stack.enter_context(leased_all(workspace, line[:-1], f"replay up to {last.id}"))
         progress.stage(
             f"replaying {len(line)} backups up to {last.id} in a scratch server",
             sum(link.manifest.plain_bytes for link in line),
