@@ -27,6 +27,7 @@ _PURPOSE = "scratch-mysql"
 _SERVER_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/libexec:/usr/local/mysql/bin"
 _NEEDED_BYTES = 512 << 20  # an empty data folder, its logs, and room to breathe
 _START_SECONDS = 60
+_PAGE_SIZE = "--innodb-page-size="  # which is settled when the server is set up
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def open_scratch(
     binary = _find_server(server)
     user = unprivileged_user("mysql", "nobody")
     with scratch_home(folder, user, purpose=_PURPOSE, longest_socket_name="s", needed_bytes=_NEEDED_BYTES) as home:
-        _initialise(home, user, cancellation)
+        _initialise(home, user, cancellation, [option for option in options if option.startswith(_PAGE_SIZE)])
         arguments = [*_server_arguments(binary, home, server), *options]
         with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=ids(user), cwd=home) as process:
             connection = ConnectionInfo(
@@ -88,7 +89,7 @@ def _socket(home: Path) -> Path:
     return (home / "socket").resolve() / "s"
 
 
-def _initialise(home: Path, user: pwd.struct_passwd | None, cancellation: Cancellation) -> None:
+def _initialise(home: Path, user: pwd.struct_passwd | None, cancellation: Cancellation, options: Sequence[str]) -> None:
     tool = _find("mariadb-install-db") or _find("mysql_install_db")
     if tool is None:
         raise ScratchUnavailable(
@@ -105,6 +106,7 @@ def _initialise(home: Path, user: pwd.struct_passwd | None, cancellation: Cancel
         "--skip-log-bin",
         "--innodb-flush-method=nosync",
         "--innodb-log-file-size=16M",
+        *options,
     ]
     with ChildProcess(arguments, cancellation=cancellation, stdout=False, user=ids(user), cwd=home) as process:
         if process.wait() == 0:

@@ -39,7 +39,15 @@ from db_backup.model import ConnectionInfo
 # From Friday's last run to Monday's first, and a day in which nobody could take one.
 _SHORTEST_HISTORY_SECONDS = 4 * 24 * 3600
 #: What a scratch server must have as its source had it: statements are logged that go by it.
-SCRATCH_SETTINGS = ("lower_case_table_names", "default_storage_engine")
+SCRATCH_SETTINGS = (
+    "lower_case_table_names",
+    "default_storage_engine",
+    "old_mode",
+    "explicit_defaults_for_timestamp",
+    "mysql56_temporal_format",
+    "innodb_page_size",
+    "innodb_default_row_format",
+)
 
 
 @dataclass(frozen=True)
