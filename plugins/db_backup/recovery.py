@@ -36,7 +36,7 @@ class Point:
 
     :param time: aware; what was committed up to and at this moment is there, and nothing later.
     :param lsn: PostgreSQL's log sequence number, ``0/16B3748``: up to and with the record that ends there.
-    :param gtid: of MariaDB ``0-1-4711``, of MySQL ``uuid:4711``: up to and with this transaction.
+    :param gtid: of MariaDB, ``0-1-4711``: up to and with this transaction.
     :param position: of a binlog, ``mariadb-bin.000003:4711``: up to the event that begins there, and without it.
     """
 

@@ -20,7 +20,7 @@ from support.factories import MORNING, make_manifest
 
 pytestmark = pytest.mark.unit
 
-UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+MYSQLS = "3e11fa47-71ca-11e1-9e33-c80aa9429562:4711"
 
 
 def a_history(positions: Sequence[str], engine: EngineName, *, hours: int = 0) -> History:
@@ -112,25 +112,15 @@ def test_a_transaction_before_the_base_is_out_of_its_chain() -> None:
         )
 
 
-@pytest.mark.parametrize(("number", "links"), [(6, 2), (8, 2), (9, 3), (12, 3)])
-def test_a_gtid_of_mysql_is_found_in_the_sets(number: int, links: int) -> None:
-    other = "11111111-71ca-11e1-9e33-c80aa9429562:1-100"
-    history = binlog(
-        ("bin.000001:4", f"{UUID}:1-5,{other}"),
-        ("bin.000001:9", f"{UUID}:1-8,{other}"),
-        ("bin.000001:12", f"{UUID}:1-12,{other}"),
-    )
-    route = route_to_place([history], Point(gtid=f"{UUID.upper()}:{number}"), entry="main")
-    assert len(route.links) == links
-
-
 @pytest.mark.parametrize("point", [Point(lsn="here"), Point(lsn="16B3748")])
 def test_what_is_no_lsn_is_refused(point: Point) -> None:
     with pytest.raises(UsageError):
         route_to_place([wal("0/2000000")], point, entry="main")
 
 
-@pytest.mark.parametrize("point", [Point(gtid="4711"), Point(gtid="0-1-x"), Point(position="bin.000001")])
+@pytest.mark.parametrize(
+    "point", [Point(gtid="4711"), Point(gtid="0-1-x"), Point(gtid=MYSQLS), Point(position="bin.000001")]
+)
 def test_what_is_no_place_of_a_binlog_is_refused(point: Point) -> None:
     with pytest.raises(UsageError):
         route_to_place([binlog(("bin.000001:4", "0-1-42"))], point, entry="main")

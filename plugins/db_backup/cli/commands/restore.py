@@ -46,7 +46,7 @@ _LISTED = 200  # newest backups that are shown, or offered to choose from
 @click.option("--no-safety-backup", is_flag=True, help="Do not back up what is replaced or added to.")
 @click.option("--to-time", metavar="TIME", help="As it was at this moment, such as '2026-01-31 14:05:00'.")
 @click.option("--to-lsn", metavar="LSN", help="PostgreSQL: up to the log record that ends at this LSN.")
-@click.option("--to-gtid", metavar="GTID", help="MySQL, MariaDB: up to and with this transaction.")
+@click.option("--to-gtid", metavar="GTID", help="MariaDB: up to and with this transaction.")
 @click.option("--to-position", metavar="FILE:POS", help="MySQL, MariaDB: up to this position in the binlog.")
 @json_option
 def command(

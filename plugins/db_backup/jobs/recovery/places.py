@@ -84,38 +84,24 @@ def _place(link: Manifest, wanted: Place) -> tuple[int, int] | None:
 
 
 def _transactions(gtid: str) -> _Order:
-    """Whether a backup holds the transaction: 0 not, 1 as the last one of its source, 2 with later ones.
+    """Whether a backup holds the transaction: 0 not, 1 as the last one of its domain, 2 with later ones.
 
     :raises ValueError: this is no GTID.
     """
-    source, separator, number = gtid.rpartition(":" if ":" in gtid else "-")
-    if not separator or not number.isdigit():
-        raise ValueError(f"'{gtid}' is no GTID, such as 0-1-4711 of MariaDB or 3e11fa47-…:4711 of MySQL")
-    last_of = _last_of_set if separator == ":" else _last_of_domain
-    wanted = int(number)
+    parts = gtid.split("-")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise ValueError(f"'{gtid}' is no GTID of MariaDB, such as 0-1-4711")
+    domain, wanted = parts[0], int(parts[2])
 
     def holds(link: Manifest) -> int | None:
         text = _position_text(link)
         if not text:
             return None
-        known = [last for item in BinlogPosition.parse(text).gtids if (last := last_of(item, source, wanted))]
-        return 0 if not known else 1 if max(known) == wanted else 2
+        ends = [item.split("-") for item in BinlogPosition.parse(text).gtids]
+        last = max((int(end[-1]) for end in ends if end[0] == domain), default=-1)
+        return 0 if last < wanted else 1 if last == wanted else 2
 
     return holds
-
-
-def _last_of_domain(item: str, source: str, wanted: int) -> int | None:
-    """Of MariaDB, ``domain-server-number``: the number, where it is not before the wanted one."""
-    last = int(item.rpartition("-")[2])
-    return last if item.partition("-")[0] == source.partition("-")[0] and last >= wanted else None
-
-
-def _last_of_set(item: str, source: str, wanted: int) -> int | None:
-    """Of MySQL, ``uuid:1-5:7-9``: the last number, where the wanted one is among them."""
-    uuid, *intervals = item.lower().split(":")
-    bounds = [(int(interval.partition("-")[0]), int(interval.rpartition("-")[2])) for interval in intervals]
-    among = uuid == source.lower() and any(first <= wanted <= last for first, last in bounds)
-    return max(last for _, last in bounds) if among else None
 
 
 def _position_text(link: Manifest) -> str | None:

@@ -87,7 +87,7 @@ def _rebuilding(plan: RestorePlan, recovery: PlannedRecovery) -> Iterator[str]:
             "asked for is not in it."
         )
     if recovery.time is not None and recovery.leads_to is None and plan.engine is EngineName.MYSQL:
-        yield f"A binlog tells whole seconds: what was committed in that of {recovery.time:%H:%M:%S} UTC is all in it."
+        yield f"A binlog tells whole seconds: what was committed later in {recovery.time:%H:%M:%S} UTC may be in it."
     what = "The file" if plan.engine is EngineName.SQLITE else f"All of '{recovery.source}'"
     where = "" if plan.engine is EngineName.SQLITE else "in a scratch server "
     yield (
