@@ -383,6 +383,13 @@ def test_the_windows_are_read_from_the_storage_alone(scene: Scene) -> None:
     shown = scene.project.run("list", "--recovery", "--database", "shop", BACKUP_CATALOG_PATH=str(broken)).stdout
     assert f"{scene.backups[0]} + 2 increments" in shown
 
+    (unsure,) = scene.project.json("list", "--recovery", "--database", "shop", AIRFLOW_CONN_SHOP_DB="")["databases"]
+    assert [one["base_id"] for one in unsure["windows"]] == [scene.backups[0]]
+    assert unsure["note"].startswith("Whether 'main' holds it cannot be told: ")
+    unknown = scene.project.run("list", "--recovery", "--database", "shpo")
+    assert unknown.returncode == 2
+    assert "Did you mean 'shop'?" in unknown.stderr
+
 
 def test_a_rebuild_that_is_killed_leaves_nothing_once_the_next_has_begun(scenes: Scenes) -> None:
     scene = scenes[EngineName.MYSQL]
