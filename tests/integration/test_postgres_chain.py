@@ -23,8 +23,10 @@ import pytest
 
 from db_backup.engines import engine_for, scratch_home
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, EngineOptions
-from db_backup.engines.postgres.chain import PostgresChain
+from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.chain import PostgresChain, source, tablespaces
 from db_backup.engines.postgres.chain.position import Position, parse_lsn
+from db_backup.engines.postgres.chain.wal_records import WalRecords
 from db_backup.engines.scratch_home import unprivileged_user
 from db_backup.errors import (
     AccessDenied,
@@ -32,6 +34,7 @@ from db_backup.errors import (
     ChainBroken,
     DumpFailed,
     Interrupted,
+    LoadFailed,
     PointOutOfReach,
     PrivilegeMissing,
     ScratchUnavailable,
@@ -784,17 +787,107 @@ def test_a_server_without_a_free_connection_for_replication_is_refused(
             chain.preflight(_INCREMENT)
 
 
-def test_tablespaces_are_refused_by_name(server: PostgresServer, chain: PostgresChain) -> None:
+@contextmanager
+def tablespace(server: PostgresServer) -> Iterator[Path]:
+    """One that is called ``elsewhere``, empty again when the block ends; its folder."""
     folder = server.folder / "elsewhere"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     shutil.chown(folder, *(str(item) for item in (folder.parent.owner(), folder.parent.group())))
     server.run(f"CREATE TABLESPACE elsewhere LOCATION '{folder}'")
     try:
-        with pytest.raises(SourceUnsupported, match="elsewhere"):
-            chain.preflight(_FULL)
-        chain.preflight(_INCREMENT)
+        yield folder
     finally:
         server.run("DROP TABLESPACE elsewhere")
+
+
+def test_tablespaces_are_refused_by_name_for_fulls_and_increments(server: PostgresServer, chain: PostgresChain) -> None:
+    full = published_full(chain)
+    with tablespace(server):
+        attempts: tuple[Callable[[], object], ...] = (
+            lambda: chain.preflight(_FULL),
+            lambda: chain.preflight(_INCREMENT),
+            lambda: take_increment(chain, full),
+        )
+        for attempt in attempts:
+            with pytest.raises(SourceUnsupported, match="elsewhere") as caught:
+                attempt()
+            assert "take a full backup" in caught.value.hint
+
+
+def test_a_tablespace_in_the_wal_is_never_replayed_into_the_files_of_the_live_server(
+    server: PostgresServer, chain: PostgresChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = server.create_database("CREATE TABLE t AS SELECT 1 AS x")
+    full = published_full(chain)
+    ((before,),) = server.run("SELECT pg_current_wal_insert_lsn()::text")
+    monkeypatch.setattr(source, "refuse_tablespaces", lambda *_: None)  # as if it was made right after the question
+    with tablespace(server) as folder:
+        server.run("CREATE TABLE big TABLESPACE elsewhere AS SELECT generate_series(1, 1000) AS x", database=database)
+        server.run("CHECKPOINT")
+        increment = take_increment(chain, full)
+        server.run("INSERT INTO big SELECT generate_series(1001, 9000)", "VACUUM FREEZE big", database=database)
+        server.run("CHECKPOINT")
+        files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for point in (Point(), Point(time=increment.manifest.recovery_point)):
+            with (
+                pytest.raises(LoadFailed, match="tablespace at") as caught,
+                chain.open_rebuilt(links([full, increment]), point, Cancellation()),
+            ):
+                pass
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+        server.run("DROP TABLE big", database=database)
+    dropped = take_increment(chain, increment)  # the server has none any more, and the WAL tells all the same
+    nearest = caught.value.hint.partition("is ")[2].partition(".")[0]
+    with (
+        pytest.raises(LoadFailed, match=f"tablespace at {nearest}"),
+        chain.open_rebuilt(links([full, increment, dropped]), Point(), Cancellation()),
+    ):
+        pass
+    for lsn in (before, nearest):
+        with (
+            chain.open_rebuilt(links([full, increment]), Point(lsn=lsn), Cancellation()) as rebuilt,
+            looking_into(rebuilt.connection, database) as link,
+        ):
+            assert link.execute("SELECT x FROM t").fetchone() == (1,)
+
+
+def test_a_full_with_links_to_tablespaces_starts_no_server(chain: PostgresChain, tmp_path: Path) -> None:
+    base = published_full(chain).manifest
+    (tmp_path / "pg_tblspc").mkdir()
+    (tmp_path / "tablespace_map").touch()  # as in every full
+    tablespaces.refuse_linked(tmp_path, base)
+    (tmp_path / "tablespace_map").write_text("16384 /somewhere\n")
+    with pytest.raises(LoadFailed, match="holds tablespaces"):
+        tablespaces.refuse_linked(tmp_path, base)
+    (tmp_path / "tablespace_map").unlink()
+    (tmp_path / "pg_tblspc" / "16384").mkdir()
+    with pytest.raises(LoadFailed, match="holds tablespaces"):
+        tablespaces.refuse_linked(tmp_path, base)
+
+
+def test_wal_that_cannot_be_looked_into_is_not_taken_for_wal_without_tablespaces(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    major = server.bin.parent.name
+    records = WalRecords(
+        tools.find("pg_waldump", major), tmp_path, None, tablespaces.MANAGER, timeline=1, start=1 << 24, end=1 << 25
+    )
+    with pytest.raises(ScratchUnavailable, match="pg_waldump failed"):
+        list(records.read(Cancellation()))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a server as somebody else")
+def test_a_rebuilt_server_runs_as_a_user_to_whom_the_files_of_a_source_are_closed(
+    server: PostgresServer, chain: PostgresChain
+) -> None:
+    with (
+        chain.open_rebuilt(links([published_full(chain)]), Point(), Cancellation()) as rebuilt,
+        looking_into(rebuilt.connection, "postgres") as link,
+    ):
+        folder = link.execute("SHOW data_directory").fetchone()
+        assert folder is not None
+        owner = Path(folder[0]).stat().st_uid
+        assert owner not in {0, (server.folder / "data").stat().st_uid}
 
 
 def test_a_slot_without_a_limit_is_warned_of(chain: PostgresChain) -> None:

@@ -16,7 +16,7 @@ from db_backup.stream.process import ChildProcess, version_text
 _VERSIONED_FOLDER = "/usr/lib/postgresql/{major}/bin"  # Debian's and Ubuntu's packages
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(\S*)")
 _QUOTATION = re.compile(r"Command was:|CONTEXT:|DETAIL:|STATEMENT:|QUERY:|LINE \d+:")
-_PACKAGES = {"postgres": "postgresql-{major}", "initdb": "postgresql-{major}"}
+_PACKAGES = dict.fromkeys(("postgres", "initdb", "pg_waldump"), "postgresql-{major}")
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ class PostgresChain(ChainEngine):
         server = questions.describe_server(link, self.connection, entry=entry)
         found = source.wal_settings(link)
         source.refuse_unsuitable(link, found, entry)
+        source.refuse_tablespaces(link, entry)
         tool = self._tool(link, server, request)
         origin = self._identify(entry, cancellation)
         name = slot.slot_name(entry, origin.system)
@@ -143,7 +144,6 @@ class PostgresChain(ChainEngine):
                 hint="Take them of its databases.",
                 database=request.entry,
             )
-        source.refuse_tablespaces(link, request.entry)
         return tools.find(_TOOL, server.major, database=request.entry)
 
     def _prove(self, link: Connection, parent: Manifest, origin: Source, cancellation: Cancellation) -> None:

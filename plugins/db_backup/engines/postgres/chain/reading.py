@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from db_backup.engines.base import Block, only_stream
 from db_backup.engines.postgres.chain.base_tar import FORMAT as BASE_FORMAT
-from db_backup.engines.postgres.chain.base_tar import BaseReader
+from db_backup.engines.postgres.chain.base_tar import BaseContents, BaseReader
 from db_backup.engines.postgres.chain.links import position_of
 from db_backup.engines.postgres.chain.pieces import FORMAT as PIECES_FORMAT
 from db_backup.engines.postgres.chain.pieces import PiecesReader, WalPiece
@@ -37,7 +37,7 @@ def _nothing(_piece: object) -> None:
 
 def read_base(
     content: Iterable[Block], manifest: Manifest, take: Callable[[Piece], None], cancellation: Cancellation
-) -> None:
+) -> BaseContents:
     """Every piece of a full's files, and at the end the proof that they are all that it should hold.
 
     :raises ArtefactTruncated, ArtefactCorrupt:
@@ -52,6 +52,7 @@ def read_base(
         base, ended = reader.finish(), position_of(manifest)
         if base.timeline != ended.timeline or not base.consistent <= ended.lsn <= base.end:
             raise StreamDamaged(f"does not lead to {format_lsn(ended.lsn)}", truncated=True)
+    return base
 
 
 def read_pieces(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 
 from psycopg import sql
 
 from db_backup.engines.base import EngineOptions
 from db_backup.engines.chain import Link, Rebuilt, refuse_gaps
 from db_backup.engines.postgres import tools
+from db_backup.engines.postgres.chain import tablespaces
 from db_backup.engines.postgres.chain.links import needed, position_of
-from db_backup.engines.postgres.chain.position import format_lsn
+from db_backup.engines.postgres.chain.position import format_lsn, parse_lsn
 from db_backup.engines.postgres.chain.replay import PrivateServer, Replayed
 from db_backup.engines.postgres.chain.source import user_databases
 from db_backup.engines.postgres.chain.unpacking import unpack
+from db_backup.engines.postgres.chain.wal_records import WalRecords
 from db_backup.engines.postgres.scratch import NEEDED_BYTES, PORT
 from db_backup.engines.postgres.session import Connection, connected, rows
 from db_backup.engines.scratch_home import scratch_home, unprivileged_user
@@ -39,8 +42,9 @@ def open_rebuilt(
     chain = needed(links, point)
     base = links[0].manifest
     cancellation.check()
-    postgres = _program(base.server.major)
-    user = unprivileged_user("postgres", "nobody")
+    postgres, pg_waldump = (_program(name, base.server.major) for name in ("postgres", "pg_waldump"))
+    # Not the one as whom a source on this machine runs: what went astray would find its files closed.
+    user = unprivileged_user("nobody", "postgres")
     with scratch_home(
         options.scratch_path,
         user,
@@ -48,7 +52,12 @@ def open_rebuilt(
         longest_socket_name=f".s.PGSQL.{PORT}.lock",
         needed_bytes=NEEDED_BYTES + sum(link.manifest.plain_bytes for link in chain),
     ) as home:
-        unpack(chain, home / "data", user, cancellation)
+        copied = unpack(chain, home / "data", user, cancellation)
+        tablespaces.refuse_linked(home / "data", base)
+        end = position_of(chain[-1].manifest)
+        records = partial(WalRecords, pg_waldump, home, user, timeline=end.timeline, end=end.lsn)
+        with closing(records(tablespaces.MANAGER, start=copied.start).read(cancellation)) as recorded:
+            tablespaces.refuse_recorded(recorded, _lsn_of(point), chain[-1].manifest)
         server = PrivateServer(postgres, home, user, cancellation)
         replayed = server.replay(point)
         _refuse_short(replayed, chain)
@@ -73,9 +82,13 @@ def open_rebuilt(
             )
 
 
-def _program(major: str) -> tools.Tool:
+def _lsn_of(point: Point) -> int | None:
+    return parse_lsn(point.lsn) if point.lsn is not None else None
+
+
+def _program(name: str, major: str) -> tools.Tool:
     try:
-        return tools.find("postgres", major)
+        return tools.find(name, major)
     except ToolError as error:
         raise ScratchUnavailable(
             f"There is no PostgreSQL {major} server on this machine to rebuild one in: {error.message}",

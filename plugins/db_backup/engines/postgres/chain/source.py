@@ -115,14 +115,18 @@ def _refuse_without_right(link: Connection, entry: str) -> None:
 
 
 def refuse_tablespaces(link: Connection, entry: str) -> None:
-    """:raises SourceUnsupported: ``pg_basebackup`` writes no more than one to its standard output."""
+    """Also for increments: what replays that one was made would write into the live server's files.
+
+    :raises SourceUnsupported: there are some; ``pg_basebackup`` writes no more than one to its standard output.
+    """
     names = rows(link, "SELECT spcname FROM pg_catalog.pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1")
     if names:
         raise _unsupported(
             entry,
-            f"it has tablespaces of its own ({some([str(name) for (name,) in names])}), and a copy of more than one "
-            "cannot be streamed",
-            "Move what lies in them into pg_default and drop them, or take full backups of the single databases.",
+            f"it has tablespaces of its own ({some([str(name) for (name,) in names])}), which lie outside of its data "
+            "folder and can be neither streamed nor rebuilt apart from it",
+            "Move what lies in them into pg_default, drop them, and take a full backup, which begins a new chain; or "
+            "take full backups of the single databases.",
         )
 
 

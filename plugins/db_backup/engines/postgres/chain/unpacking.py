@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from db_backup.engines.chain import Link
-from db_backup.engines.postgres.chain.base_tar import MANIFEST, WAL_FOLDER
+from db_backup.engines.postgres.chain.base_tar import MANIFEST, WAL_FOLDER, BaseContents
 from db_backup.engines.postgres.chain.links import position_of
 from db_backup.engines.postgres.chain.pieces import WalPiece
 from db_backup.engines.postgres.chain.reading import read_base, read_pieces
@@ -39,7 +39,9 @@ _LEFT_OUT = frozenset(
 )
 
 
-def unpack(links: Sequence[Link], data: Path, user: pwd.struct_passwd | None, cancellation: Cancellation) -> None:
+def unpack(
+    links: Sequence[Link], data: Path, user: pwd.struct_passwd | None, cancellation: Cancellation
+) -> BaseContents:
     """Into the folder ``data``, which is made, as this user's.
 
     :raises ArtefactError: of what is stored.
@@ -47,10 +49,11 @@ def unpack(links: Sequence[Link], data: Path, user: pwd.struct_passwd | None, ca
     """
     with _translated(data), closing(_Writer(data, user)) as writer:
         writer.make_folder(data)
-        read_base(links[0].read(STREAM), links[0].manifest, writer.take_file, cancellation)
+        base = read_base(links[0].read(STREAM), links[0].manifest, writer.take_file, cancellation)
         for link in links[1:]:
             writer.segment_bytes = position_of(link.manifest).segment_bytes
             read_pieces(link.read(STREAM), link.manifest, writer.take_wal, cancellation)
+    return base
 
 
 class _Writer:
