@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from db_backup.engines.mysql import MysqlEngine
+from db_backup.engines.mysql import MysqlEngine, giving_way
 from db_backup.engines.mysql.streams import MysqlStream
-from db_backup.errors import DumpIncomplete
+from db_backup.errors import DumpFailed, DumpIncomplete
 from db_backup.progress import Cancellation
 from support.dumps import REQUEST, Dumped, dump_of, finish, read_to_end
 from support.lab_mysql import MysqlLab
@@ -63,6 +64,26 @@ def test_tables_without_transactions_cannot_be_written_while_a_dump_runs(
         assert mysql_server.holds_back(database, write)
         assert {table.name: table.rows for table in finish(source, dump).manifest.inventory.tables}["loose"] == 0
     assert not mysql_server.holds_back(database, write)
+
+
+def test_a_dump_gives_way_to_a_write_that_would_wait_for_it_for_ever(
+    mysql_server: MariaDbServer, mysql_lab: MysqlLab, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_way, "EVERY_SECONDS", 0.2)
+    mysql_lab.fill(database, megabytes=10)
+    mysql_server.run("CREATE TABLE loose (a int) ENGINE = MyISAM", "INSERT INTO loose VALUES (1)", database=database)
+    privileges = f"SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON {database}.*"
+    password = mysql_server.create_user("locks_only", privileges, "SELECT ON mysql.*")
+    engine = MysqlEngine(mysql_server.connection(database, user="locks_only", password=password), mysql_lab.options)
+    waits = "SELECT 1 FROM information_schema.processlist WHERE state = 'Waiting for table level lock'"
+    with ThreadPoolExecutor(1) as pool, engine.open_backup(REQUEST, Cancellation()) as dump:
+        os.read(dump.streams[0].fileno(), 1000)
+        pool.submit(mysql_server.run, f"UPDATE {database}.loose SET a = 2")
+        while not mysql_server.run(waits):
+            time.sleep(0.05)
+        read_to_end(dump.streams[0])
+        with pytest.raises(DumpFailed, match="another session had locked"):
+            dump.stream_ended(0)
 
 
 def test_a_structure_changed_where_it_cannot_be_held_back_fails_the_backup(

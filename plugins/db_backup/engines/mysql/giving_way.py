@@ -1,8 +1,11 @@
-"""A dump that gives way where it and a structure change would wait for each other.
+"""A dump that gives way where it and another session would wait for each other.
 
 ``BACKUP STAGE BLOCK_DDL`` lets an ALTER TABLE go on that was running before, up to its last step. One that works in
 place waits there for the end of the backup with its table locked, even against reading (seen on MariaDB 10.11; one that
 copies does not). When the dump comes to this table, it waits for the ALTER TABLE.
+
+Where RELOAD is not granted, tables without transactions are held by LOCK TABLES. Who wants to write to one waits for
+it, and has the right of way before the dump that wants to read it.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ EVERY_SECONDS = 2.0
 _TIMES = 3  # in a row: a table may be locked for a moment
 # Everybody sees the sessions of the same account; these are the statements of the dump tools.
 _WAITING = """SELECT 1 FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1)
-    AND id <> CONNECTION_ID() AND state = 'Waiting for table metadata lock'
+    AND id <> CONNECTION_ID() AND state IN ('Waiting for table metadata lock', 'Waiting for table level lock')
     AND info REGEXP '^(SELECT /[*]!40001|SHOW )' LIMIT 1"""
 
 
 class Watch:
-    """``has_given_way``: whether the tools were killed, so that the structure change could go on."""
+    """``has_given_way``: whether the tools were killed, so that the other session could go on."""
 
     def __init__(self, connection: ConnectionInfo, tools: Sequence[ChildProcess]) -> None:
         self.has_given_way = False
@@ -51,9 +54,9 @@ class Watch:
         """:raises DumpFailed: it has given way."""
         if self.has_given_way:
             raise DumpFailed(
-                f"The dump of '{entry}' came to a table that an ALTER TABLE had locked, which waited for the dump's "
-                "end: the dump was given up, and the ALTER TABLE goes on.",
-                hint="Nothing was kept; run it again when the ALTER TABLE is done.",
+                f"The dump of '{entry}' came to a table that another session had locked, which waited for the dump's "
+                "end (an ALTER TABLE, or a write to a table without transactions): the dump was given up.",
+                hint="Nothing was kept; run it again. Grant RELOAD where tables without transactions are written to.",
                 database=entry,
             )
 
