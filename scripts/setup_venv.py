@@ -58,10 +58,19 @@ def install() -> None:
         _run(sys.executable, "-m", "venv", "--clear", VENV)
     _install_uv()
     print("Installing the Python packages of requirements.txt")
-    # Compiled here and now: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports, again.
-    _uv("pip", "install", "--quiet", "--compile-bytecode", "--requirement", REQUIREMENTS)
+    _uv("pip", "install", "--quiet", "--requirement", REQUIREMENTS)
     _uv("pip", "install", "--quiet", "--no-deps", "--editable", ROOT)
+    _compile_all()
     STAMP.write_text(wanted)
+
+
+def _compile_all() -> None:
+    """What was installed before, which uv leaves as it is, too.
+
+    Where PYTHONDONTWRITEBYTECODE is set, every process would otherwise compile all that it imports, again.
+    """
+    command = [VENV_PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # a package may hold a file for another Python
 
 
 def compile_requirements() -> None:

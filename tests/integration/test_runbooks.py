@@ -234,7 +234,7 @@ def test_lost_airflow(project: Project, lab: EngineLab, tmp_path: Path, monkeypa
 def lost_but_for_the_storage(project: Project, tmp_path: Path) -> None:
     """The project in a fresh checkout: no configuration, no catalogue, and nothing in the environment."""
     checkout = tmp_path / "checkout"
-    shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "plugins", checkout / "plugins")
     for path in project.folder.glob("*.*"):
         if path.suffix in {".yaml", ".sqlite"} or path.name == "no-airflow":
             path.unlink()
