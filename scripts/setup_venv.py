@@ -69,7 +69,7 @@ def _compile_all() -> None:
 
     Where PYTHONDONTWRITEBYTECODE is set, every process would otherwise compile all that it imports, again.
     """
-    command = [VENV_PYTHON, "-m", "compileall", "-q", "-j", "0", str(VENV / "lib")]
+    command: list[str | Path] = [VENV_PYTHON, "-m", "compileall", "-q", "-j", "0", VENV / "lib"]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # a package may hold a file for another Python
 
 
