@@ -94,6 +94,11 @@ class History:
         return self.base.chain is not None and self.base.engine is not EngineName.SQLITE
 
     @property
+    def is_of_moments(self) -> bool:
+        """Whether it is a chain that leads to its backups' own moments alone."""
+        return self.base.chain is not None and not self.is_continuous
+
+    @property
     def moments(self) -> tuple[datetime, ...]:
         return tuple(link.recovery_point for link in self.links)
 
@@ -183,22 +188,29 @@ def _new_chain(base: Manifest) -> str:
     return f"{base.id} began a new chain{f': {why}' if why else ''}".removesuffix(".")
 
 
-def route_to_time(found: Sequence[History], time: datetime, *, entry: str, zone: tzinfo) -> Route:
+def route_to_time(found: Sequence[History], time: datetime, *, entry: str, zone: tzinfo, named: bool = False) -> Route:
     """The backups that lead to a moment: to the very moment, or of backups that stand by themselves to the last before.
 
     A time of whole seconds also means a backup's moment within that second: so it is shown, and so it may be copied.
 
     :param entry: whose they are, for people.
     :param zone: in which times are told beside UTC.
+    :param named: it is one history, to the end that somebody named: of a file, that leads to any later moment too.
     :raises PointOutOfReach: none does; with the nearest moments to which some do.
     """
     until = time if time.microsecond else time + _SECOND - timedelta.resolution
-    leading = [history for history in found if history.begins <= until and time <= history.ends]
+    begun = [history for history in found if history.begins <= until]
+    leading = [history for history in begun if time <= history.ends or (named and history.is_of_moments)]
     if not leading:
         raise _out_of_reach(found, time, entry, zone)
     best = max(leading, key=lambda one: (one.begins <= time, one.is_continuous, one.begins, one.ends, -len(one.links)))
     if not best.is_continuous:
-        return Route(tuple(takewhile(lambda link: link.recovery_point <= until, best.links)), Point())
+        ways = [
+            tuple(takewhile(lambda link: link.recovery_point <= until, history.links))
+            for history in begun
+            if not history.is_continuous
+        ]
+        return Route(max(ways, key=lambda links: (links[-1].recovery_point, -len(links))), Point())
     if time <= best.begins:
         return Route(best.links[:1], Point())
     # A binlog tells whole seconds: what belongs to the last one may be in the link after it.

@@ -310,6 +310,22 @@ def test_a_moment_of_the_configured_zone_is_restored_and_all_that_it_takes_is_re
         assert catalog.leases() == []
 
 
+@pytest.mark.parametrize(("last", "left"), [(0, 200), (1, 100)])
+def test_a_moment_between_two_backups_of_a_file_is_restored_as_it_was_approved(
+    made: Project, run: RunOf, chain: Chain, tmp_path: Path, last: int, left: int
+) -> None:
+    copy = tmp_path / "copy.sqlite"
+    between = chain.moments[last] + (chain.moments[last + 1] - chain.moments[last]) / 2
+
+    ended = run(DAG_ID, conf={"database": "shop", "to_time": between.isoformat(), "new_name": str(copy)})
+
+    assert ended.state == "success"
+    plan = ended.xcoms["plan", -1, "return_value"]
+    assert plan["backup_id"] == ended.xcoms["restore", -1, "return_value"]["backup_id"] == chain.ids[last]
+    assert datetime.fromisoformat(plan["recovery_point"]) == chain.moments[last]
+    assert rows(copy) == left
+
+
 def test_what_was_approved_is_restored_although_the_chain_has_grown(
     made: Project, chain: Chain, shop: ConnectionInfo
 ) -> None:

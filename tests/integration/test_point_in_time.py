@@ -453,6 +453,20 @@ def test_a_file_goes_back_to_its_last_backup_before_the_moment_and_says_so(scene
     assert not window["continuous"]
 
 
+def test_the_full_of_a_database_that_its_server_s_chain_holds_too_is_restored_to_its_moment_by_its_name(
+    scenes: Scenes,
+) -> None:
+    """As ``backup_restore`` does it, which carries out by the name of what its plan has found."""
+    project = scenes[EngineName.MYSQL].project
+    (full,) = project.json("create", "shop", "--type", "full", "--no-cleanup", "--no-verify")["backups"]
+    for named in ([full["id"]], [full["id"], "--database", "shop"]):
+        done = project.json("restore", *named, "--to-time", full["recovery_point"], "--test")
+        assert done["backup_id"] == full["id"]
+    refused = project.run("restore", full["id"], "--database", "main", "--to-time", full["recovery_point"], "--test")
+    assert refused.returncode == 2
+    assert "is a backup of 'shop', not of 'main'" in refused.stderr
+
+
 @of_servers
 def test_a_chain_goes_on_after_a_restore_in_place_and_holds_that_too(scene: Scene) -> None:
     """One of the last two: it goes on with the chain."""

@@ -241,6 +241,24 @@ def test_a_file_goes_back_to_its_last_backup_before_the_moment() -> None:
         route_to_time(found, at(31), entry="shop", zone=UTC)
 
 
+def test_the_end_of_a_file_s_chain_that_was_named_leads_to_later_moments_and_another_chain_s_end_does_not() -> None:
+    file, server = a_chain(0, 2, engine=EngineName.SQLITE), a_chain(0, 2)
+    for count in (1, 2, 3):
+        found = (History(tuple(file[:count])),)
+        assert route_to_time(found, at(35), entry="shop", zone=UTC, named=True).links == tuple(file[:count])
+    for history in (History(tuple(server)), History((make_manifest(),))):
+        with pytest.raises(PointOutOfReach):
+            route_to_time((history,), at(35), entry="shop", zone=UTC, named=True)
+
+
+def test_where_a_file_s_chain_forks_the_last_backup_before_the_moment_is_taken_whichever_branch_has_it() -> None:
+    links = a_chain(0, 2, engine=EngineName.SQLITE)
+    again = an_increment(links[1], 30, 9)
+    found = histories(held(*links, again))
+    assert route_to_time(found, at(25), entry="shop", zone=UTC).links == tuple(links)
+    assert route_to_time(found, at(30), entry="shop", zone=UTC).links == (*links[:2], again)
+
+
 def test_a_moment_in_a_gap_is_refused_with_its_reason_and_the_nearest_on_both_sides() -> None:
     first, second = a_chain(0, 1), a_chain(60, 1)
     with pytest.raises(PointOutOfReach) as refused:

@@ -16,7 +16,7 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Inventory, Manifest, Part, TableInventory
 from db_backup.model import BackupStatus, BackupType, Compression, EngineName, Method, Scope
 from db_backup.progress import Silent
-from db_backup.recovery import History, Point, Route, route_to_time, told
+from db_backup.recovery import History, Point, route_to_time, told
 from db_backup.settings.problems import did_you_mean, nearest
 from db_backup.standing import status
 
@@ -99,11 +99,15 @@ def to_point(workspace: Workspace, request: RestoreRequest) -> Recovery | Locate
         found = (History(tuple(link.manifest for link in links)),)
     asked = request.point or Point()
     entry = request.database or source.entry
-    route = _route(found, asked, entry, workspace.settings.backup_timezone)
+    zone = workspace.settings.backup_timezone
+    if asked.time is not None:
+        route = route_to_time(found, asked.time, entry=entry, zone=zone, named=request.backup is not None)
+    else:
+        route = route_to_place(found, asked, entry=entry)
     links = tuple(backups[link.id] for link in route.links)
     if not must_be_rebuilt(links[-1].manifest):
         return links[-1]
-    words = _words(asked, workspace.settings.backup_timezone)
+    words = _words(asked, zone)
     return Recovery(entry, links, route.point, asked, words, _database(request, source, links))
 
 
@@ -142,7 +146,10 @@ def _of_backup(workspace: Workspace, request: RestoreRequest) -> tuple[Source, t
     """
     located = locate(workspace, str(request.backup))
     owner = located.manifest.entry
-    source = _source(workspace, request, request.database or owner)
+    if located.manifest.scope is not Scope.SERVER and request.database in {None, owner}:
+        source = Source(owner, request.source_database)  # its own backup, also where its server's chain holds it too
+    else:
+        source = _source(workspace, request, request.database or owner)
     if source.entry != owner:
         raise UsageError(
             f"{located.manifest.id} is a backup of '{owner}', not of '{request.database}'.",
@@ -180,12 +187,6 @@ def _source(workspace: Workspace, request: RestoreRequest, name: str) -> Source:
             database=name,
         )
     return source
-
-
-def _route(found: tuple[History, ...], asked: Point, entry: str, zone: tzinfo) -> Route:
-    if asked.time is not None:
-        return route_to_time(found, asked.time, entry=entry, zone=zone)
-    return route_to_place(found, asked, entry=entry)
 
 
 def _words(asked: Point, zone: tzinfo) -> str:
@@ -250,7 +251,7 @@ def stand_in(recovery: Recovery, tables: tuple[str, ...]) -> Manifest:
             "method": Method.LOGICAL,
             "type": BackupType.FULL,
             "format": _FORMATS[last.engine],
-            "recovery_point": recovery.asked.time or last.recovery_point,
+            "recovery_point": recovery.planned.leads_to or recovery.asked.time or last.recovery_point,
             "server": base.server.model_copy(update=server),
             "chain": None,
             "parts": (part,),

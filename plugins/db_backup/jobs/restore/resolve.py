@@ -16,6 +16,7 @@ from db_backup.jobs.sidecars import Located, backup_ids, known_state, leased_all
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
 from db_backup.model import BackupStatus, BackupType
+from db_backup.recovery import Point
 from db_backup.settings.problems import did_you_mean, nearest
 from db_backup.standing import status
 from db_backup.storage import Storage
@@ -79,7 +80,7 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
         if isinstance(found, Recovery):
             return _to_rebuild(workspace, request, found)
         _check(request, found.manifest)
-        return Resolved(found, _doubts(found))
+        return Resolved(found, (*_doubts(found), *_older_than_asked(request.point, found.manifest)))
     if request.backup is None:
         if request.database is None:
             raise UsageError(
@@ -99,6 +100,14 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
 def _doubts(located: Located) -> tuple[str, ...]:
     standing = _STANDING.get(status(located.manifest, located.state))
     return (f"{located.manifest.id} {standing}.",) if standing else ()
+
+
+def _older_than_asked(point: Point, manifest: Manifest) -> Iterator[str]:
+    if point.time is not None and manifest.recovery_point < point.time:
+        yield (
+            f"{manifest.id} was made at {manifest.recovery_point:%Y-%m-%d %H:%M:%S UTC}: what was written from then "
+            "to the moment asked for is not in it."
+        )
 
 
 def _to_rebuild(workspace: Workspace, request: RestoreRequest, recovery: Recovery) -> Resolved:
