@@ -400,6 +400,67 @@ def test_roles_settings_and_libraries_of_the_source_do_not_stand_in_the_way_of_r
         assert any("not installed on this machine" in warning for warning in rebuilt.warnings)
 
 
+def test_a_database_that_was_dropped_is_there_at_any_moment_before_also_where_nothing_else_happened_since(
+    options: EngineOptions,
+) -> None:
+    with PostgresServer.start() as quiet:  # in which nobody else commits
+        chain = PostgresChain(quiet.connection("postgres"), options)
+        kept = quiet.create_database("CREATE TABLE t AS SELECT 1 AS x")
+        full = published_full(chain)
+        first = take_increment(chain, full)  # with nothing in it
+        made = quiet.create_database("CREATE TABLE t AS SELECT 2 AS x")
+        ((before,),) = quiet.run("SELECT clock_timestamp()")
+        quiet.run(f"DROP DATABASE {made}")
+        ((between,),) = quiet.run("SELECT clock_timestamp()")
+        quiet.run(f"DROP DATABASE {kept}")
+        second = take_increment(chain, first)
+    chained = links([full, first, second])
+    moments = (
+        (full.manifest.recovery_point, {kept: 1}),
+        (first.manifest.recovery_point, {kept: 1}),
+        (before, {kept: 1, made: 2}),
+        (between, {kept: 1}),
+        (second.manifest.recovery_point, {}),
+    )
+    for moment, databases in moments:
+        with chain.open_rebuilt(chained, Point(time=moment), Cancellation()) as rebuilt:
+            assert set(rebuilt.databases) == {"postgres", *databases}, moment
+            assert rebuilt.warnings == ()
+            assert rebuilt.time <= moment
+            for database, value in databases.items():
+                with looking_into(rebuilt.connection, database) as link:
+                    assert link.execute("SELECT x FROM t").fetchone() == (value,)
+
+
+def test_a_time_falls_between_transactions_that_were_prepared_and_ended_later(
+    server: PostgresServer, chain: PostgresChain
+) -> None:
+    database = server.create_database("CREATE TABLE t (x int)")
+    full = published_full(chain)
+    moments = []
+    with server.connect(database) as link:
+        for number, end in enumerate(("COMMIT", "ROLLBACK", "COMMIT")):
+            link.execute("BEGIN")
+            link.execute("INSERT INTO t VALUES (%s)", [number])
+            link.execute(f"PREPARE TRANSACTION 'number {number}'")
+            moments.append(
+                (server.run("SELECT clock_timestamp()")[0][0], server.run("SELECT x FROM t", database=database))
+            )
+            link.execute(f"{end} PREPARED 'number {number}'")
+            moments.append(
+                (server.run("SELECT clock_timestamp()")[0][0], server.run("SELECT x FROM t", database=database))
+            )
+    chained = links([full, take_increment(chain, full)])
+    assert [len(seen) for _, seen in moments] == [0, 1, 1, 1, 1, 2]
+    for moment, seen in (moments[0], *moments[-2:]):
+        with (
+            chain.open_rebuilt(chained, Point(time=moment), Cancellation()) as rebuilt,
+            looking_into(rebuilt.connection, database) as link,
+        ):
+            assert link.execute("SELECT x FROM t").fetchall() == seen, moment
+            assert rebuilt.time <= moment
+
+
 def test_damage_in_the_middle_of_the_wal_is_no_end_of_the_chain(server: PostgresServer, chain: PostgresChain) -> None:
     """PostgreSQL itself takes it for one."""
     database = server.create_database("CREATE TABLE t (x text)")

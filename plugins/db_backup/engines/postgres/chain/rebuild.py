@@ -17,6 +17,7 @@ from db_backup.engines.postgres.chain.links import needed, position_of
 from db_backup.engines.postgres.chain.position import format_lsn, parse_lsn
 from db_backup.engines.postgres.chain.replay import PrivateServer, Replayed
 from db_backup.engines.postgres.chain.source import user_databases
+from db_backup.engines.postgres.chain.stop import MANAGER, Stop, stop_at_time
 from db_backup.engines.postgres.chain.unpacking import unpack
 from db_backup.engines.postgres.chain.wal_records import WalRecords
 from db_backup.engines.postgres.scratch import NEEDED_BYTES, PORT
@@ -29,6 +30,7 @@ from db_backup.recovery import Point
 from db_backup.stream.process import ChildProcess
 
 _PURPOSE = "rebuilt-postgres"
+_HALF_DROPPED = "SELECT datname FROM pg_catalog.pg_database WHERE datconnlimit = -2 ORDER BY 1"
 _MISSING_EXTENSIONS = """SELECT e.extname FROM pg_catalog.pg_extension e
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions() a WHERE a.name = e.extname) ORDER BY 1"""
 
@@ -54,12 +56,19 @@ def open_rebuilt(
     ) as home:
         copied = unpack(chain, home / "data", user, cancellation)
         tablespaces.refuse_linked(home / "data", base)
-        end = position_of(chain[-1].manifest)
+        last = chain[-1].manifest
+        end = position_of(last)
         records = partial(WalRecords, pg_waldump, home, user, timeline=end.timeline, end=end.lsn)
+        stop = None
+        if point.lsn is not None and parse_lsn(point.lsn) < end.lsn:
+            stop = Stop(parse_lsn(point.lsn))
+        elif point.time is not None:
+            transactions = records(MANAGER, start=copied.consistent)
+            stop = stop_at_time(transactions, point.time, consistent=copied.consistent, cancellation=cancellation)
         with closing(records(tablespaces.MANAGER, start=copied.start).read(cancellation)) as recorded:
-            tablespaces.refuse_recorded(recorded, _lsn_of(point), chain[-1].manifest)
+            tablespaces.refuse_recorded(recorded, stop.lsn if stop else None, last)
         server = PrivateServer(postgres, home, user, cancellation)
-        replayed = server.replay(point)
+        replayed = server.replay(stop)
         _refuse_short(replayed, chain)
         connection = ConnectionInfo(
             conn_id="scratch",
@@ -80,10 +89,6 @@ def open_rebuilt(
                 position=format_lsn(replayed.lsn),
                 warnings=warnings,
             )
-
-
-def _lsn_of(point: Point) -> int | None:
-    return parse_lsn(point.lsn) if point.lsn is not None else None
 
 
 def _program(name: str, major: str) -> tools.Tool:
@@ -119,7 +124,10 @@ def _open_databases(
     """The user databases, each of which lets us in; and what is not as it was."""
     with connected(connection, cancellation=cancellation) as link:
         names = user_databases(link)
-    warnings: list[str] = []
+        warnings = [
+            f"The database '{name}' is not in it: its dropping had begun at that moment. An earlier point may hold it."
+            for (name,) in rows(link, _HALF_DROPPED)
+        ]
     for name in names:
         try:
             with connected(dataclasses.replace(connection, database=name), cancellation=cancellation) as link:

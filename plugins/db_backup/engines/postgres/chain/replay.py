@@ -1,6 +1,6 @@
-"""Replaying a chain's WAL over its base in a private server, up to a point, and what came of it.
+"""Replaying a chain's WAL over its base in a private server, up to a position, and what came of it.
 
-PostgreSQL manual, "Recovery Target". The server stops the replay at the point and goes on as one of its own (a new
+PostgreSQL manual, "Recovery Target". The server stops the replay there and goes on as one of its own (a new
 timeline); then it is stopped, so that what follows begins from a clean state.
 """
 
@@ -21,19 +21,18 @@ from pathlib import Path
 from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.chain.base_tar import WAL_FOLDER
 from db_backup.engines.postgres.chain.position import format_lsn, parse_lsn
+from db_backup.engines.postgres.chain.stop import Stop
 from db_backup.engines.postgres.scratch import SETTINGS, options, running
 from db_backup.engines.postgres.session import one_line
 from db_backup.engines.scratch_home import ids
 from db_backup.errors import LoadFailed, ScratchUnavailable, StorageFull
 from db_backup.progress import Cancellation
-from db_backup.recovery import Point
 from db_backup.stream.process import ChildProcess
 
 _POLL_SECONDS = 0.05
 _READY_LINE = 7  # of postmaster.pid: LOCK_FILE_LINE_PM_STATUS, src/include/utils/pidfile.h, counted from 0
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
 _LAST_COMMIT = re.compile(r"last completed transaction was at log time (\S+ \S+)")
-_SWITCH = re.compile(r"^\d+\t([0-9A-F]+/[0-9A-F]+)\t", re.MULTILINE)  # writeTimeLineHistory, access/transam/timeline.c
 # What says that this machine cannot run the server, and nothing of the backup.
 _NOT_HERE = re.compile(
     r"incompatible with server|could not create shared memory|Cannot allocate memory|could not access file|"
@@ -78,7 +77,7 @@ UPDATE pg_catalog.pg_database SET datallowconn = true WHERE datname = 'template1
 class Replayed:
     """:param lsn: where the last record that was replayed ends.
     :param last_commit: when the last transaction in what was replayed ended; None: there was none.
-    :param stopped: at the point, not at the end of the WAL.
+    :param stopped: where it was to, not at the end of the WAL.
     """
 
     lsn: int
@@ -100,21 +99,18 @@ class PrivateServer:
         for name, content in _CONFIGURATION.items():
             self._write(home / name, content)
 
-    def replay(self, point: Point) -> Replayed:
-        """Up to the point, or to the end of the WAL where that comes first.
+    def replay(self, stop: Stop | None) -> Replayed:
+        """Up to there, or to the end of the WAL where that comes first.
 
         :raises LoadFailed, ScratchUnavailable, StorageFull, Interrupted:
         """
-        words = self._replay(_target(point))
-        stopped = bool(_target(point)) and _NOT_REACHED not in words
+        words = self._replay(_target(stop))
+        stopped = stop is not None and _NOT_REACHED not in words
         if _NOT_REACHED in words:
             words = self._replay({})
-        last_commit = _LAST_COMMIT.search(words)
-        return Replayed(
-            lsn=self._end(),
-            last_commit=datetime.fromisoformat(last_commit[1]).astimezone(UTC) if last_commit else None,
-            stopped=stopped,
-        )
+        said = _LAST_COMMIT.search(words)  # but for the one after which it stopped
+        last_commit = datetime.fromisoformat(said[1]).astimezone(UTC) if said else None
+        return Replayed(self._end(), (stop and stop.time) or last_commit, stopped)
 
     def make_superuser(self) -> str:
         """A role of ours, whatever the source's are called and whoever may log in; its name."""
@@ -192,7 +188,7 @@ class PrivateServer:
     def _end(self) -> int:
         """Where the server's own timeline begins: its history's last line says it."""
         history = max((self._data / WAL_FOLDER).glob("*.history"))
-        lines = [line for line in history.read_text().splitlines() if line.strip()]  # of a time an empty one follows
+        lines = [line for line in history.read_text().splitlines() if line.strip()]  # of a target an empty one follows
         return parse_lsn(lines[-1].split()[1])
 
     def _failure(self, words: str) -> LoadFailed | ScratchUnavailable | StorageFull:
@@ -218,10 +214,10 @@ class PrivateServer:
             os.chown(path, self._user.pw_uid, self._user.pw_gid)
 
 
-def _target(point: Point) -> dict[str, str]:
-    if point.lsn is not None:  # stop before the first record that begins there or later
-        return {"recovery_target_lsn": format_lsn(parse_lsn(point.lsn)), "recovery_target_inclusive": "off"}
-    if point.time is not None:
-        moment = point.time.astimezone(UTC)
-        return {"recovery_target_time": f"{moment:%Y-%m-%d %H:%M:%S.%f}+00", "recovery_target_inclusive": "on"}
-    return {}
+def _target(stop: Stop | None) -> dict[str, str]:
+    if stop is None:
+        return {}
+    return {
+        "recovery_target_lsn": format_lsn(stop.lsn),
+        "recovery_target_inclusive": "on" if stop.inclusive else "off",
+    }
