@@ -48,10 +48,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Held:
-    """A backup that lies in a storage, and how it stands."""
+    """A backup that lies in a storage, and how it stands.
+
+    :param damage: what is missing of its files, half a sentence; empty: nothing.
+    """
 
     manifest: Manifest
     status: BackupStatus
+    damage: str = ""
 
     @property
     def id(self) -> str:
@@ -150,8 +154,8 @@ def histories(backups: Iterable[Held]) -> tuple[History, ...]:
 def _fault(held: Held, parent: Held | None) -> str | None:
     if held.manifest.safety:
         return "is a safety backup"
-    if held.status in _FAULTS:
-        return _FAULTS[held.status]
+    if held.damage or held.status in _FAULTS:
+        return _FAULTS.get(held.status, f"is damaged: {held.damage}")
     own = held.manifest.chain
     if held.type is BackupType.FULL or own is None or parent is None:
         return None  # what is missing is found by who looks along the chain

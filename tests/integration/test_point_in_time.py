@@ -364,6 +364,25 @@ def test_a_link_that_is_gone_is_named_and_nothing_is_rebuilt(scene: Scene) -> No
         path.write_bytes(kept)
 
 
+def test_a_link_whose_file_is_gone_or_cut_ends_what_can_be_recovered(scenes: Scenes) -> None:
+    scene = scenes[EngineName.SQLITE]
+    artefact = scene.project.artefact(scene.backups[1])
+    content = artefact.read_bytes()
+    last = moment_of(scene, scene.backups[2])
+    try:
+        for what in (f"{artefact.name} has ", f"{artefact.name} is gone"):
+            artefact.write_bytes(content[:-1]) if what.endswith("has ") else artefact.unlink()
+            (listed,) = scene.project.json("list", "--recovery")["databases"]
+            (window,) = listed["windows"]
+            assert window["last_id"] == scene.backups[0]
+            assert window["ended_by"].startswith(f"{scene.backups[1]} is damaged: {what}")
+            refused = scene.project.run("restore", "--database", "shop", "--to-time", last, "--test")
+            assert refused.returncode == 1
+            assert "No backup of 'shop' leads to" in refused.stderr
+    finally:
+        artefact.write_bytes(content)
+
+
 @of_servers
 def test_the_windows_are_read_from_the_storage_alone(scene: Scene) -> None:
     broken = scene.project.folder / "no-catalogue"

@@ -98,6 +98,17 @@ def test_a_link_that_failed_its_verification_ends_the_chain_before_it() -> None:
     assert history.ended_by == f"{links[2].id} failed its verification"
 
 
+def test_a_link_whose_files_are_not_whole_ends_the_chain_before_it() -> None:
+    links = a_chain(0, 3)
+    backups = held(*links)
+    backups[2] = Held(links[2], BackupStatus.GOOD, "its part is gone")
+
+    history = the_history(backups)
+
+    assert ids(history.links) == ids(links[:2])
+    assert history.ended_by == f"{links[2].id} is damaged: its part is gone"
+
+
 @pytest.mark.parametrize("status", [BackupStatus.FAILED_VERIFICATION, BackupStatus.SUSPECT, BackupStatus.DELETING])
 def test_nothing_leads_from_a_base_that_cannot_be_relied_on(status: BackupStatus) -> None:
     links = a_chain(0, 2)

@@ -1,6 +1,6 @@
 """What can be recovered, read from the storages alone: the catalogue is not needed."""
 
-from db_backup.jobs.recovery.holdings import Source, held_backups, reachable, source_of
+from db_backup.jobs.recovery.holdings import Source, Stored, held_backups, reachable, source_of
 from db_backup.jobs.recovery.places import route_to_place
 from db_backup.jobs.recovery.windows import (
     DatabaseRecovery,
@@ -16,6 +16,7 @@ __all__ = [
     "RecoverableWindow",
     "RecoveryGap",
     "Source",
+    "Stored",
     "held_backups",
     "reachable",
     "recovery_windows",

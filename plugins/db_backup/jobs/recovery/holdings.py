@@ -10,11 +10,20 @@ from db_backup.config import Entry
 from db_backup.errors import ManifestError, ObjectMissing
 from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
 from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest
 from db_backup.model import BackupType, Scope
 from db_backup.recovery import Held, History, histories
 from db_backup.standing import status
 
 _LEADING = frozenset({BackupType.FULL, BackupType.INCREMENTAL})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A backup where it was found. ``damage``: which of its files is not whole there, half a sentence; empty: none."""
+
+    located: Located
+    damage: str
 
 
 @dataclass(frozen=True)
@@ -39,35 +48,59 @@ def source_of(workspace: Workspace, entry: Entry) -> Source | None:
     return Source(server.name, workspace.connection(entry.conn_id, entry.engine).database)
 
 
-def held_backups(workspace: Workspace, entries: Iterable[str]) -> dict[str, Located]:
-    """The full backups and increments of these entries by id, each from the first storage that holds it.
+def held_backups(workspace: Workspace, entries: Iterable[str]) -> dict[str, Stored]:
+    """The full backups and increments of these entries by id, each from the first storage that holds it whole.
 
     What cannot be read is left out: a link that is gone. `catalog check` tells of it.
 
     :raises StorageError:
     """
     wanted = set(entries)
-    found: dict[str, Located] = {}
+    found: dict[str, Stored] = {}
     for storage in workspace.storages.values():
-        for backup_id in backup_ids(storage):
+        ids = list(backup_ids(storage))
+        # After the manifests: a backup's parts are there before its manifest is.
+        sizes = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
+        for backup_id in ids:
             name = naming.parse_backup_id(backup_id)
-            if backup_id in found or name.entry not in wanted or name.type not in _LEADING:
+            if name.entry not in wanted or name.type not in _LEADING:
+                continue
+            if backup_id in found and not found[backup_id].damage:
                 continue
             try:
                 manifest = read_manifest(storage, backup_id)
             except (ObjectMissing, ManifestError):
                 continue
-            found[backup_id] = Located(storage, manifest, known_state(storage, manifest))
+            located = Located(storage, manifest, known_state(storage, manifest))
+            stored = Stored(located, _damage(manifest, sizes))
+            if backup_id not in found or not stored.damage:
+                found[backup_id] = stored
     return found
 
 
-def reachable(backups: Mapping[str, Located], source: Source) -> tuple[History, ...]:
+def _damage(manifest: Manifest, sizes: Mapping[str, int]) -> str:
+    """By the names and sizes of its files: what they hold is for a verification to say."""
+    for part in manifest.parts:
+        size = sizes.get(naming.part_key(part.path))
+        if size is None:
+            return f"{part.path} is gone"
+        if size != part.stored_bytes:
+            return f"{part.path} has {size:,} of {part.stored_bytes:,} bytes"
+    return ""
+
+
+def reachable(backups: Mapping[str, Stored], source: Source) -> tuple[History, ...]:
     """What the backups of a source lead to; of a server's, those that hold the database."""
-    own = [located for located in backups.values() if located.manifest.entry == source.entry]
-    found = histories(Held(located.manifest, status(located.manifest, located.state)) for located in own)
+    own = [stored for stored in backups.values() if stored.located.manifest.entry == source.entry]
+    found = histories(map(_held, own))
     if source.database is None:
         return found
     return tuple(history for history in found if _holds(history, source.database))
+
+
+def _held(stored: Stored) -> Held:
+    manifest = stored.located.manifest
+    return Held(manifest, status(manifest, stored.located.state), stored.damage)
 
 
 def _holds(history: History, database: str) -> bool:

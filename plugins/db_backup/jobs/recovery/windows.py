@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from db_backup import naming
 from db_backup.config import Entry
 from db_backup.errors import BackupError
-from db_backup.jobs.recovery.holdings import Source, held_backups, reachable, source_of
-from db_backup.jobs.sidecars import Located, backup_ids
+from db_backup.jobs.recovery.holdings import Source, Stored, held_backups, reachable, source_of
+from db_backup.jobs.sidecars import backup_ids
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import EngineName
 from db_backup.recovery import History, gaps
@@ -84,7 +84,7 @@ def recovery_windows(workspace: Workspace, database: str | None = None) -> tuple
     return tuple(_of_database(workspace, name, backups) for name in wanted)
 
 
-def _of_database(workspace: Workspace, name: str, backups: Mapping[str, Located]) -> DatabaseRecovery:
+def _of_database(workspace: Workspace, name: str, backups: Mapping[str, Stored]) -> DatabaseRecovery:
     entry = workspace.config.entries.get(name)
     source, note = _source(workspace, name, entry)
     own = reachable(backups, Source(name))

@@ -9,7 +9,7 @@ from datetime import tzinfo
 from db_backup.engines.chain import refuse_gaps
 from db_backup.errors import ChainBroken, UsageError
 from db_backup.jobs.chains import lineage_of, link_of
-from db_backup.jobs.recovery import Source, held_backups, reachable, route_to_place, source_of
+from db_backup.jobs.recovery import Source, Stored, held_backups, reachable, route_to_place, source_of
 from db_backup.jobs.restore.request import PlannedRecovery, RestoreRequest
 from db_backup.jobs.sidecars import Located, locate
 from db_backup.jobs.workspace import Workspace
@@ -88,11 +88,12 @@ def to_point(workspace: Workspace, request: RestoreRequest) -> Recovery | Locate
     :raises ChainBroken: the backup that is named cannot be reached along its chain.
     """
     if request.backup is None:
-        source, backups = _of_database(workspace, request)
+        source, stored = _of_database(workspace, request)
+        backups = {backup_id: one.located for backup_id, one in stored.items()}
         own = Source(str(request.database))
-        found = reachable(backups, source)
+        found = reachable(stored, source)
         if source.entry != own.entry:
-            found = (*found, *reachable(backups, own))
+            found = (*found, *reachable(stored, own))
     else:
         source, links = _of_backup(workspace, request)
         backups = {link.manifest.id: link for link in links}
@@ -126,7 +127,7 @@ def to_end_of(workspace: Workspace, request: RestoreRequest, located: Located) -
     return Recovery(entry, links, Point(), Point(), words, _database(request, source, links))
 
 
-def _of_database(workspace: Workspace, request: RestoreRequest) -> tuple[Source, Mapping[str, Located]]:
+def _of_database(workspace: Workspace, request: RestoreRequest) -> tuple[Source, Mapping[str, Stored]]:
     """:raises UsageError, UnknownDatabase:"""
     if request.database is None:
         raise UsageError(
