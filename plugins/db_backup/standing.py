@@ -49,6 +49,12 @@ def newest_restore(state: State) -> Proof | None:
     return newest
 
 
+def fails_to_replay(state: State) -> bool:
+    """Whether a failure stands that its own bytes do not explain: they were read to their end before it."""
+    failures = [proof for proof in _in_order(state) if proof.result is ProofResult.FAILED]
+    return _standing(state).failed and failures[-1].reached is VerificationLevel.ARCHIVE
+
+
 def is_verified(manifest: Manifest, state: State) -> bool:
     """Whether the required level was reached, and no failure stands."""
     standing = _standing(state)

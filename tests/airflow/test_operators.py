@@ -168,6 +168,23 @@ def test_a_proof_below_the_required_level_updates_no_asset(tmp_path: Path, proje
     assert len(where["outlet_events"]) == 0
 
 
+def test_an_increment_over_an_unproven_full_updates_no_asset(tmp_path: Path, project: ProjectOf) -> None:
+    from db_backup.operators import BackupOperator, VerifyOperator
+
+    made = project(shop=sqlite_database(tmp_path, "shop"))
+    made.config.write_text("databases: {shop: {conn_id: shop_db, types: [full, incremental]}}")
+    full, increment = (
+        run(BackupOperator(task_id="backup", database="shop", type="incremental"), context())["id"] for _ in "ab"
+    )
+
+    unproven, proven = context(), context()
+    assert run(VerifyOperator(task_id="verify", backup_id=increment), unproven)["verified"]
+    run(VerifyOperator(task_id="verify", backup_id=full), context())
+    assert run(VerifyOperator(task_id="verify", backup_id=increment), proven)["verified"]
+
+    assert (len(unproven["outlet_events"]), len(proven["outlet_events"])) == (0, 1)
+
+
 def test_the_health_score_is_returned_whatever_it_is(tmp_path: Path, project: ProjectOf) -> None:
     from db_backup.operators import HealthScoreOperator
 

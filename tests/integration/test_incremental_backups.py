@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,25 @@ from typing import Any
 import pytest
 import yaml
 
+from db_backup.catalog import BackupQuery
+from db_backup.engines.chain import Link
 from db_backup.engines.sqlite import SqliteChain
-from db_backup.errors import AccessDenied, EntryLocked
+from db_backup.errors import (
+    AccessDenied,
+    ArtefactCorrupt,
+    BackupError,
+    EntryLocked,
+    Interrupted,
+    LoadFailed,
+    StorageError,
+)
+from db_backup.jobs import create, prove, verify
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation, Silent
+from db_backup.summary import BackupSummary
 from support.aftermath import assert_every_published_backup_is_whole, assert_nothing_else_is_stored
 from support.chain_lab import ChainLab, MysqlChainLab, PostgresChainLab
 from support.project import Project
@@ -168,7 +180,7 @@ def test_a_part_that_is_gone_is_as_good_as_no_backup(shop: Shop) -> None:
     shop.part(full["id"], "main").unlink()
     second = increment(shop.project)
     assert second["type"] == "full"
-    assert "has no whole full backup" in second["warnings"][0]
+    assert f"{full['id']}, which the newest chain of 'shop' begins with, is damaged" in second["warnings"][0]
 
 
 def test_a_parent_whose_damage_shows_while_it_is_read_ends_its_chain(shop: Shop) -> None:
@@ -228,6 +240,50 @@ def test_a_source_that_cannot_be_told_of_the_backup_takes_nothing_from_it(
     assert increment(shop.project)["parent_id"] == full["id"]
 
 
+@pytest.mark.parametrize(("stop", "exit_code"), [(Interrupted("Stopped."), 130), (StorageError("Not there."), 0)])
+def test_whatever_stops_the_closing_of_a_chain_takes_nothing_from_the_full(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, stop: BackupError, exit_code: int
+) -> None:
+    before = increment(shop.project)
+    told: list[str] = []
+
+    def stopped(*_: object, **__: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(create, "_closes", lambda plan, engine: plan.type is BackupType.FULL)
+    monkeypatch.setattr("db_backup.jobs.closing.newest_link", stopped)
+    monkeypatch.setattr(SqliteChain, "published", lambda _, manifest: told.append(manifest.id))
+    done = shop.project.run("create", "shop", "--type", "full")
+    assert done.returncode == exit_code, done.stderr
+    (full,) = {backup["id"] for backup in shop.project.json("list")["backups"]} - {before["id"]}
+    assert f"{full} is made; what was to follow it was not done." in done.stderr or stop.message in done.stderr
+    assert told == [full]
+
+
+def test_a_closing_increment_that_fails_its_proof_is_told_of(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    increment(shop.project)
+    monkeypatch.setattr(create, "_closes", lambda plan, engine: plan.type is BackupType.FULL)
+    monkeypatch.setattr(prove, "_closing", closing_of_the_newest_full)
+
+    def damaged(*_: object, **__: object) -> None:
+        raise ArtefactCorrupt("Its bytes have changed.")
+
+    check = verify.check_stored
+    monkeypatch.setattr(
+        verify,
+        "check_stored",
+        lambda stored, part, **more: (damaged if "incremental" in part.path else check)(stored, part, **more),
+    )
+    (full,) = shop.project.json("create", "shop", "--type", "full")["backups"]
+    assert "which closes the chain before this full, has failed verification: Its bytes" in full["warnings"][0]
+
+
+def closing_of_the_newest_full(workspace: Workspace, full: BackupSummary) -> list[str]:
+    """As for a server's full."""
+    increments = workspace.catalog.newest_first(BackupQuery(database="shop", type=BackupType.INCREMENTAL))
+    return [backup.id for backup in increments]
+
+
 def test_replaying_a_chain_proves_its_newest_increment(shop: Shop) -> None:
     increment(shop.project)
     for _ in range(2):
@@ -252,6 +308,55 @@ def test_a_replay_that_meets_a_damaged_base_fails_and_says_of_the_base_that_it_i
     (useless,) = shop.project.json("verify", first["id"], exit_code=1)["proofs"]
     assert (useless["result"], useless["reached"]) == ("inconclusive", "checksum")
     assert f"{full['id']}, which it needs, is failed verification" in useless["reason"]
+
+
+def test_a_chain_that_cannot_be_replayed_ends_where_it_fails_first(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = [increment(shop.project)]
+    for _ in range(4):
+        shop.change()
+        chain.append(increment(shop.project))
+    ids = [backup["id"] for backup in chain]
+    rebuild = SqliteChain.open_rebuilt
+
+    def fails_at_the_third(engine: SqliteChain, links: Sequence[Link], *rest: Any) -> Any:
+        if ids[2] in [link.manifest.id for link in links]:
+            raise LoadFailed("A transaction cannot be replayed.")
+        return rebuild(engine, links, *rest)
+
+    monkeypatch.setattr(SqliteChain, "open_rebuilt", fails_at_the_third)
+    shop.project.run("verify", ids[-1], "--level", "restore")
+    stored = {backup["id"]: backup for backup in shop.project.json("list")["backups"]}
+    assert [stored[link]["proof_level"] for link in ids[:2]] == ["restore", "restore"]
+    assert stored[ids[2]]["status"] == "failed_verification"
+    (window,) = shop.project.json("list", "--recovery")["databases"][0]["windows"]
+    assert window["last_id"] == ids[1]
+    (health,) = shop.project.json("health")["databases"]
+    assert {"chain unbroken", "no backup failed verification"} <= {
+        control["name"] for control in health["controls"] if control["result"] == "fail"
+    }
+
+    shop.change()
+    anew = increment(shop.project)
+    assert anew["type"] == "full"
+    assert f"{ids[2]} is whole, but could not be replayed" in anew["warnings"][0]
+    assert [ids[2] in lost for lost in breaks(shop.project)] == [True]
+    shop.change()
+    assert increment(shop.project)["parent_id"] == anew["id"]
+    assert len(breaks(shop.project)) == 1
+
+
+def test_a_chain_whose_full_has_failed_is_lost_and_the_next_full_says_so(shop: Shop) -> None:
+    full = increment(shop.project)
+    shop.change()
+    increment(shop.project)
+    shop.damage(full["id"])
+    shop.project.run("verify", full["id"])
+    anew = increment(shop.project)
+    assert anew["type"] == "full"
+    assert anew["warnings"][0].startswith(
+        f"{INSTEAD}{full['id']}, which the newest chain of 'shop' begins with, stands"
+    )
+    assert len(breaks(shop.project)) == 1
 
 
 def test_a_replay_larger_than_the_limit_is_not_tried(large_shop: Shop) -> None:

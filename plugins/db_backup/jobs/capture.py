@@ -39,27 +39,32 @@ class Capture:
         :raises ChainBroken: no increment can follow, and no full is wanted.
         :raises BackupError: any other: nothing was published.
         """
-        parent = newest_link(self.workspace, self.plan.entry.name)
+        entry = self.plan.entry.name
+        try:
+            parent = newest_link(self.workspace, entry)
+        except ChainBroken as broken:
+            record_break(self.workspace, entry, broken.backup_id, broken, self.run)
+            return self._full(broken)
         if parent is None:
             return self._full(
                 ChainBroken(
-                    f"'{self.plan.entry.name}' has no whole full backup yet that an increment could follow.",
-                    database=self.plan.entry.name,
+                    f"'{entry}' has no whole full backup yet that an increment could follow.",
+                    database=entry,
                     worth_a_full=True,
                 )
             )
         try:
-            self.progress.stage(f"asking {self.plan.entry.name} for what came after {parent.manifest.id}")
+            self.progress.stage(f"asking {entry} for what came after {parent.manifest.id}")
             self.engine.prove_chain(parent.manifest)
             source = IncrementSource(self.engine, link_of(parent, Silent()))
             return Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
         except ChainBroken as broken:
             if not broken.worth_a_full:
-                record_break(self.workspace, parent.manifest, broken, self.run)
+                record_break(self.workspace, entry, parent.manifest.id, broken, self.run)
             return self._full(broken)
         except ArtefactError as damaged:  # of the parent: nothing else is read
             self.cancellation.check()
-            record_break(self.workspace, parent.manifest, damaged, self.run)
+            record_break(self.workspace, entry, parent.manifest.id, damaged, self.run)
             return self._full(damaged)
 
     def _full(self, reason: BackupError) -> tuple[Manifest, State]:

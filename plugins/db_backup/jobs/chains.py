@@ -17,26 +17,41 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo
 from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.progress import Progress
-from db_backup.retention import Backup
+from db_backup.retention import Backup, Presence
 
 _RELIABLE = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
 
 
-def newest_link(workspace: Workspace, entry: str) -> Located | None:
+def newest_link(workspace: Workspace, entry: str, *, besides: str | None = None) -> Located | None:
     """What the entry's next increment follows; of its many backups only those of its newest chain are read.
 
+    :param besides: the id of a full that is passed over.
+    :return: None: there is no chain yet.
+    :raises ChainBroken: nothing can follow the newest one; ``backup_id`` is the one that is at fault.
     :raises StorageNotMounted, StorageError:
     """
     holdings = Holdings(workspace)
-    ids = holdings.stored_ids(entry)
+    ids = holdings.stored_ids(entry) - {besides}
+    fallen: Backup | None = None
     for full_id in fulls_to_follow(ids, now=utc_now()):
         base = _stored(holdings, full_id)
-        if base is None or base.fault is not None or base.safety:
+        if base is None or base.safety or base.status is BackupStatus.DELETING or base.presence is Presence.ABSENT:
             continue
-        if can_anchor(locate(workspace, full_id).manifest):
-            later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
-            links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
-            return locate(workspace, end_of_chain(base, links))
+        if not can_anchor(locate(workspace, full_id).manifest):
+            continue
+        if base.fault is not None:
+            fallen = fallen or base
+            continue
+        later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
+        links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
+        _refuse_unreplayable(workspace, links)
+        return locate(workspace, end_of_chain(base, links))
+    if fallen is not None:
+        raise ChainBroken(
+            f"{fallen.id}, which the newest chain of '{entry}' begins with, {fallen.fault}.",
+            database=entry,
+            backup_id=fallen.id,
+        )
     return None
 
 
@@ -74,9 +89,27 @@ def end_of_chain(base: Backup, backups: Mapping[str, Backup]) -> str:
     return max(ends, key=lambda end: end.age_key).id
 
 
-def record_break(workspace: Workspace, last: Manifest, error: BackupError, run: RunInfo) -> None:
-    """History after this backup is lost: written down before anything else is begun."""
-    with audited(workspace, AuditAct.CHAIN_BROKEN, run, entry=last.entry, backup_id=last.id) as act:
+def _refuse_unreplayable(workspace: Workspace, links: Mapping[str, Backup]) -> None:
+    """What is whole, follows what stands, and cannot be replayed all the same, would be captured as it was before.
+
+    :raises ChainBroken:
+    """
+    useless = lineage.broken(links, lambda backup: backup.fault)
+    for link in links.values():
+        if link.status is not BackupStatus.FAILED_VERIFICATION or link.presence is not Presence.WHOLE:
+            continue
+        follows_good = link.parent_id in links and link.parent_id not in useless
+        if follows_good and standing.fails_to_replay(locate(workspace, link.id).state):
+            raise ChainBroken(
+                f"{link.id} is whole, but could not be replayed when its chain was restored for proof.",
+                database=link.entry,
+                backup_id=link.id,
+            )
+
+
+def record_break(workspace: Workspace, entry: str, backup_id: str | None, error: BackupError, run: RunInfo) -> None:
+    """History after this backup of the entry is lost: written down before anything else is begun."""
+    with audited(workspace, AuditAct.CHAIN_BROKEN, run, entry=entry, backup_id=backup_id) as act:
         act.detail = error.message
 
 

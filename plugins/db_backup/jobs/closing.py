@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import BackupError, ChainBroken
-from db_backup.jobs.chains import link_of, record_break
+from db_backup.errors import BackupError, ChainBroken, Interrupted
+from db_backup.jobs.chains import link_of, newest_link, record_break
 from db_backup.jobs.creation import Creation, Plan
-from db_backup.jobs.sidecars import Located
 from db_backup.jobs.sources import IncrementSource
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
@@ -33,7 +32,7 @@ def close_chain(
     workspace: Workspace,
     plan: Plan,
     engine: ChainEngine,
-    last: Located,
+    full_id: str,
     *,
     run: RunInfo,
     progress: Progress,
@@ -42,8 +41,8 @@ def close_chain(
     """Take it, before the server is told of the full; it is never told of this one. Whatever fails takes nothing from
     the full, and is a warning.
 
-    :param plan: of the full.
-    :param last: of the chain so far.
+    :param plan: of the full, which begins the next chain.
+    :raises Interrupted:
     """
     entry = plan.entry
     closing = replace(
@@ -53,17 +52,24 @@ def close_chain(
         previous=None,
         warnings=(),
     )
-    progress.stage(f"closing the chain of {entry.name} after {last.manifest.id}")
+    last = None
     try:
+        last = newest_link(workspace, entry.name, besides=full_id)
+        if last is None:
+            return Closed()
+        progress.stage(f"closing the chain of {entry.name} after {last.manifest.id}")
         engine.prove_chain(last.manifest)
         source = IncrementSource(engine, link_of(last, Silent()))
         return Closed(Creation(closing, source, run, progress, cancellation).publish())
+    except Interrupted:
+        raise
     except BackupError as error:
         if isinstance(error, ChainBroken) and not error.worth_a_full:
-            record_break(workspace, last.manifest, error, run)
+            record_break(workspace, entry.name, last.manifest.id if last else error.backup_id, error, run)
+        end = f"ends at {last.manifest.recovery_point:%Y-%m-%d %H:%M:%S} UTC" if last else "could not be closed"
         return Closed(
             warnings=(
-                f"The chain before this full ends at {last.manifest.recovery_point:%Y-%m-%d %H:%M:%S} UTC, and no "
-                f"moment between that and the full can be recovered: {error.message}",
+                f"The chain before this full {end}, and no moment between it and the full can be recovered: "
+                f"{error.message}",
             )
         )

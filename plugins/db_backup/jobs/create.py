@@ -23,11 +23,10 @@ from db_backup.errors import (
 )
 from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.capture import Capture
-from db_backup.jobs.chains import newest_link
 from db_backup.jobs.closing import close_chain
 from db_backup.jobs.creation import Creation, Plan
 from db_backup.jobs.roots import ready_storages
-from db_backup.jobs.sidecars import Located, newest_manifest
+from db_backup.jobs.sidecars import newest_manifest
 from db_backup.jobs.sources import BaseSource, DatabaseSource
 from db_backup.jobs.tidying import tidy
 from db_backup.jobs.timing import time_limit
@@ -111,40 +110,53 @@ class _Link:
 
     def publish(self, act: Act) -> BackupSummary:
         if self.plan.type is BackupType.INCREMENTAL:
-            last = None
             manifest, state = Capture(
                 self.workspace, self.plan, self.engine, self.full_days, self.run, self.progress, self.cancellation
             ).publish()
         else:
-            last = newest_link(self.workspace, self.plan.entry.name) if self._closes else None
             source = BaseSource(self.engine)
             manifest, state = Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
         act.backup_id = manifest.id
         _index(self.workspace, manifest, state)
-        told = () if last is None else self._close(last)
-        told += _tell(self.engine, manifest, act)
+        told: tuple[str, ...] = ()
+        try:
+            if _closes(self.plan, self.engine):
+                told = self._close(manifest.id)
+        except Interrupted as stop:
+            raise Interrupted(
+                f"{manifest.id} is whole, and the chain before it was not closed: {stop.message}",
+                hint=f"Run `db-backup verify {manifest.id}`.",
+                database=manifest.entry,
+                backup_id=manifest.id,
+            ) from stop
+        finally:
+            told += _tell(self.engine, manifest, act)
         made = summarise(manifest, state)
         return made.model_copy(update={"warnings": (*made.warnings, *told)})
 
-    @property
-    def _closes(self) -> bool:
-        """Whether a full ends a chain that somebody wants without gaps."""
-        return self.engine.scope is Scope.SERVER and BackupType.INCREMENTAL in self.plan.entry.types
-
-    def _close(self, last: Located) -> tuple[str, ...]:
+    def _close(self, full_id: str) -> tuple[str, ...]:
         """The chain before this full, up to it; returns warnings."""
         closed = close_chain(
             self.workspace,
             self.plan,
             self.engine,
-            last,
+            full_id,
             run=self.run,
             progress=self.progress,
             cancellation=self.cancellation,
         )
         if closed.increment is not None:
-            _index(self.workspace, *closed.increment)
+            try:
+                _index(self.workspace, *closed.increment)
+            except PublishedUnindexed as error:
+                return (f"{error.message} {error.hint}",)
         return closed.warnings
+
+
+def _closes(plan: Plan, engine: ChainEngine) -> bool:
+    """Whether a full is to be made that ends a chain that somebody wants without gaps."""
+    wanted = plan.type is BackupType.FULL and BackupType.INCREMENTAL in plan.entry.types
+    return wanted and engine.scope is Scope.SERVER
 
 
 def _engine(workspace: Workspace, entry: Entry, request: CreateRequest, run: RunInfo, act: Act) -> Engine | ChainEngine:

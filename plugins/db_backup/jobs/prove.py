@@ -10,7 +10,7 @@ from db_backup.jobs.sidecars import locate
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof, RunInfo
-from db_backup.model import BackupStatus, BackupType, Scope
+from db_backup.model import BackupStatus, BackupType, ProofResult, Scope
 from db_backup.progress import Cancellation, Progress
 from db_backup.summary import BackupSummary, summarise
 
@@ -35,13 +35,18 @@ def create_and_prove(
     backup = create_backup(workspace, request, run=run, progress=progress, cancellation=cancellation)
     try:
         proof = verify_backup(workspace, backup.id, None, run=run, progress=progress, cancellation=cancellation)
+        told = backup.warnings
         for closing in _closing(workspace, backup):
-            verify_backup(workspace, closing, None, run=run, progress=progress, cancellation=cancellation)
+            closed = verify_backup(workspace, closing, None, run=run, progress=progress, cancellation=cancellation)
+            if closed.result is ProofResult.FAILED:
+                told += (
+                    f"{closing}, which closes the chain before this full, has failed verification: {closed.reason}",
+                )
         located = locate(workspace, backup.id)
     except Exception as error:  # noqa: BLE001 - whatever happened to the proof, the backup is there
         return Made(backup, unproven=error)
     newest = summarise(located.manifest, located.state)
-    return Made(newest.model_copy(update={"warnings": backup.warnings}), proof)  # one may be of the making alone
+    return Made(newest.model_copy(update={"warnings": told}), proof)  # one may be of the making alone
 
 
 def _closing(workspace: Workspace, backup: BackupSummary) -> list[str]:

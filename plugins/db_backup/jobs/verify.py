@@ -30,6 +30,7 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
 from db_backup.model import BackupType, ConnectionInfo, ProofResult, VerificationLevel, utc_now
 from db_backup.progress import Cancellation, Progress
+from db_backup.standing import newest_restore
 from db_backup.stream.reader import check_stored
 
 _MEGABYTE = 1 << 20
@@ -46,33 +47,49 @@ def verify_backup(
 ) -> Proof:
     """Prove one backup and record the proof, whatever it is: look at its ``result``.
 
-    An increment is restored by replaying its whole chain up to it. Where another backup of the chain turns out to be
-    damaged, that one gets a proof of its own, which says so.
+    An increment is restored by replaying its whole chain up to it. Where that fails, other backups of the chain get
+    proofs of their own: one that turns out to be damaged; or else those that tell where the replay first fails.
 
     :param backup: an id or an artefact's file name.
     :param level: how far to go; None: as far as this backup's type requires.
     :raises UnknownBackup, StorageError, ManifestError, Interrupted: no proof was made.
     :raises Refused: it is being deleted.
     """
-    with audited(workspace, "verify", run, backup_id=backup) as act:
-        found = locate(workspace, backup)
-        act.entry, act.backup_id = found.manifest.entry, found.manifest.id
-        with leased(workspace, found, "verification") as located:
-            asked = level or located.manifest.required_proof
-            proving = _Proving(workspace, located, progress, cancellation)
-            proof = proving.prove(asked)
-            update_state(workspace, located, lambda state: _with_proof(state, proof))
-        if proving.damaged is not None:
-            verify_backup(
-                workspace,
-                proving.damaged,
-                VerificationLevel.ARCHIVE,
-                run=run,
-                progress=progress,
-                cancellation=cancellation,
-            )
-        act.detail = f"{proof.level}: {proof.result}" + (f" ({proof.reason})" if proof.reason else "")
+
+    def prove(backup: str, level: VerificationLevel | None) -> tuple[Proof, _Proving]:
+        with audited(workspace, "verify", run, backup_id=backup) as act:
+            found = locate(workspace, backup)
+            act.entry, act.backup_id = found.manifest.entry, found.manifest.id
+            with leased(workspace, found, "verification") as located:
+                asked = level or located.manifest.required_proof
+                proving = _Proving(workspace, located, progress, cancellation)
+                proof = proving.prove(asked)
+                update_state(workspace, located, lambda state: _with_proof(state, proof))
+            act.detail = f"{proof.level}: {proof.result}" + (f" ({proof.reason})" if proof.reason else "")
+        return proof, proving
+
+    proof, proving = prove(backup, level)
+    if proving.damaged is not None:
+        prove(proving.damaged, VerificationLevel.ARCHIVE)
+    if proving.failed_to_replay(proof):
+        _find_first_failing(workspace, proving.located, lambda link: prove(link, VerificationLevel.RESTORE)[0].result)
     return proof
+
+
+def _find_first_failing(workspace: Workspace, failed: Located, restored: Callable[[str], ProofResult]) -> None:
+    """Halve the part of the chain that was never replayed, until it is known which link is the first to fail."""
+    try:
+        line = lineage_of(workspace, failed)
+    except ChainBroken:  # another backup of it is known to be at fault
+        return
+    replayed = [place for place, link in enumerate(line[:-1]) if newest_restore(link.state) is not None]
+    passing, failing = max(replayed, default=-1), len(line) - 1
+    while failing - passing > 1:
+        middle = (passing + failing) // 2
+        result = restored(line[middle].manifest.id)
+        if result is ProofResult.INCONCLUSIVE:
+            return
+        passing, failing = (middle, failing) if result is ProofResult.PASSED else (passing, middle)
 
 
 def _with_proof(state: State, proof: Proof) -> State:
@@ -118,6 +135,11 @@ class _Proving:
         self.cancellation = cancellation
         self.evidence: dict[str, object] = {}
         self.damaged: str | None = None
+
+    def failed_to_replay(self, proof: Proof) -> bool:
+        """Whether it is an increment whose own bytes are as they were written, and whose chain could not be rebuilt."""
+        whole = proof.reached is VerificationLevel.ARCHIVE
+        return whole and proof.result is ProofResult.FAILED and self.manifest.type is BackupType.INCREMENTAL
 
     def prove(self, level: VerificationLevel) -> Proof:
         checked_at = utc_now()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
-from db_backup.errors import Refused, RestoreMismatch, UnknownBackup, UsageError
+from db_backup.errors import ChainBroken, Refused, RestoreMismatch, UnknownBackup, UsageError
 from db_backup.model import ProofResult, VerificationLevel, utc_now
 from db_backup.operators.base import Job, WorkspaceOperator, choice, given, yes_or_no
 
@@ -31,8 +31,9 @@ class VerifyOperator(WorkspaceOperator):
     ``failed`` fails the task. ``inconclusive`` (no scratch server, no space …) says nothing against the backup: the
     task succeeds with a warning, and the backup does not count as verified. Only a proof that passed at the level that
     the backup requires updates the asset ``x-backup://<entry>``, with ``id``, ``size_bytes``, ``type``,
-    ``proof_level`` and ``recovery_point`` in the event's extra; and only when no newer backup of this entry and type is
-    verified: that an old one is still good is no news to those who wait for a proven backup.
+    ``proof_level`` and ``recovery_point`` in the event's extra; of an increment only when all that it follows is proven
+    too; and only when no newer backup of this entry and type is verified: that an old one is still good is no news to
+    those who wait for a proven backup.
     ``BACKUP_VERIFICATION_ENABLED=false`` skips the task in scheduled runs, not in those that a person started. Returns
     the proof as SPEC's ``verify`` names it.
 
@@ -87,7 +88,7 @@ class VerifyOperator(WorkspaceOperator):
                 backup_id=manifest.id,
             )
         verified = proof.result is ProofResult.PASSED and proof.level.rank >= manifest.required_proof.rank
-        if verified and _is_newest(job.workspace, manifest):
+        if verified and _is_newest(job.workspace, manifest) and _stands(job.workspace, manifest.id):
             self._announce(job, manifest, proof)
         self._log_result(manifest, proof)
         return {
@@ -154,3 +155,16 @@ def _is_newest(workspace: Workspace, manifest: Manifest) -> bool:
     """Whether no newer backup of this entry and type is verified; one that is dated in the future does not count."""
     newest = workspace.catalog.newest(manifest.entry, manifest.type, verified_only=True)
     return newest is None or newest.created_at <= manifest.created_at or newest.created_at > utc_now()
+
+
+def _stands(workspace: Workspace, backup_id: str) -> bool:
+    """Whether all that it needs, its full and the increments between, is proven too."""
+    from db_backup import standing
+    from db_backup.jobs.chains import lineage_of
+    from db_backup.jobs.sidecars import locate
+
+    try:
+        line = lineage_of(workspace, locate(workspace, backup_id))
+    except ChainBroken:
+        return False
+    return all(standing.is_verified(link.manifest, link.state) for link in line)

@@ -214,6 +214,8 @@ class _Work:
 def _interrupted(database: str, made: Sequence[BackupSummary], stop: BaseException, reason: str) -> Interrupted:
     if made:
         hint = f"{made[0].id} is made and {made[0].status}; what was to follow it was not done."
+    elif isinstance(stop, Interrupted) and stop.backup_id is not None:
+        hint = f"{stop.backup_id} is made; what was to follow it was not done."
     elif isinstance(stop, Interrupted):
         hint = f"Nothing of it was published: run `db-backup create {database}` again."
     else:
