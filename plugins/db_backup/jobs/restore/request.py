@@ -25,7 +25,7 @@ class RestoreRequest:
     :param new_name: the database there (SQLite: absolute path); None: the connection's own.
     :param source_database: one database of a backup that holds several.
     :param point: the moment, or the place in the source's log, to go back to; with ``backup``: by this one's chain, and
-        no further than its end. None: what the backup holds.
+        no further than its end, which of a file any later moment leads to. None: what the backup holds.
     :param tables: of a full backup only these.
     :param force: replace what the target holds.
     :param safety_backup: back up what the target holds before it is replaced or added to; False: do without.
