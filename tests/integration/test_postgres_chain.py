@@ -27,6 +27,7 @@ from db_backup.engines.postgres import tools
 from db_backup.engines.postgres.chain import PostgresChain, source, tablespaces
 from db_backup.engines.postgres.chain.position import Position, parse_lsn
 from db_backup.engines.postgres.chain.wal_records import WalRecords
+from db_backup.engines.postgres.session import connected
 from db_backup.engines.scratch_home import unprivileged_user
 from db_backup.errors import (
     AccessDenied,
@@ -700,6 +701,25 @@ def test_wal_that_the_server_gives_up_during_the_full_fails_it_and_names_the_set
     assert "max_slot_wal_keep_size" in caught.value.hint
 
 
+def test_wal_that_increments_let_go_of_during_the_full_fails_it_and_says_what_to_do(
+    server: PostgresServer, chain: PostgresChain
+) -> None:
+    full = published_full(chain)
+
+    def overtaken_full() -> None:
+        with chain.open_full(_FULL, Cancellation()) as dump:
+            os.read(dump.streams[0].fileno(), 100)
+            for _ in range(3):
+                fill_a_segment(server)
+            chain.published(take_increment(chain, full).manifest)
+            server.run("CHECKPOINT")
+            drain(dump)
+
+    with pytest.raises(DumpFailed, match="already been removed") as caught:
+        overtaken_full()
+    assert "no other backup" in caught.value.hint
+
+
 def test_another_cluster_at_the_same_address_breaks_the_chain(
     chain: PostgresChain, postgres_server: PostgresServer, options: EngineOptions
 ) -> None:
@@ -769,6 +789,25 @@ def test_a_user_who_may_replicate_and_nothing_else_is_enough(server: PostgresSer
             assert modest.take_inventory(rebuilt, full.manifest, Cancellation()) == full.manifest.inventory
             with looking_into(rebuilt.connection, closed) as link:
                 assert link.execute("SELECT count(*) FROM hidden").fetchone() == (0,)
+    finally:
+        server.run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
+
+def test_limits_of_time_that_a_role_has_do_not_hold_for_backups(server: PostgresServer, options: EngineOptions) -> None:
+    name, password = server.create_user("REPLICATION")
+    limits = {
+        "statement_timeout": "1ms",
+        "lock_timeout": "1ms",
+        "idle_in_transaction_session_timeout": "1ms",
+        "idle_session_timeout": "1min",  # one that ends a session before it can be lifted, nobody could work with
+    }
+    server.run(*(f"ALTER ROLE {name} SET {limit} = '{value}'" for limit, value in limits.items()))
+    connection = server.connection("postgres", user=name, password=password)
+    try:
+        chain = PostgresChain(connection, options)
+        take_increment(chain, published_full(chain))
+        with connected(connection) as link:
+            assert [link.execute(f"SHOW {limit}").fetchone() for limit in limits] == [("0",)] * len(limits)
     finally:
         server.run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
 

@@ -134,10 +134,13 @@ def test_every_tls_option_of_the_connection_reaches_the_tools() -> None:
         assert environment["PGDATABASE"] == "a=b"
 
 
-def test_what_changes_how_values_print_is_set_last() -> None:
-    with tool_environment(connection(options="-c timezone=Asia/Tokyo -c statement_timeout=0")) as environment:
+def test_limits_are_lifted_before_the_connections_own_settings_and_what_changes_how_values_print_is_set_last() -> None:
+    with tool_environment(connection(options="-c timezone=Asia/Tokyo -c statement_timeout=9s")) as environment:
         assert environment["PGOPTIONS"].endswith("-c datestyle=ISO -c timezone=UTC -c bytea_output=hex")
-        assert environment["PGOPTIONS"].startswith("-c timezone=Asia/Tokyo")
+        before, own, after = environment["PGOPTIONS"].partition("-c timezone=Asia/Tokyo -c statement_timeout=9s")
+        assert own
+        assert "-c statement_timeout=0 -c lock_timeout=0 " in before
+        assert "timeout" not in after
 
 
 def test_a_passphrase_that_tools_could_only_get_in_the_open_is_refused() -> None:

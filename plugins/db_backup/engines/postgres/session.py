@@ -31,6 +31,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 CONNECT_TIMEOUT_SECONDS = 10
 # Values must print the same whatever the server, the database or the role has set (pg_dump sets the others itself).
 _PRINTING = {"datestyle": "ISO", "timezone": "UTC", "bytea_output": "hex"}
+# What the server, the database or the role allows its other sessions; a backup takes as long as it takes.
+_UNLIMITED = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+_IDLE_SESSION_TIMEOUT_SINCE = 140000  # as a setting at the start of a session, older servers would refuse it
 # How long a server goes on sending to a replica of which it hears nothing: what we read goes to storages, which may
 # keep us waiting.
 _SLOW_READER = " -c wal_sender_timeout=1h"
@@ -76,9 +79,13 @@ def _extras(connection: ConnectionInfo, names: Mapping[str, str] | tuple[str, ..
 
 
 def _options(connection: ConnectionInfo) -> str:
-    """Session settings, the connection's own first, so that ours win."""
-    ours = " ".join(f"-c {name}={value}" for name, value in _PRINTING.items())
-    return f"{connection.extra.get('options') or ''} {ours}".strip()
+    """Session settings, of which the later ones win: limits are the connection's own where it has some."""
+    own = str(connection.extra.get("options") or "")
+    return " ".join(filter(None, (_words(_UNLIMITED), own, _words(_PRINTING))))
+
+
+def _words(settings: Mapping[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def _parameters(connection: ConnectionInfo, database: str, *, replication: bool) -> dict[str, str]:
@@ -118,13 +125,20 @@ def connect(
             database=entry,
         )
     try:
-        return psycopg.connect(
+        link = psycopg.connect(
             "",
             autocommit=autocommit,
             **cast("dict[str, Any]", _parameters(connection, connection.database, replication=replication)),
         )
+        with ExitStack() as unless_it_fails:
+            unless_it_fails.callback(link.close)
+            # One that is not autocommitting is in a transaction whenever it waits for us.
+            if autocommit and not replication and link.info.server_version >= _IDLE_SESSION_TIMEOUT_SINCE:
+                link.execute("SET idle_session_timeout = 0")
+            unless_it_fails.pop_all()
     except psycopg.Error as error:
         raise _connect_error(connection, error, entry) from None  # its context could hold the parameters
+    return link
 
 
 @contextmanager

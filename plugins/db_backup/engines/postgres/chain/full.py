@@ -105,14 +105,20 @@ class FullCapture:
         self._cancellation.check()  # a stop kills it
         if not status:
             return
+        complaint = tools.complaint(self._tool)
         hint = "Mend what it or the server's log names, and run it again."
         with connected(self._connection, entry=self._entry, cancellation=self._cancellation) as link:
             state = slot.state(link, self._slot)
         if state is None or not state.keeps:  # which pg_basebackup is not told
             hint = "The server removed WAL that the copy needed: raise max_slot_wal_keep_size, and run it again."
+        elif "has already been removed" in complaint:  # the slot was moved on
+            hint = (
+                "An increment that was published while the copy was made let the server remove WAL that it needed: run "
+                "it again when no other backup of this server runs, or raise wal_keep_size."
+            )
         raise DumpFailed(
             f"pg_basebackup of the server of '{self._entry}' failed with status {status}: "
-            f"{tools.complaint(self._tool) or 'it said nothing'}.",
+            f"{complaint or 'it said nothing'}.",
             hint=hint,
             database=self._entry,
         )
