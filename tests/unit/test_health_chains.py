@@ -198,3 +198,15 @@ def test_a_servers_plain_backups_are_worth_a_recommendation() -> None:
     assert found.result is FAIL
     assert "password hashes included" in found.evidence
     assert "password hashes" not in control("encrypted", health_of(chain(3, 2))).evidence
+
+
+def test_increments_that_were_not_replayed_lately_are_told_of() -> None:
+    assert control(CHAIN, health_of(chain(47, 46, 2))).result is PASS
+    never = control(CHAIN, health_of(chain(60, 59, 2)))
+    assert never.result is WARNING
+    assert "no increment was ever replayed for proof. Run `db-backup verify incremental-2h" in never.evidence
+    replayed = but(chain(300, 250, 2), 250, restored_at=NOW - timedelta(days=8))
+    assert control(CHAIN, health_of(replayed)).result is PASS
+    long_ago = control(CHAIN, health_of(but(replayed, 250, restored_at=NOW - timedelta(days=9))))
+    assert long_ago.result is WARNING
+    assert "were last replayed for proof up to incremental-250h, 9d 0h ago" in long_ago.evidence
