@@ -69,7 +69,7 @@ def close_chain(
         end = f"ends at {last.manifest.recovery_point:%Y-%m-%d %H:%M:%S} UTC" if last else "could not be closed"
         return Closed(
             warnings=(
-                f"The chain before this full {end}, and no moment between it and the full can be recovered: "
+                f"The chain before this full {end}, and no moment between that and the full can be recovered: "
                 f"{error.message}",
             )
         )
