@@ -60,6 +60,7 @@ def test_a_run_takes_what_has_changed_in_standard_entries_and_reads_it_back(
     made: Project, tmp_path: Path, run: RunOf
 ) -> None:
     base = create(made, "shop")
+    made.json("verify", base)
     change(tmp_path, "shop")
 
     ended = run("backup_hourly", scheduled=True)

@@ -95,7 +95,7 @@ def refused(ended: Run, capfd: pytest.CaptureFixture[str], *said: str) -> None:
 def test_a_backup_that_is_too_old_stops_it_with_its_age(
     made: Project, migrate: Migrate, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (old,) = past(1.5)
+    (old,) = past(1.51)
     hint = "Run backup_on_demand for it, or `db-backup create shop`"
     refused(migrate(), capfd, "from the last 1d 0h", f"{old} is 1d 12h old", hint)
     assert migrate(hours=48).state == "success"

@@ -173,7 +173,7 @@ def test_a_replaced_database_prints_as_it_printed_before(mysql_server: MariaDbSe
     ) == [("od`d; name", "latin1_swedish_ci")]
     assert status_of_events(mysql_server, database) == {"nightly": "ENABLED", "asleep": "DISABLED"}
     mysql_server.run("INSERT INTO numbered (b) VALUES ('drawn')", database=database)
-    assert not mysql_server.run("SHOW DATABASES LIKE '%__db_backup_%'")
+    assert not mysql_server.run(f"SHOW DATABASES LIKE '{database}\\_\\_db\\_backup%'")
     mysql_lab.drop(database)
 
 
@@ -417,7 +417,7 @@ def test_a_kill_after_the_tables_have_changed_places_leaves_the_new_ones_and_the
     engine.drop_database(engine.replacement_name())  # all that a second attempt does whose load then fails
     assert mysql_lab.stock_dump(database) == printed
     assert is_as_dumped(engine, dumped)
-    assert not mysql_server.run("SHOW DATABASES LIKE '%__db_backup_%'")
+    assert not mysql_server.run(f"SHOW DATABASES LIKE '{database}\\_\\_db\\_backup%'")
 
 
 def test_a_backup_says_that_a_restore_was_interrupted_and_the_next_attempt_makes_only_what_is_missing(

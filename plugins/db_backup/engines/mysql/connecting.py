@@ -103,10 +103,13 @@ def unix_socket(connection: ConnectionInfo) -> str | None:
     return str(value) if value else None
 
 
-def connect(connection: ConnectionInfo, *, database: str | None = None) -> Session:
+def connect(
+    connection: ConnectionInfo, *, database: str | None = None, answer_seconds: float = ANSWER_TIMEOUT_SECONDS
+) -> Session:
     """A new session in autocommit mode and UTF-8.
 
     :param database: the database to use; ``None`` takes the connection's, ``""`` none.
+    :param answer_seconds: how long the server may take for an answer.
     :raises ServerUnreachable, AccessDenied, SourceError: as the server or the network says.
     """
     tls = tls_options(connection)
@@ -121,8 +124,8 @@ def connect(connection: ConnectionInfo, *, database: str | None = None) -> Sessi
             password=connection.password.encode(),  # pymysql would encode text as Latin-1, the tools send UTF-8
             database=name or None,
             charset="utf8mb4",
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=ANSWER_TIMEOUT_SECONDS,
+            connect_timeout=min(CONNECT_TIMEOUT_SECONDS, answer_seconds),
+            read_timeout=answer_seconds,
             autocommit=True,
             **_pymysql_tls(tls, socket),
         )
@@ -138,13 +141,19 @@ def connect(connection: ConnectionInfo, *, database: str | None = None) -> Sessi
 
 
 @contextmanager
-def session_for(connection: ConnectionInfo, doing: str, *, database: str | None = None) -> Iterator[Session]:
+def session_for(
+    connection: ConnectionInfo,
+    doing: str,
+    *,
+    database: str | None = None,
+    answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
+) -> Iterator[Session]:
     """A session while the block runs; pymysql's errors in the block become ours.
 
-    :param doing: as ``explain`` has it. :param database: as ``connect`` has it.
+    :param doing: as ``explain`` has it. :param database, answer_seconds: as ``connect`` has them.
     :raises ServerUnreachable, AccessDenied, PrivilegeMissing, SourceError:
     """
-    session = connect(connection, database=database)
+    session = connect(connection, database=database, answer_seconds=answer_seconds)
     try:
         yield session
     except pymysql.err.MySQLError as error:

@@ -20,6 +20,7 @@ from db_backup.model import ConnectionInfo
 from db_backup.stream.process import ChildProcess
 
 EVERY_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0  # the dump's end waits for a question that was asked
 _TIMES = 3  # in a row: a table may be locked for a moment
 # Everybody sees the sessions of the same account; these are the statements of the dump tools.
 _WAITING = """SELECT 1 FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1)
@@ -37,14 +38,21 @@ class Watch:
         self._tools = tools
 
     def watch(self) -> None:
-        """Until it is done. A server that cannot be asked any more ends the dump in its own way."""
-        try:
-            with session_for(self._connection, "watch the dump of") as session:
-                times = 0
-                while times < _TIMES and not self.done.wait(EVERY_SECONDS):
-                    times = times + 1 if query(session, _WAITING) else 0
-        except BackupError:
-            return
+        """Until it is done. A server that does not answer is asked again; one that is gone ends the dump by itself."""
+        while not self.done.is_set():
+            try:
+                self._ask()
+            except BackupError:
+                self.done.wait(EVERY_SECONDS)
+            else:
+                return
+
+    def _ask(self) -> None:
+        """:raises SourceError: the server does not answer."""
+        with session_for(self._connection, "watch the dump of", answer_seconds=_ANSWER_SECONDS) as session:
+            times = 0
+            while times < _TIMES and not self.done.wait(EVERY_SECONDS):
+                times = times + 1 if query(session, _WAITING) else 0
         if not self.done.is_set():
             self.has_given_way = True
             for tool in self._tools:
