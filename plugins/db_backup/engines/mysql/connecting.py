@@ -103,18 +103,17 @@ def unix_socket(connection: ConnectionInfo) -> str | None:
     return str(value) if value else None
 
 
-def connect(
-    connection: ConnectionInfo, *, database: str | None = None, answer_seconds: float = ANSWER_TIMEOUT_SECONDS
-) -> Session:
+def connect(connection: ConnectionInfo, *, database: str | None = None, answer_seconds: float | None = None) -> Session:
     """A new session in autocommit mode and UTF-8.
 
     :param database: the database to use; ``None`` takes the connection's, ``""`` none.
-    :param answer_seconds: how long the server may take for an answer.
+    :param answer_seconds: how long the server may take for an answer; ``None``: longer than any question of ours takes.
     :raises ServerUnreachable, AccessDenied, SourceError: as the server or the network says.
     """
     tls = tls_options(connection)
     name = connection.database if database is None else database
     socket = unix_socket(connection)
+    patience = ANSWER_TIMEOUT_SECONDS if answer_seconds is None else answer_seconds
     try:
         session = pymysql.connect(
             host=connection.host or "localhost",
@@ -124,8 +123,8 @@ def connect(
             password=connection.password.encode(),  # pymysql would encode text as Latin-1, the tools send UTF-8
             database=name or None,
             charset="utf8mb4",
-            connect_timeout=min(CONNECT_TIMEOUT_SECONDS, answer_seconds),
-            read_timeout=answer_seconds,
+            connect_timeout=min(CONNECT_TIMEOUT_SECONDS, patience),
+            read_timeout=patience,
             autocommit=True,
             **_pymysql_tls(tls, socket),
         )
@@ -146,7 +145,7 @@ def session_for(
     doing: str,
     *,
     database: str | None = None,
-    answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
+    answer_seconds: float | None = None,
 ) -> Iterator[Session]:
     """A session while the block runs; pymysql's errors in the block become ours.
 
