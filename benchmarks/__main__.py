@@ -37,7 +37,7 @@ class Profile:
 _QUICK = Profile("quick", megabytes=150, repetitions=3, grown_megabytes=(500, 2000))
 _FULL = Profile("full", megabytes=500, repetitions=5, grown_megabytes=(500, 2000))
 _LISTINGS = 7
-_INCREMENTS_SHARE = 3  # the databases of which increments are taken are so many times as small
+_INCREMENTS_SHARE = 6  # the databases of which increments are taken are so many times as small
 
 
 def main() -> None:
