@@ -26,6 +26,7 @@ stop:
 # Two at a time, each with servers of its own: a file's tests stay together. In the order of their names, for the files
 # of few tests are the slow ones: at the end they would leave one of the two without work.
 test: setup
+	@sh scripts/setup_azurite.sh
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 bench:

@@ -29,11 +29,17 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     │   ├── StorageFull              1
     │   ├── StorageNotMounted        1   `.storage-id` is missing or another one
     │   ├── StorageConflict          1   somebody else wrote this name first
-    │   └── ObjectMissing            1
+    │   ├── ObjectMissing            1
+    │   ├── ObjectCold               1   archived: it must be thawed before it can be read
+    │   └── ObjectLocked             1   the storage keeps it from being deleted until a moment
+    ├── EncryptionKeyError           1   a key that opens backups, not what is in them
+    │   ├── KeyUnavailable           1   it is not here, or its keeper does not answer
+    │   └── WrongKey                 1   it is here and does not open this backup
     ├── ArtefactError                3   what is stored is not what was written
     │   ├── ArtefactMissing          3
     │   ├── ArtefactTruncated        3
-    │   └── ArtefactCorrupt          3
+    │   ├── ArtefactCorrupt          3
+    │   └── ArtefactSwapped          3   whole, and of another part or another backup
     ├── ManifestError                1   a sidecar that cannot be read, or a newer major version
     ├── CatalogError                 1
     │   └── PublishedUnindexed       1   the backup is made and whole; the catalogue does not know it
@@ -183,6 +189,26 @@ class ObjectMissing(StorageError):
     pass
 
 
+class ObjectCold(StorageError):
+    pass
+
+
+class ObjectLocked(StorageError):
+    pass
+
+
+class EncryptionKeyError(BackupError):
+    pass
+
+
+class KeyUnavailable(EncryptionKeyError):
+    pass
+
+
+class WrongKey(EncryptionKeyError):
+    pass
+
+
 class ArtefactError(BackupError):
     exit_code = 3
 
@@ -196,6 +222,10 @@ class ArtefactTruncated(ArtefactError):
 
 
 class ArtefactCorrupt(ArtefactError):
+    pass
+
+
+class ArtefactSwapped(ArtefactError):
     pass
 
 

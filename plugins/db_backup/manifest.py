@@ -142,10 +142,27 @@ class Inventory(_Document):
 
 
 class Cipher(_Document):
-    """How a part is encrypted; the wrapped data keys are in the state, never here."""
+    """How a part is encrypted. ``name``: Tink's name of the streaming AEAD. ``key_id``: the data key's fingerprint.
+
+    The data key itself is wrapped in the state (:class:`WrappedKey`), never here: a rotation re-wraps it.
+    """
 
     name: str
     key_id: str
+
+
+class WrappedKey(_Document):
+    """The backup's data key, wrapped for one recipient.
+
+    ``recipient``: the key-encryption key's name in the configuration; ``key_id``: its fingerprint, which tells it from
+    another of that name. ``kind``: ``local``, ``airflow``, ``public``, ``aws_kms`` or ``gcp_kms``. ``wrapped``: base64.
+    """
+
+    recipient: str
+    kind: str
+    key_id: str
+    wrapped: str
+    wrapped_at: Moment
 
 
 class Part(_Document):
@@ -299,11 +316,20 @@ class Proof(_Document):
 
 
 class Copy(_Document):
-    """Where one copy of the backup lies. ``storage_id`` is the root's `.storage-id` at the time of writing."""
+    """Where one copy of the backup lies, or should lie.
+
+    ``storage_id``: the root's `.storage-id` at the time of writing; empty where it could not be asked. ``missing``: why
+    there is none there, though one is wanted; empty: there is one. ``storage_class``: where its parts were archived to;
+    empty: they can be read at once. ``locked_until``: until when the storage lets nobody delete it.
+    """
 
     storage: str
     storage_id: str
     created_at: Moment
+    missing: str = ""
+    storage_class: str = ""
+    archived_at: Moment | None = None
+    locked_until: Moment | None = None
 
 
 class Tombstone(_Document):
@@ -324,8 +350,18 @@ class State(_Document):
     pinned: bool = False
     legal_hold: bool = False
     suspect_reason: str | None = None
-    wrapped_keys: tuple[dict[str, str], ...] = ()
+    wrapped_keys: tuple[WrappedKey, ...] = ()
     tombstone: Tombstone | None = None
+
+    @property
+    def present(self) -> tuple[Copy, ...]:
+        """The copies that are there."""
+        return tuple(copy for copy in self.copies if not copy.missing)
+
+    @property
+    def missing(self) -> tuple[Copy, ...]:
+        """The copies that are wanted and not there; `db-backup replicate` makes them."""
+        return tuple(copy for copy in self.copies if copy.missing)
 
     def to_json(self) -> bytes:
         return _dump(self)

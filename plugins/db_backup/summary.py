@@ -53,6 +53,7 @@ class BackupSummary(BaseModel):
     restore_seconds: float | None = None  # how long that restore took, where it was timed
     restore_setup_seconds: float = 0.0  # of these, what the scratch server took, whatever the backup's size
     storages: tuple[str, ...]
+    missing_copies: tuple[str, ...] = ()  # storages that should hold it too; `db-backup replicate` sees to it
     pinned: bool
     legal_hold: bool = False
     expires_at: datetime
@@ -112,7 +113,8 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         restored_at=restore.checked_at if restore else None,
         restore_seconds=_seconds(restore),
         restore_setup_seconds=_setup_seconds(restore),
-        storages=tuple(copy.storage for copy in state.copies),
+        storages=tuple(copy.storage for copy in state.present),
+        missing_copies=tuple(copy.storage for copy in state.missing),
         pinned=state.pinned,
         legal_hold=state.legal_hold,
         expires_at=standing.expires_at(manifest),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from db_backup import naming
+from db_backup.encryption import Keyring
 from db_backup.errors import (
     ArtefactMissing,
     BackupError,
@@ -27,11 +28,12 @@ _REWRITE_TRIES = 20
 
 @dataclass(frozen=True)
 class Located:
-    """A backup where it was found: one storage that holds it, its manifest and its state there."""
+    """A backup where it was found: one storage that holds it, its manifest and its state there, and what opens it."""
 
     storage: Storage
     manifest: Manifest
     state: State
+    keyring: Keyring
 
 
 def locate(workspace: Workspace, backup: str) -> Located:
@@ -47,7 +49,7 @@ def locate(workspace: Workspace, backup: str) -> Located:
                 manifest = read_manifest(storage, backup_id)
             except ObjectMissing:
                 continue
-            return Located(storage, manifest, known_state(storage, manifest))
+            return Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
     known = workspace.catalog.get(backup)  # raises UnknownBackup with the nearest name
     raise ArtefactMissing(
         f"The manifest of {known.id} is gone from {' and '.join(known.storages) or 'every storage'}.",
@@ -107,7 +109,7 @@ def _still_there(located: Located) -> Located:
     except ObjectMissing as error:
         raise deleted_meanwhile(located.manifest.id) from error
     refuse_if_deleting(state)
-    return Located(located.storage, manifest, state)
+    return Located(located.storage, manifest, state, located.keyring)
 
 
 def refuse_if_deleting(state: State) -> None:
@@ -131,7 +133,7 @@ def copies_of(workspace: Workspace, backup_id: str) -> tuple[Located, ...]:
             manifest = read_manifest(storage, backup_id)
         except ObjectMissing:
             continue
-        found.append(Located(storage, manifest, known_state(storage, manifest)))
+        found.append(Located(storage, manifest, known_state(storage, manifest), workspace.keyring))
     return tuple(found)
 
 

@@ -70,7 +70,7 @@ def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attem
             except (UnknownBackup, ObjectMissing, ManifestError):
                 continue  # no backup of ours, or deleted meanwhile, or for `catalog check` to tell of
             if manifest.run == attempt.run and not _knows(workspace, backup_id):
-                yield Located(storage, manifest, known_state(storage, manifest))
+                yield Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
 
 
 def _made_by(attempt: Attempt) -> frozenset[BackupType]:

@@ -14,6 +14,7 @@ from db_backup.catalog import Catalog
 from db_backup.config import Config, Entry, load_config
 from db_backup.config.rules import WHOLE_POSTGRES
 from db_backup.connections import resolve_connection
+from db_backup.encryption import Keyring
 from db_backup.engines import chain_engine_for, engine_for
 from db_backup.engines.base import Engine, EngineOptions
 from db_backup.engines.chain import ChainEngine
@@ -45,6 +46,7 @@ class Workspace:
         self.catalog = catalog
         self.environment = environment
         self.warnings: list[str] = []
+        self.keyring = Keyring()
         self._cleanup = ExitStack()
         self._cleanup.callback(catalog.close)
         self.storages: Mapping[str, Storage] = {

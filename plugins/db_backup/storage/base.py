@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from db_backup.errors import FeatureNotAvailable
+
 Block = bytes | bytearray | memoryview
 
 
@@ -32,6 +34,20 @@ class Document:
 
     content: bytes
     version: str
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """How soon an object can be read.
+
+    ``storage_class``: the provider's own word for it ("STANDARD", "DEEP_ARCHIVE", "Archive"). ``readable``: now.
+    ``thawing``: it was asked for, and is on its way. ``readable_until``: when a thawed copy goes cold again.
+    """
+
+    storage_class: str = ""
+    readable: bool = True
+    thawing: bool = False
+    readable_until: datetime | None = None
 
 
 class Sink(Protocol):
@@ -71,6 +87,14 @@ class Storage(ABC):
     @abstractmethod
     def location(self) -> str:
         """The root, for people: a folder or a URL, never with a secret."""
+
+    @property
+    def max_object_bytes(self) -> int | None:
+        """What one object holds at most, for a stream whose length nobody knows; None: as much as there is room for.
+
+        A stream that is longer goes on in a next object (a next part of the backup).
+        """
+        return None
 
     @property
     @abstractmethod
@@ -118,6 +142,7 @@ class Storage(ABC):
         """Stream an object, or the range of it, in blocks of at most 1 MiB.
 
         :raises ObjectMissing: there is none (raised on the first step at the latest).
+        :raises ObjectCold: it must be thawed first (as early).
         """
 
     @abstractmethod
@@ -133,7 +158,10 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove one object; a missing one is no error. Idempotent."""
+        """Remove one object; a missing one is no error. Idempotent.
+
+        :raises ObjectLocked: it may not be deleted yet; says until when.
+        """
 
     @abstractmethod
     def append_record(self, key: str, record: bytes) -> None:
@@ -153,3 +181,48 @@ class Storage(ABC):
         With a reservation goes what was published under its id, unless the manifest was: nothing of it is a backup.
         A live writer's files are never touched, whatever their age. Where liveness cannot be told, age decides.
         """
+
+    # Cold and locked objects: of storages that have them
+
+    def temperature(self, key: str) -> Temperature:
+        """How soon the object can be read.
+
+        :raises ObjectMissing: there is none.
+        """
+        self.stat(key)
+        return Temperature()
+
+    def archive(self, key: str, storage_class: str) -> None:
+        """Move an object to a colder class, in place; where it must thaw first, a reader meets ``ObjectCold``.
+
+        :param storage_class: the provider's own word.
+        :raises FeatureNotAvailable: this storage has no such class.
+        :raises ObjectMissing, StorageError: it stays where it was.
+        """
+        raise FeatureNotAvailable(
+            f"'{key}' cannot be archived: storage '{self.name}' ({self.location}) has no class '{storage_class}'.",
+            hint="Archive to a storage that has one: S3, Google Cloud Storage or Azure Blob Storage.",
+        )
+
+    def thaw(self, key: str, *, days: int) -> None:  # noqa: ARG002 - nothing here is ever cold
+        """Ask for a cold object to be readable again, for so many days; what is readable stays so. Idempotent.
+
+        :raises ObjectMissing: there is none.
+        """
+        self.stat(key)
+
+    def retain(self, key: str, until: datetime) -> None:
+        """Let nobody delete or overwrite the object before that moment, where the storage can lock objects.
+
+        :raises FeatureNotAvailable: it cannot.
+        :raises StorageError: the object is there and may not be locked.
+        """
+        raise FeatureNotAvailable(
+            f"'{key}' cannot be locked until {until:%Y-%m-%d}: storage '{self.name}' ({self.location}) has no locks.",
+            hint="Remove object_lock from this storage in backup.yaml, or use an S3 bucket made with Object Lock.",
+        )
+
+    def retained_until(self, key: str) -> datetime | None:
+        """Until when the object is locked; None: it is not. :raises ObjectMissing: there is none."""
+        self.stat(key)
+        return None

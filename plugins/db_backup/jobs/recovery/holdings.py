@@ -71,7 +71,7 @@ def held_backups(workspace: Workspace, entries: Iterable[str]) -> dict[str, Stor
                 manifest = read_manifest(storage, backup_id)
             except (ObjectMissing, ManifestError):
                 continue
-            located = Located(storage, manifest, known_state(storage, manifest))
+            located = Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
             stored = Stored(located, _damage(manifest, sizes))
             if backup_id not in found or not stored.damage:
                 found[backup_id] = stored

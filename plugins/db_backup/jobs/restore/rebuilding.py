@@ -142,7 +142,7 @@ def _backed_up(
     )
     source = DatabaseSource(engine_for(connection, options))
     manifest, state = Creation(plan, source, run, progress, cancellation).publish()
-    return Located(storage, _as_of_the_source(manifest, recovery, rebuilt), state)
+    return Located(storage, _as_of_the_source(manifest, recovery, rebuilt), state, recovery.links[-1].keyring)
 
 
 def _as_of_the_source(manifest: Manifest, recovery: Recovery, rebuilt: Rebuilt) -> Manifest:

@@ -113,7 +113,7 @@ def _older_than_asked(point: Point, manifest: Manifest) -> Iterator[str]:
 def _to_rebuild(workspace: Workspace, request: RestoreRequest, recovery: Recovery) -> Resolved:
     """A stand-in for the backup of what will be rebuilt, to plan by."""
     last = recovery.links[-1]
-    located = Located(last.storage, stand_in(recovery, request.tables), last.state)
+    located = Located(last.storage, stand_in(recovery, request.tables), last.state, last.keyring)
     warnings = (*_of_links(recovery), *_of_room(workspace.settings.backup_scratch_path, recovery))
     return Resolved(located, warnings, recovery)
 
@@ -189,7 +189,7 @@ def _newest_full(workspace: Workspace, database: str) -> Resolved:
             continue
         try:
             manifest = read_manifest(storage, str(name))
-            located = Located(storage, manifest, known_state(storage, manifest))
+            located = Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
         except ObjectMissing:
             continue  # deleted meanwhile
         except ManifestError as error:
