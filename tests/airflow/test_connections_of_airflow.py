@@ -297,7 +297,7 @@ def test_inside_a_task_the_task_sdk_answers_and_passwords_are_masked(
     bundles = [{"name": "look-up", "classpath": local, "kwargs": {"path": str(tmp_path)}}]
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
     monkeypatch.setenv("AIRFLOW_CONN_VARIABLE_DB", "mysql://user:variable-password@host/db")
-    monkeypatch.setattr("db_backup.connections._ask_secrets_backends", pytest.fail)
+    monkeypatch.setattr("db_backup.connections.airflow._ask_secrets_backends", pytest.fail)
     (tmp_path / "look_up_connections.py").write_text(DAG_FILE)
     dag = DagBag(str(tmp_path), bundle_name="look-up").dags["look_up_connections"]
     run = dag.test()
