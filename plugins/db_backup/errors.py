@@ -68,6 +68,7 @@ class BackupError(Exception):
     :param hint: one sentence: what the person can do.
     :param database: the entry concerned, where there is one.
     :param backup_id: the backup concerned, where there is one.
+    :ivar storage: the storage whose copy of that backup could not be read; None: nothing speaks against a copy.
     """
 
     exit_code: int = 1
@@ -80,6 +81,7 @@ class BackupError(Exception):
         self.hint = hint
         self.database = database
         self.backup_id = backup_id
+        self.storage: str | None = None
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from db_backup import naming
-from db_backup.errors import ArtefactError, ArtefactMissing, ObjectMissing
+from db_backup.errors import ArtefactError, ArtefactMissing, ObjectMissing, StorageError
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Part
 from db_backup.progress import Progress
@@ -18,16 +19,28 @@ def stored_bytes(located: Located, part: Part) -> Iterator[bytes]:
     """One part as it is stored.
 
     :raises ArtefactMissing: it is gone from the storage.
+    :raises StorageError: it cannot be read now.
     """
+    with blamed_on(located):
+        try:
+            yield from located.storage.read(naming.part_key(part.path))
+        except ObjectMissing as error:
+            raise ArtefactMissing(
+                f"{part.path} is gone from {located.storage.location}.",
+                hint="Restore it from another copy, or delete the backup.",
+            ) from error
+
+
+@contextmanager
+def blamed_on(located: Located) -> Iterator[None]:
+    """What keeps this copy from being read says whose it is: of several backups, and of several copies."""
     try:
-        yield from located.storage.read(naming.part_key(part.path))
-    except ObjectMissing as error:
-        raise ArtefactMissing(
-            f"{part.path} is gone from {located.storage.location}.",
-            hint="Restore it from another copy, or delete the backup.",
-            database=located.manifest.entry,
-            backup_id=located.manifest.id,
-        ) from error
+        yield
+    except (ArtefactError, StorageError) as error:
+        error.storage = error.storage or located.storage.name
+        error.backup_id = error.backup_id or located.manifest.id
+        error.database = error.database or located.manifest.entry
+        raise
 
 
 class FetchClock:
@@ -76,10 +89,6 @@ def stream_of(located: Located, name: str, progress: Progress, clock: FetchClock
 
 
 def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress, clock: FetchClock) -> Iterator[bytes]:
-    try:
+    with blamed_on(located):
         for part in parts:
             yield from read_plain(clock.watch(stored_bytes(located, part)), part, progress=progress)
-    except ArtefactError as error:  # which of several backups it was, the pipeline does not know
-        error.backup_id = error.backup_id or located.manifest.id
-        error.database = error.database or located.manifest.entry
-        raise
