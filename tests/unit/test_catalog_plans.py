@@ -100,6 +100,18 @@ def test_statistics_over_all_sort_nothing(catalog: Catalog, explain: Explain) ->
     assert not [step for step in plan if "TEMP B-TREE" in step], plan
 
 
+def test_what_storages_hold_is_read_from_an_index_in_its_order(catalog: Catalog, explain: Explain) -> None:
+    assert explain(catalog.held) == ["SCAN copies USING COVERING INDEX copies_by_kind"]
+
+
+def test_what_was_noted_is_read_by_its_days(catalog: Catalog, explain: Explain) -> None:
+    catalog.note_usage()
+
+    assert [step for step in explain(catalog.note_usage) if "usage" in step] == [
+        "SEARCH usage USING COVERING INDEX usage_by_day (day=?)"
+    ]
+
+
 def test_single_backups_are_looked_up(catalog: Catalog, explain: Explain) -> None:
     backup_id = make_manifest().id
 

@@ -89,6 +89,27 @@ class Statistics(_Record):
     attempts: AttemptFigures
 
 
+class Held(_Record):
+    """What a storage holds of an entry: copies of this type, and their stored bytes."""
+
+    storage: str
+    entry: str
+    type: BackupType
+    copies: int
+    size_bytes: int
+
+
+class HeldByDay(_Record):
+    """What a storage held of an entry when it was noted, once on that UTC day."""
+
+    storage: str
+    entry: str
+    day: date
+    noted_at: datetime
+    copies: int
+    size_bytes: int
+
+
 class AttemptOutcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"

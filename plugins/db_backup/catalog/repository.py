@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from db_backup.catalog import figures, index, journal
+from db_backup.catalog import figures, index, journal, usage
 from db_backup.catalog.attempts import Attempts
 from db_backup.catalog.database import Database
 from db_backup.catalog.heartbeat import Heartbeat
@@ -22,6 +22,8 @@ from db_backup.catalog.records import (
     AuditRecord,
     BackupPage,
     BackupQuery,
+    Held,
+    HeldByDay,
     Lease,
     Lock,
     Statistics,
@@ -131,6 +133,18 @@ class Catalog:
     def statistics(self, query: BackupQuery) -> Statistics:
         """Counts and bytes by database, type, status, storage and day; and how attempts ended."""
         return figures.statistics(self._database, query)
+
+    def held(self) -> list[Held]:
+        """What every storage holds of every entry and type, by these names."""
+        return usage.held(self._database)
+
+    def note_usage(self) -> bool:
+        """Write down for the days to come what the storages hold; once a day. Whether it was not done yet."""
+        return usage.note(self._database)
+
+    def usage_by_day(self) -> list[HeldByDay]:
+        """What was noted on the last days, the oldest first."""
+        return usage.by_day(self._database)
 
     def ids(self) -> Iterator[str]:
         """Every backup's id, in order; read as they are asked for."""

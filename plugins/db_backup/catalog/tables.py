@@ -27,7 +27,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 
 metadata = MetaData()
 
@@ -128,6 +128,19 @@ storages = Table(
     Column("storage_id", String(255), nullable=False),
     Column("location", Text, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# What each storage held of each entry, once a day: growth cannot be told from backups that are not there any more.
+usage = Table(
+    "usage",
+    metadata,
+    Column("storage", String(255), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("entry", String(48), primary_key=True),
+    Column("noted_at", UtcDateTime, nullable=False),
+    Column("copies", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index("usage_by_day", "day"),
 )
 
 # ``outcome`` is null while the attempt runs.
