@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db_backup.config.entry import Config, Entry, StorageConfig
+from db_backup.config.entry import Config, Entry, KeyConfig, StorageConfig
 from db_backup.config.loading import load_config
 from db_backup.config.resolve import choose_compression
 from db_backup.config.schema import Channels, Check, Hook, Hooks, Objectives, RestoreTarget
@@ -14,6 +14,7 @@ __all__ = [
     "Entry",
     "Hook",
     "Hooks",
+    "KeyConfig",
     "Objectives",
     "RestoreTarget",
     "StorageConfig",

@@ -6,21 +6,58 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db_backup.config.schema import Channels, Check, Hooks, Objectives, RestoreTarget
+from db_backup.config.schema import (
+    MOST_PARTS,
+    Archive,
+    Channels,
+    Check,
+    Hooks,
+    Objectives,
+    ObjectLock,
+    RestoreTarget,
+)
 from db_backup.errors import UnknownDatabase
 from db_backup.model import BackupType, Compression, EngineName, Scope, Tier, VerificationLevel
+from db_backup.settings.addresses import StorageAddress, StorageKind
 from db_backup.settings.problems import did_you_mean, nearest
 
 
 @dataclass(frozen=True)
 class StorageConfig:
-    """A named place for artefacts. ``local`` is a ``file://`` address of BACKUP_LOCAL_PATH."""
+    """A named place for artefacts. ``local`` is a ``file://`` address of BACKUP_LOCAL_PATH.
+
+    ``conn_id`` is None where none is named: the usual one of its kind is taken, where it exists.
+    """
 
     name: str
     url: str
     conn_id: str | None = None
-    max_parts: int = 10000
+    max_parts: int = MOST_PARTS
     off_site: bool = False
+    object_lock: ObjectLock | None = None
+    archive: Archive | None = None
+    quota_mb: int | None = None
+
+    @property
+    def address(self) -> StorageAddress:
+        return StorageAddress.parse(self.url)
+
+    @property
+    def kind(self) -> StorageKind:
+        return self.address.kind
+
+
+@dataclass(frozen=True)
+class KeyConfig:
+    """A key-encryption key: a file, the password of a connection, or a key service's (``kms``, asked by ``conn_id``).
+
+    A relative ``file`` counts from BACKUP_KEYS_PATH.
+    """
+
+    name: str
+    file: str | None = None
+    conn_id: str | None = None
+    kms: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +110,7 @@ class Config:
 
     entries: Mapping[str, Entry]
     storages: Mapping[str, StorageConfig]
+    keys: Mapping[str, KeyConfig] = field(default_factory=dict)
     restore_targets: Mapping[str, RestoreTarget] = field(default_factory=dict)
     contacts: Mapping[str, str] = field(default_factory=dict)
     project: str = ""

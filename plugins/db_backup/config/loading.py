@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from db_backup.config.document import Document, dotted, parse_document, read_document
 from db_backup.config.entry import Config
-from db_backup.config.resolve import resolve_entries, resolve_entry, resolve_storages
+from db_backup.config.resolve import resolve_entries, resolve_entry, resolve_keys, resolve_storages
 from db_backup.config.rules import broken_rules
 from db_backup.config.schema import UNSHOWN_KEYS, DatabaseKeys, DefaultKeys, FileKeys, keys_at
 from db_backup.errors import ConfigurationError
@@ -63,6 +63,7 @@ def _config(document: Document, shown: str, settings: Settings) -> Config:
     return Config(
         entries=entries,
         storages=resolve_storages(keys, settings),
+        keys=resolve_keys(keys),
         restore_targets=keys.restore_targets or {},
         contacts=keys.contacts or {},
         project=keys.project or "",

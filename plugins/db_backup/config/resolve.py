@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from db_backup.config.entry import Entry, StorageConfig
+from db_backup.config.entry import Entry, KeyConfig, StorageConfig
 from db_backup.config.schema import (
     Channels,
     DatabaseKeys,
@@ -83,8 +83,13 @@ def resolve_storages(keys: FileKeys, settings: Settings) -> dict[str, StorageCon
     """The storages by name: ``local`` from BACKUP_LOCAL_PATH, and those that the file lists."""
     storages = {LOCAL_STORAGE: StorageConfig(LOCAL_STORAGE, settings.backup_local_path.as_uri())}
     for name, storage in (keys.storages or {}).items():
-        storages[name] = StorageConfig(name, storage.url, storage.conn_id, storage.max_parts, storage.off_site)
+        storages[name] = StorageConfig(name, **storage.model_dump(exclude={"archive"}), archive=storage.archive)
     return storages
+
+
+def resolve_keys(keys: FileKeys) -> dict[str, KeyConfig]:
+    """The key-encryption keys that the file names."""
+    return {name: KeyConfig(name, key.file, key.conn_id, key.kms) for name, key in (keys.keys or {}).items()}
 
 
 def compression_of(settings: Settings) -> tuple[Compression, int | None]:

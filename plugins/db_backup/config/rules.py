@@ -47,6 +47,7 @@ def broken_rules(document: Document, settings: Settings) -> Iterator[Problem]:
     content = _mapping(document.content)
     yield from _names(document, content)
     yield from _storage_names(document, content)
+    yield from _kinds_of_keys(document, content)
     for key, not_yet in NOT_YET_FILE_KEYS.items():
         yield from _not_there(document, (key,), content.get(key), not_yet)
     defaults = _mapping(content.get("defaults"))
@@ -83,7 +84,7 @@ def _entries(content: _Keys) -> Iterator[tuple[str, str, _Keys]]:
 
 def _names(document: Document, content: _Keys) -> Iterator[Problem]:
     servers = _mapping(content.get("servers"))
-    for section in ("servers", "databases", "storages", "restore_targets"):
+    for section in ("servers", "databases", "storages", "keys", "restore_targets"):
         for name in _mapping(content.get(section)):
             location = (section, name)
             if not ENTRY_NAME.fullmatch(name):
@@ -100,6 +101,18 @@ def _storage_names(document: Document, content: _Keys) -> Iterator[Problem]:
     if LOCAL_STORAGE in _mapping(content.get("storages")):
         what = "the storage 'local' is there by itself."
         yield document.problem(("storages", LOCAL_STORAGE), what, "Remove it, and set BACKUP_LOCAL_PATH instead.")
+
+
+def _kinds_of_keys(document: Document, content: _Keys) -> Iterator[Problem]:
+    for name, value in _mapping(content.get("keys")).items():
+        keys, location = _mapping(value), ("keys", name)
+        given = [key for key in ("file", "conn_id", "kms") if keys.get(key) is not None]
+        if not given:
+            fix = "Give it file: (a key file), conn_id: (a connection that holds it) or kms: (a key service's address)."
+            yield document.problem(location, "this says nowhere where the key is.", fix)
+        elif "file" in given and len(given) > 1:
+            what = f"a key is of one kind, and this is of {len(given)}: {', '.join(given)}."
+            yield document.problem(location, what, "Keep one of them, or make them keys of different names.")
 
 
 def _not_there(document: Document, location: Location, value: object, not_yet: NotYet) -> Iterator[Problem]:

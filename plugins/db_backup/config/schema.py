@@ -10,10 +10,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from db_backup.config.window import WeeklyWindow
 from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression, EngineName, Tier, VerificationLevel
+from db_backup.settings.addresses import StorageAddress
 from db_backup.settings.problems import WrongValue
 
 # Airflow's own rule for connection ids (airflow.models.connection.RE_SANITIZE_CONN_ID).
 _CONNECTION_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
+
+_KMS_KEY = re.compile(
+    r"aws-kms://arn:aws:kms:[a-z0-9-]+:\d+:key/[A-Za-z0-9-]+"
+    r"|gcp-kms://projects/[^/]+/locations/[\w-]+/keyRings/[\w-]+/cryptoKeys/[\w-]+",
+    re.ASCII,
+)
 
 
 def _connection_id(value: object) -> object:
@@ -22,9 +29,19 @@ def _connection_id(value: object) -> object:
     return value
 
 
-def _no_login(value: object) -> object:
-    if isinstance(value, str) and ("://" not in value or "@" in value):
-        raise WrongValue("an address such as s3://bucket/prefix, without a login")
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        StorageAddress.parse(value)
+    return value
+
+
+def _kms_key(value: object) -> object:
+    """An alias may be pointed at another key, and what the first one wrapped then stays shut."""
+    if isinstance(value, str) and not _KMS_KEY.fullmatch(value):
+        raise WrongValue(
+            "a key's own address, aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID (no alias) or "
+            "gcp-kms://projects/…/locations/…/keyRings/…/cryptoKeys/NAME"
+        )
     return value
 
 
@@ -54,6 +71,10 @@ def _weekly_window(value: object) -> object:
 ConnectionId = Annotated[str, BeforeValidator(_connection_id)]
 Days = Annotated[StrictInt, Field(ge=1, le=MOST_DAYS)]
 Minutes = Annotated[StrictInt, Field(ge=1)]
+#: How firmly objects are kept until their day: governance can be lifted by whoever has the right, compliance by nobody.
+ObjectLock = Literal["governance", "compliance"]
+#: The most parts that one object can be uploaded in, by the limits of S3 ("Multipart upload limits").
+MOST_PARTS = 10_000
 
 #: Values of these keys never appear in a message: people put passwords there by mistake.
 UNSHOWN_KEYS = frozenset({"conn_id", "read_conn_id", "url", "slack", "email"})
@@ -63,11 +84,29 @@ class _Keys(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Archive(_Keys):
+    """When objects go to a colder class, and to which: the provider's own word, such as DEEP_ARCHIVE."""
+
+    after_days: Days
+    storage_class: Annotated[str, Field(min_length=1)]
+
+
 class StorageKeys(_Keys):
-    url: Annotated[str, BeforeValidator(_no_login)]
+    url: Annotated[str, BeforeValidator(_address)]
     conn_id: ConnectionId | None = None
-    max_parts: Annotated[StrictInt, Field(ge=1)] = 10000
+    max_parts: Annotated[StrictInt, Field(ge=1, le=MOST_PARTS)] = MOST_PARTS
     off_site: StrictBool = False
+    object_lock: ObjectLock | None = None
+    archive: Archive | None = None
+    quota_mb: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class KeyKeys(_Keys):
+    """Of ``file``, ``conn_id`` and ``kms`` there is one; beside ``kms``, ``conn_id`` says whose credentials count."""
+
+    file: Annotated[str, Field(min_length=1)] | None = None
+    conn_id: ConnectionId | None = None
+    kms: Annotated[str, BeforeValidator(_kms_key)] | None = None
 
 
 class RestoreTarget(_Keys):
@@ -158,6 +197,7 @@ class FileKeys(_Keys):
     environment: str | None = None
     contacts: Mapping[str, str] | None = None
     storages: Mapping[str, StorageKeys] | None = None
+    keys: Mapping[str, KeyKeys] | None = None
     restore_targets: Mapping[str, RestoreTarget] | None = None
     defaults: DefaultKeys | None = None
     servers: Mapping[str, ServerKeys] | None = None
@@ -166,6 +206,7 @@ class FileKeys(_Keys):
 
 _SECTIONS: Mapping[str | int, type[BaseModel]] = {
     "storages": StorageKeys,
+    "keys": KeyKeys,
     "restore_targets": RestoreTarget,
     "servers": ServerKeys,
     "databases": DatabaseKeys,
@@ -179,6 +220,7 @@ _NESTED: Mapping[str | int, type[BaseModel]] = {
     "before_restore": Hook,
     "after_restore": Hook,
     "channels": Channels,
+    "archive": Archive,
 }
 
 
