@@ -37,6 +37,7 @@ _ACTIONS: dict[str, Callable[[Storage], object]] = {
     "delete": lambda storage: storage.delete(_PART),
     "append_record": lambda storage: storage.append_record("audit/2026-01.jsonl", b"{}"),
     "free_bytes": lambda storage: storage.free_bytes(),
+    "capacity_bytes": lambda storage: storage.capacity_bytes(),
     "sweep": lambda storage: storage.sweep(older_than=timedelta(0)),
 }
 
@@ -422,6 +423,12 @@ class StorageContract(ABC):
         free = storage.free_bytes()
 
         assert free is None or free > 0
+
+    def test_what_is_free_is_part_of_what_there_is(self, storage: Storage) -> None:
+        free, capacity = storage.free_bytes(), storage.capacity_bytes()
+
+        assert (free is None) == (capacity is None)
+        assert free is None or capacity is None or free <= capacity
 
     def test_a_sweep_leaves_the_living_alone_whatever_their_age(self, storage: Storage, other: Storage) -> None:
         sink = storage.open_sink(_PART)

@@ -209,6 +209,16 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path) -> 
         assert storage.read_document(STATE).content == b"an earlier backup"
 
 
+def test_room_is_counted_as_df_counts_it(tmp_path: Path) -> None:
+    with _small_disk(tmp_path / "disk", "1m") as disk:
+        storage = LocalStorage("disk", disk / "backups")
+        storage.initialise()
+        (disk / "filler").write_bytes(bytes(500_000))
+        said = subprocess.run(["df", "-B1", "--output=size,avail", disk], capture_output=True, text=True, check=True)
+
+        assert [storage.capacity_bytes(), storage.free_bytes()] == [int(word) for word in said.stdout.split()[-2:]]
+
+
 def test_a_small_object_on_a_full_disk_leaves_the_old_one_whole(tmp_path: Path) -> None:
     with _small_disk(tmp_path / "disk", "1m") as disk:
         storage = LocalStorage("disk", disk / "backups")

@@ -6,15 +6,19 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from db_backup.health.controls import controls
+from db_backup.health.forecast import Growth, Room
 from db_backup.health.history import (
     TREND_WINDOW,
     AttemptRecord,
     BackupRecord,
+    CanaryRecord,
     ChainBreak,
     Expectations,
     History,
+    KeyRecord,
     KitRecord,
     OpenWindow,
+    StorageRecord,
 )
 from db_backup.health.recovery import recovery_times
 from db_backup.health.report import (
@@ -33,17 +37,22 @@ __all__ = [
     "TREND_WINDOW",
     "AttemptRecord",
     "BackupRecord",
+    "CanaryRecord",
     "ChainBreak",
     "Component",
     "Control",
     "ControlResult",
     "EntryHealth",
     "Expectations",
+    "Growth",
     "Health",
     "HealthStatus",
+    "KeyRecord",
     "KitRecord",
     "OpenWindow",
     "RecoveryTime",
+    "Room",
+    "StorageRecord",
     "assess",
     "overall",
     "status_of",

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from db_backup.health.chains import chain_unbroken, log_kept_long_enough
+from db_backup.health.encryption import encrypted, key_opens, key_rotated
 from db_backup.health.exposure import rpo_met
 from db_backup.health.history import Expectations, History
+from db_backup.health.immutability import immutable_copy
 from db_backup.health.report import Control, ControlResult, RecoveryTime
+from db_backup.health.rooms import storage_has_room
 from db_backup.health.wording import moment, names, without_backups, words
 from db_backup.model import BackupStatus, BackupType
 from db_backup.units import human_bytes, human_duration
@@ -34,8 +37,11 @@ def controls(history: History, expectations: Expectations, recovery: Sequence[Re
         _verified_restore(history),
         _no_failed_verification(history),
         _off_site_copy(history, expectations),
-        _encrypted(history),
-        _key_rotated(history),
+        immutable_copy(history, expectations),
+        encrypted(history, expectations),
+        key_rotated(history, expectations),
+        key_opens(history, expectations),
+        storage_has_room(expectations),
         _size_below_limit(history, expectations),
         _usual_size(history),
         log_kept_long_enough(history, expectations),
@@ -101,28 +107,6 @@ def _off_site_copy(history: History, expectations: Expectations) -> Control:
     places = sorted({storage for backup in history.live for storage in backup.storages})
     evidence = f"All copies are in {', '.join(places)}, on this site." if places else "There is no copy anywhere."
     return Control(name=name, result=_FAIL, evidence=evidence)
-
-
-def _encrypted(history: History) -> Control:
-    name = "encrypted"
-    if not history.stored:
-        return without_backups(name)
-    plain = [backup for backup in history.stored if not backup.encrypted]
-    if plain:
-        evidence = f"{len(plain)} of {len(history.stored)} are stored as plain text: {names(plain)}."
-        if any(backup.of_server for backup in plain):
-            evidence += (
-                " Encryption is recommended: backups of a server hold the changes of all its databases, password hashes"
-                " included."
-            )
-        return Control(name=name, result=_FAIL, evidence=evidence)
-    return Control(name=name, result=_PASS, evidence=f"All {len(history.stored)} are encrypted.")
-
-
-def _key_rotated(history: History) -> Control:
-    encrypted = any(backup.encrypted for backup in history.stored)
-    evidence = "The age of keys is not known here." if encrypted else "No backup is encrypted, so there is no key."
-    return Control(name="key rotated within 365 days", result=_NOT_APPLICABLE, evidence=evidence)
 
 
 def _size_below_limit(history: History, expectations: Expectations) -> Control:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
 
 from db_backup import lineage
+from db_backup.health.forecast import Growth, Room
 from db_backup.model import BackupStatus, BackupType
 
 TREND_WINDOW = timedelta(days=7)
@@ -29,6 +30,7 @@ class BackupRecord:
     :param safety: of what a restore was about to replace.
     :param of_server: it holds a whole server.
     :param log_kept_seconds: how long the server keeps the history that increments are taken of; None: no time is set.
+    :param locked_until: by storage, until when nobody can delete its copy there.
     """
 
     id: str
@@ -51,6 +53,7 @@ class BackupRecord:
     of_server: bool = False
     log_kept_seconds: int | None = None
     warnings: tuple[str, ...] = ()
+    locked_until: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,44 @@ class KitRecord:
 
 
 @dataclass(frozen=True)
+class StorageRecord:
+    """A storage that the entry is backed up to.
+
+    :param rooms: what limits it, as far as is known.
+    :param unknown: why its room could not be asked for; empty: it could.
+    :param locks: copies are to be locked there.
+    """
+
+    name: str
+    growth: Growth
+    rooms: tuple[Room, ...] = ()
+    unknown: str = ""
+    locks: bool = False
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A key that data keys are wrapped for now. ``created_at``: None where only its keeper knows."""
+
+    name: str
+    kind: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True)
+class CanaryRecord:
+    """The last time that a backup's data key was really unwrapped.
+
+    :param opened: None where nobody could tell: the key is held elsewhere, on purpose or not.
+    """
+
+    at: datetime
+    backup_id: str
+    opened: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class OpenWindow:
     """Hours in which less may be lost: of what was changed ``since`` they began, ``recovery_point`` at most."""
 
@@ -101,6 +142,9 @@ class Expectations:
     :param max_size_bytes: of one backup as stored; None: no limit.
     :param off_site: the storages that lie elsewhere.
     :param kit: what there is of a break-glass kit; None: there is no configuration that one could hold.
+    :param storages: where its backups are to lie.
+    :param encrypted: it is to be.
+    :param keys: the recipients of new backups' keys; ``canary``: None where none was unwrapped yet.
     """
 
     recovery_point: timedelta
@@ -110,6 +154,10 @@ class Expectations:
     kit: KitRecord | None = None
     window: OpenWindow | None = None
     increments: bool = False
+    storages: tuple[StorageRecord, ...] = ()
+    encrypted: bool = False
+    keys: tuple[KeyRecord, ...] = ()
+    canary: CanaryRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,16 @@ class Component(_Document):
 
 
 class Control(_Document):
-    """A question with an answer, beside the score. ``objective``: it is a target of SPEC §9."""
+    """A question with an answer, beside the score.
+
+    ``objective``: it is a target of SPEC §9. ``event``: as what the answer is news (SPEC §7); empty: it is none.
+    """
 
     name: str
     result: ControlResult
     evidence: str
     objective: bool = False
+    event: str = ""
 
 
 class RecoveryTime(_Document):

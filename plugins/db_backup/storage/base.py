@@ -50,6 +50,14 @@ class Temperature:
     readable_until: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Protection:
+    """What a storage itself does against deletion: objects can be locked; deleted ones leave their versions."""
+
+    object_lock: bool = False
+    versioned: bool = False
+
+
 class Sink(Protocol):
     """Where the pipeline writes the stored bytes of one part. Several sinks may be fed by one pipeline.
 
@@ -174,6 +182,11 @@ class Storage(ABC):
     def free_bytes(self) -> int | None:
         """Room left, or None where the storage has no limit that it can tell."""
 
+    def capacity_bytes(self) -> int | None:
+        """What there would be room for with nothing stored, by whoever uses the disk; None as with ``free_bytes``."""
+        self.free_bytes()  # of the root that is meant, or not at all
+        return None
+
     @abstractmethod
     def sweep(self, *, older_than: timedelta) -> tuple[str, ...]:
         """Remove temporary files and reservations whose writer is gone; returns their names.
@@ -184,6 +197,15 @@ class Storage(ABC):
 
     # Cold and locked objects: of storages that have them
 
+    @property
+    def archive_classes(self) -> tuple[str, ...]:
+        """The classes that :meth:`archive` takes; nothing is asked for it."""
+        return ()
+
+    def protection(self) -> Protection:
+        """:raises StorageError: it cannot be asked."""
+        return Protection()
+
     def temperature(self, key: str) -> Temperature:
         """How soon the object can be read.
 
@@ -192,10 +214,11 @@ class Storage(ABC):
         self.stat(key)
         return Temperature()
 
-    def archive(self, key: str, storage_class: str) -> None:
+    def archive(self, key: str, storage_class: str) -> str:
         """Move an object to a colder class, in place; where it must thaw first, a reader meets ``ObjectCold``.
 
         :param storage_class: the provider's own word.
+        :return: what stays behind and costs as before, half a sentence; empty: nothing.
         :raises FeatureNotAvailable: this storage has no such class.
         :raises ObjectMissing, StorageError: it stays where it was.
         """

@@ -171,6 +171,12 @@ class LocalStorage(Storage):
             status = os.fstatvfs(root.descriptor)
         return status.f_bavail * status.f_frsize
 
+    def capacity_bytes(self) -> int | None:
+        with self._place.explained("", "read"), self._opened() as root:
+            status = os.fstatvfs(root.descriptor)
+        reserved = status.f_bfree - status.f_bavail  # for the superuser: as `df` counts
+        return (status.f_blocks - reserved) * status.f_frsize
+
     def sweep(self, *, older_than: timedelta) -> tuple[str, ...]:
         now = datetime.now(UTC)
         swept: list[str] = []
