@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from db_backup.errors import Interrupted
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -74,6 +76,15 @@ class Cancellation:
         """:raises Interrupted: when a stop was asked for."""
         if self._reason is not None:
             raise Interrupted(f"Stopped: {self._reason}.", hint="Nothing was published; run it again.")
+
+    def watch(self, blocks: Iterable[T]) -> Iterator[T]:
+        """The same blocks, until a stop is asked for.
+
+        :raises Interrupted: it was.
+        """
+        for block in blocks:
+            self.check()
+            yield block
 
     def _run_waiting(self) -> None:
         while self._waiting:

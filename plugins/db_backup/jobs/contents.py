@@ -11,8 +11,8 @@ from db_backup import naming
 from db_backup.errors import ArtefactError, ArtefactMissing, ObjectMissing, StorageError
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Part
-from db_backup.progress import Progress
-from db_backup.stream.reader import read_plain
+from db_backup.progress import Cancellation, Progress
+from db_backup.stream.reader import check_stored, read_plain
 
 
 def stored_bytes(located: Located, part: Part) -> Iterator[bytes]:
@@ -41,6 +41,17 @@ def blamed_on(located: Located) -> Iterator[None]:
         error.backup_id = error.backup_id or located.manifest.id
         error.database = error.database or located.manifest.entry
         raise
+
+
+def check_copy(located: Located, progress: Progress, cancellation: Cancellation) -> None:
+    """Read every stored byte of this copy back; no key is needed.
+
+    :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt: it is not what was written.
+    :raises StorageError: it cannot be read now.
+    """
+    with blamed_on(located):
+        for part in located.manifest.parts:
+            check_stored(cancellation.watch(stored_bytes(located, part)), part, progress=progress)
 
 
 class FetchClock:
