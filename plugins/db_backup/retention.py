@@ -33,6 +33,7 @@ class Rule(StrEnum):
     LEGAL_HOLD = "legal_hold"
     LEASE = "lease"
     LOCK = "lock"
+    LOCKED = "locked"
     CHAIN = "chain"
     WINDOW = "window"
     ABSENT = "absent"
@@ -59,6 +60,7 @@ class Backup:
         parent's, up to this one.
     :param parent_id: the backup that it follows in its chain; ``base_id``: the full that the chain begins with.
     :param safety: of what a restore was about to replace, whatever was wrong with that: it stands for no other backup.
+    :param locked_until: by storage, until when that lets nobody delete its copy.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Backup:
     base_id: str | None = None
     parent_id: str | None = None
     safety: bool = False
+    locked_until: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -218,6 +221,11 @@ class _Judge:
             found.append(Reason(Rule.PINNED, "pinned"))
         if backup.legal_hold:
             found.append(Reason(Rule.LEGAL_HOLD, "under legal hold"))
+        found += [
+            Reason(Rule.LOCKED, f"locked in '{storage}' until {_day(until)}")
+            for storage, until in backup.locked_until.items()
+            if until > self.now
+        ]
         if backup.status is BackupStatus.DELETING:
             return found  # nothing else stands up to a deletion that has begun
         if backup.presence is Presence.ABSENT:

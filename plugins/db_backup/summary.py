@@ -18,6 +18,7 @@ from db_backup.model import (
     Scope,
     VerificationLevel,
 )
+from db_backup.storage_classes import needs_thaw
 
 
 class PartSummary(BaseModel):
@@ -54,6 +55,8 @@ class BackupSummary(BaseModel):
     restore_setup_seconds: float = 0.0  # of these, what the scratch server took, whatever the backup's size
     storages: tuple[str, ...]
     missing_copies: tuple[str, ...] = ()  # storages that should hold it too; `db-backup replicate` sees to it
+    cold: tuple[str, ...] = ()  # storages whose copy was archived to where it must be thawed before it can be read
+    locked_until: dict[str, datetime] = {}  # by storage: before that it lets nobody delete its copy
     pinned: bool
     legal_hold: bool = False
     expires_at: datetime
@@ -115,6 +118,8 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         restore_setup_seconds=_setup_seconds(restore),
         storages=tuple(copy.storage for copy in state.present),
         missing_copies=tuple(copy.storage for copy in state.missing),
+        cold=tuple(copy.storage for copy in state.present if needs_thaw(copy.storage_class)),
+        locked_until={copy.storage: copy.locked_until for copy in state.present if copy.locked_until},
         pinned=state.pinned,
         legal_hold=state.legal_hold,
         expires_at=standing.expires_at(manifest),

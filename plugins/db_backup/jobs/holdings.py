@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from db_backup import naming
 from db_backup.catalog import BackupQuery
 from db_backup.errors import ManifestError, ObjectMissing
+from db_backup.jobs.copies import copies_of
 from db_backup.jobs.roots import ready_storages
-from db_backup.jobs.sidecars import copies_of, read_state
+from db_backup.jobs.sidecars import read_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupStatus
 from db_backup.retention import Backup, Presence
@@ -158,6 +159,7 @@ def _backup(summary: BackupSummary, presence: Presence) -> Backup:
         base_id=summary.base_id,
         parent_id=summary.parent_id,
         safety=summary.safety,
+        locked_until=summary.locked_until,
     )
 
 

@@ -1,0 +1,181 @@
+"""S3 Object Lock, and deleting where a bucket keeps versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from db_backup.errors import FeatureNotAvailable, ObjectLocked, StorageError
+from db_backup.model import utc_now
+from db_backup.storage.base import Protection
+from db_backup.storage.object_store.s3_errors import error_code, told
+
+_DENIED = frozenset({"AccessDenied", "403"})
+_NO_LOCKS = frozenset({"InvalidRequest", "ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
+_ROUNDING = timedelta(seconds=1)  # S3 keeps whole milliseconds, and some who speak like it whole seconds
+
+
+@dataclass(frozen=True)
+class _Version:
+    version_id: str
+    is_marker: bool
+
+
+class S3Locks:
+    """Locks of one bucket, and deletions that respect them.
+
+    :param client: gives a boto3 client of the bucket's connection; called when it is needed.
+    :param place: the storage, for messages.
+    :param mode: ``governance`` or ``compliance``; None: none is asked for, and those that are there are respected.
+    """
+
+    def __init__(self, client: Callable[[], Any], bucket: str, place: str, *, mode: str | None) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._place = place
+        self._mode = (mode or "governance").upper()
+        self._protection: Protection | None = None
+
+    def protection(self) -> Protection:
+        """What the bucket itself does against deletion; asked once. What may not be asked counts as not there."""
+        if self._protection is None:
+            versioned = self._asked("get_bucket_versioning").get("Status") == "Enabled"
+            lock = self._asked("get_object_lock_configuration").get("ObjectLockConfiguration", {})
+            self._protection = Protection(lock.get("ObjectLockEnabled") == "Enabled", versioned)
+        return self._protection
+
+    def _asked(self, operation: str) -> Mapping[str, Any]:
+        from botocore.exceptions import ClientError
+
+        try:
+            answer: Mapping[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket)
+        except ClientError as error:
+            if error_code(error) in {*_DENIED, *_NO_LOCKS}:
+                return {}
+            with told(self._place, self._bucket, "be looked at"):
+                raise
+        return answer
+
+    def retain(self, path: str, until: datetime) -> None:
+        """Lock the object as it is now; a lock that lasts longer stays.
+
+        :raises FeatureNotAvailable: the bucket was made without Object Lock.
+        :raises StorageError: it may not be locked, or was not.
+        """
+        from botocore.exceptions import ClientError
+
+        head = self._head(path)
+        if (locked := _locked_until(head)) is not None and locked >= until:
+            return
+        try:
+            self._client().put_object_retention(
+                Bucket=self._bucket,
+                Key=path,
+                Retention={"Mode": self._mode, "RetainUntilDate": until.astimezone(UTC)},
+                **({"VersionId": head["VersionId"]} if "VersionId" in head else {}),
+            )
+        except ClientError as error:
+            if error_code(error) in _NO_LOCKS:
+                raise FeatureNotAvailable(
+                    f"'{path}' cannot be locked: the bucket of {self._place} has no Object Lock.",
+                    hint="Make a bucket with Object Lock enabled, which an existing one can only get by S3's support "
+                    "or console, or remove object_lock from this storage in backup.yaml.",
+                ) from error
+            with told(self._place, path, "be locked"):
+                raise
+        locked = self.retained_until(path)
+        if locked is None or locked < until - _ROUNDING:
+            raise StorageError(
+                f"'{path}' in {self._place} was to be locked until {_day(until)}, and "
+                f"{f'is only until {_day(locked)}' if locked else 'is not'}.",
+                hint="Check that the storage really has Object Lock.",
+            )
+
+    def retained_until(self, path: str) -> datetime | None:
+        """None: it is not locked, or not any more."""
+        return _still(_locked_until(self._head(path)))
+
+    def delete(self, path: str) -> None:
+        """Remove the object with all its versions; a missing one is no error.
+
+        Where the rights do not reach to versions, it is hidden by a delete marker, as S3 does it by itself: its bytes
+        go when the bucket's lifecycle rule takes versions that are not current.
+
+        :raises ObjectLocked: one of its versions is; nothing of it was removed.
+        """
+        versions = tuple(self._versions(path)) if self.protection().versioned else ()
+        for version in versions:
+            if not version.is_marker:
+                self._refuse_locked(path, version.version_id)
+        if not all(self._delete_version(path, version) for version in versions) or not versions:
+            with told(self._place, path, "be deleted", besides=("NoSuchKey", "404")):
+                self._client().delete_object(Bucket=self._bucket, Key=path)
+
+    def _versions(self, path: str) -> Iterator[_Version]:
+        """All of exactly this key, the newest first; none where they may not be listed."""
+        from botocore.exceptions import ClientError
+
+        pages = self._client().get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=path)
+        try:
+            for page in pages:
+                for kind, is_marker in (("Versions", False), ("DeleteMarkers", True)):
+                    for found in page.get(kind, ()):
+                        if found["Key"] == path:
+                            yield _Version(found["VersionId"], is_marker)
+        except ClientError as error:
+            if error_code(error) not in _DENIED:
+                with told(self._place, path, "be looked at"):
+                    raise
+            self._refuse_locked(path, None)
+
+    def _refuse_locked(self, path: str, version: str | None) -> None:
+        from botocore.exceptions import ClientError
+
+        named = {} if version is None else {"VersionId": version}
+        try:
+            head = self._client().head_object(Bucket=self._bucket, Key=path, **named)
+        except ClientError as error:
+            if error_code(error) in {"404", "NoSuchKey", "NoSuchVersion", *_DENIED}:
+                return  # gone meanwhile; or this user may not know, and S3 itself refuses
+            with told(self._place, path, "be looked at"):
+                raise
+        until = _still(_locked_until(head))
+        if until is not None or head.get("ObjectLockLegalHoldStatus") == "ON":
+            raise ObjectLocked(
+                f"'{path}' in {self._place} is locked {f'until {_day(until)}' if until else 'by a legal hold'}.",
+                hint="It can be deleted when that has ended." if until else "Ask whoever put the hold there.",
+            )
+
+    def _delete_version(self, path: str, version: _Version) -> bool:
+        """False: the rights do not reach that far."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client().delete_object(Bucket=self._bucket, Key=path, VersionId=version.version_id)
+        except ClientError as error:
+            if error_code(error) in _DENIED:
+                return False
+            with told(self._place, path, "be deleted", besides=("NoSuchKey", "NoSuchVersion", "404")):
+                raise
+        return True
+
+    def _head(self, path: str) -> Mapping[str, Any]:
+        with told(self._place, path, "be looked at"):
+            head: Mapping[str, Any] = self._client().head_object(Bucket=self._bucket, Key=path)
+            return head
+        raise AssertionError
+
+
+def _locked_until(head: Mapping[str, Any]) -> datetime | None:
+    until: datetime | None = head.get("ObjectLockRetainUntilDate")
+    return until.astimezone(UTC) if until else None
+
+
+def _still(until: datetime | None) -> datetime | None:
+    return until if until is not None and until > utc_now() else None
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
