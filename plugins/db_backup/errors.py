@@ -34,7 +34,8 @@ Each error says what failed, for which database and backup, and in ``hint`` what
     │   └── ObjectLocked             1   the storage keeps it from being deleted until a moment
     ├── EncryptionKeyError           1   a key that opens backups, not what is in them
     │   ├── KeyUnavailable           1   it is not here, or its keeper does not answer
-    │   └── WrongKey                 1   it is here and does not open this backup
+    │   ├── WrongKey                 1   it is here and does not open this backup
+    │   └── WrapDamaged              1   the right key is here, and the wrapped data key is not as it was written
     ├── ArtefactError                3   what is stored is not what was written
     │   ├── ArtefactMissing          3
     │   ├── ArtefactTruncated        3
@@ -208,6 +209,10 @@ class KeyUnavailable(EncryptionKeyError):
 
 
 class WrongKey(EncryptionKeyError):
+    pass
+
+
+class WrapDamaged(EncryptionKeyError):
     pass
 
 

@@ -46,7 +46,8 @@ class Workspace:
         self.catalog = catalog
         self.environment = environment
         self.warnings: list[str] = []
-        self.keyring = Keyring()
+        self.silent_storages: dict[str, tuple[float, BackupError]] = {}  # until when they are not asked again, and why
+        self.keyring = Keyring(config.keys, settings.backup_keys_path, settings.backup_encryption_key_id, environment)
         self._cleanup = ExitStack()
         self._cleanup.callback(catalog.close)
         self.storages: Mapping[str, Storage] = {

@@ -22,6 +22,7 @@ from db_backup.settings.problems import WrongValue
 from db_backup.settings.values import (
     Hours,
     HourWindow,
+    KeyNames,
     PostgresFormat,
     StorageName,
     TimeOfDay,
@@ -161,7 +162,16 @@ class Settings(BaseSettings):
     backup_smtp_conn_id: str = _notifications("smtp_default", "Airflow connection of the mail server.")
 
     backup_encrypt: bool = _security(False, "Backups are encrypted.")
-    backup_encryption_key_id: str = _security("", "Key that new backups are encrypted with.")
+    backup_encryption_key_id: KeyNames = _security(
+        (),
+        "Keys that the data keys of new backups are wrapped for, separated by commas; any of them opens.",
+        shown="default",
+    )
+    backup_keys_path: Path = _path(
+        "Encryption and access",
+        "$AIRFLOW_HOME/db_backup_keys",
+        "Folder of key files; a key that backup.yaml does not list is NAME.json in it.",
+    )
     backup_admin_roles: Words = _security(("Admin",), "Airflow roles that may use the REST API, separated by commas.")
     backup_restore_four_eyes: bool = _security(False, "A restore must be approved by somebody else.")
 

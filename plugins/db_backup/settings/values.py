@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator
 
+from db_backup.model import ENTRY_PATTERN
 from db_backup.settings.problems import WrongValue, nearest
 
 
@@ -98,8 +99,21 @@ def _storage_name(value: object) -> object:
     return value
 
 
+_KEY_NAME = re.compile(ENTRY_PATTERN)
+
+
+def _key_names(value: object) -> object:
+    names = _words(value)
+    if isinstance(names, tuple) and not all(_KEY_NAME.fullmatch(name) for name in names):
+        raise WrongValue(
+            "names of keys, separated by commas: lower-case letters, digits, - and _ (the key itself belongs elsewhere)"
+        )
+    return names
+
+
 TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
 Hours = Annotated[HourWindow, BeforeValidator(_hour_window)]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+KeyNames = Annotated[tuple[str, ...], BeforeValidator(_key_names)]
 StorageName = Annotated[str, BeforeValidator(_storage_name)]

@@ -1,0 +1,101 @@
+"""The keys that this worker has: those that backup.yaml names, and the files of BACKUP_KEYS_PATH."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from db_backup.config import KeyConfig
+from db_backup.connections import portable_connection
+from db_backup.encryption.key_file import Key, parse_key, read_key_file
+from db_backup.encryption.recipients import KeyRecipient, Recipient
+from db_backup.errors import ConfigurationError, EncryptionKeyError, KeyUnavailable
+
+PUBLIC_SUFFIX = ".public"
+
+
+class KeysHere:
+    """Looked up when they are asked for, and then kept.
+
+    :param configured: ``keys:`` of backup.yaml. A name that is not among them is a file of ``folder``.
+    :param folder: BACKUP_KEYS_PATH.
+    :param environment: in place of the process's own.
+    """
+
+    def __init__(
+        self, configured: Mapping[str, KeyConfig], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.configured = configured
+        self.folder = folder
+        self._environment = environment
+        self._named: dict[str, Recipient] = {}
+
+    def named(self, name: str) -> Recipient:
+        """The key that the configuration calls so.
+
+        :raises KeyUnavailable: it is not here.
+        :raises ConfigurationError: it is here and must not be used as it is, or its connection is wrong.
+        """
+        if name not in self._named:
+            self._named[name] = self._look_up(name)
+        return self._named[name]
+
+    def opening(self, key_id: str) -> Recipient | None:
+        """Any key here that can unwrap what this one wrapped, whatever it is called; unusable ones are passed over."""
+        for recipient in self._all():
+            if recipient.key_id == key_id and recipient.opens:
+                return recipient
+        return None
+
+    def names(self) -> tuple[str, ...]:
+        """Of all keys that there are to know of here, usable or not."""
+        in_folder = (path.name.removesuffix(".json").removesuffix(PUBLIC_SUFFIX) for path in self.key_files())
+        return tuple(dict.fromkeys([*self.configured, *in_folder]))
+
+    def key_files(self) -> tuple[Path, ...]:
+        """What lies in BACKUP_KEYS_PATH, in order of name."""
+        try:
+            return tuple(sorted(path for path in self.folder.iterdir() if path.suffix == ".json"))
+        except OSError:
+            return ()
+
+    def file_of(self, name: str) -> Path | None:
+        """Where the key lies or should lie, if it is a file."""
+        configured = self.configured.get(name)
+        if configured is None:
+            whole, public = self.folder / f"{name}.json", self.folder / f"{name}{PUBLIC_SUFFIX}.json"
+            return public if public.exists() and not whole.exists() else whole
+        return self.folder / Path(configured.file).expanduser() if configured.file is not None else None
+
+    def _all(self) -> Iterator[Recipient]:
+        for name in self.configured:
+            try:
+                yield self.named(name)
+            except (EncryptionKeyError, ConfigurationError):
+                continue  # `named` tells of it where it is asked for
+        for path in self.key_files():
+            try:
+                key = read_key_file(path)
+            except (EncryptionKeyError, ConfigurationError):
+                continue
+            yield KeyRecipient(key.name, key, found_in="local")
+
+    def _look_up(self, name: str) -> Recipient:
+        path = self.file_of(name)
+        if path is not None:
+            return KeyRecipient(name, read_key_file(path), found_in="local")
+        return KeyRecipient(name, self._of_connection(name, self.configured[name].conn_id or ""), found_in="airflow")
+
+    def _of_connection(self, name: str, conn_id: str) -> Key:
+        environment = os.environ if self._environment is None else self._environment
+        try:
+            connection = portable_connection(conn_id, environment=environment)
+        except ConfigurationError as error:
+            raise KeyUnavailable(f"The key '{name}': {error.message}", hint=error.hint) from error
+        if not connection.password:
+            raise ConfigurationError(
+                f"The connection '{conn_id}' of the key '{name}' has no password, which is where the key belongs.",
+                hint="Put the whole content of the key file into its password field.",
+            )
+        return parse_key(connection.password, f"The password of the connection '{conn_id}'")
