@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,15 +23,33 @@ def required_level(backup_type: BackupType, configured: VerificationLevel) -> Ve
 
 @dataclass(frozen=True)
 class _Standing:
-    """``reached``: the highest level passed since the last failure. ``failed``: a failure stands."""
+    """What the proofs add up to.
+
+    A proof that failed before every stored byte was read damns the copy that was read, and no other. One that failed
+    later damns what is in the backup, and so all of its copies.
+
+    ``reached``: the highest level passed since the last failure that stands against all copies. ``restored``: the last
+    proof that restored it and that no such failure has come after. ``failed``: no copy stands, or it fails in itself.
+    ``content_failure``: the last one of the second kind that nothing has refuted. ``damaged``: the copies that stand
+    damned, by storage, each with the proof that says so.
+    """
 
     reached: VerificationLevel | None
+    restored: Proof | None
     failed: bool
+    content_failure: Proof | None
+    damaged: Mapping[str, Proof]
 
 
 def newest_proof(state: State) -> Proof | None:
-    """Of several made at the same moment, the one that was written down last."""
-    return next(reversed(_in_order(state)), None)
+    """The last word about the backup: not what is said of one copy alone while it stands by another.
+
+    Of several made at the same moment, the one that was written down last.
+    """
+    proofs = _in_order(state)
+    if len(_present(state)) > 1 and not _standing(state).failed:
+        proofs = [proof for proof in proofs if not _of_one_copy_alone(proof)] or proofs
+    return next(reversed(proofs), None)
 
 
 def proof_level(state: State) -> VerificationLevel | None:
@@ -40,19 +59,24 @@ def proof_level(state: State) -> VerificationLevel | None:
 
 def newest_restore(state: State) -> Proof | None:
     """The last proof that restored and compared it, and that no failure has come after."""
-    newest = None
-    for proof in _in_order(state):
-        if proof.result is ProofResult.FAILED:
-            newest = None
-        elif proof.reached is VerificationLevel.RESTORE:
-            newest = proof
-    return newest
+    return _standing(state).restored
 
 
 def fails_to_replay(state: State) -> bool:
     """Whether a failure stands that its own bytes do not explain: they were read to their end before it."""
-    failures = [proof for proof in _in_order(state) if proof.result is ProofResult.FAILED]
-    return _standing(state).failed and failures[-1].reached is VerificationLevel.ARCHIVE
+    failure = _standing(state).content_failure
+    return failure is not None and failure.reached is VerificationLevel.ARCHIVE
+
+
+def damaged_copies(state: State) -> Mapping[str, Proof]:
+    """The storages whose copy is not what was written, as its last reading showed, and the proof that says so."""
+    present = _present(state)
+    return {storage: proof for storage, proof in _standing(state).damaged.items() if storage in present}
+
+
+def proof_of_copy(state: State, storage: str) -> Proof | None:
+    """The last proof that this copy was read for."""
+    return next((proof for proof in reversed(_in_order(state)) if proof.storage == storage), None)
 
 
 def is_verified(manifest: Manifest, state: State) -> bool:
@@ -85,17 +109,51 @@ def _in_order(state: State) -> list[Proof]:
     return sorted(state.proofs, key=lambda proof: proof.checked_at)
 
 
+def _present(state: State) -> set[str]:
+    """The storages that hold it; where no state ever said so, those that it was read from."""
+    return {copy.storage for copy in state.present} or {proof.storage for proof in state.proofs}
+
+
+def _of_one_copy_alone(proof: Proof) -> bool:
+    """Not a byte of the content was told of."""
+    return proof.reached is None and proof.result is not ProofResult.PASSED
+
+
 def _standing(state: State) -> _Standing:
-    """A failure stands until a later proof passes the very step that failed: a checksum refutes no failed restore."""
+    """A failure stands until a later proof passes the very step that failed: a checksum refutes no failed restore.
+
+    ``sound``: the copies that were read whole and not damned since; where none is left, nothing is proven any more.
+    """
+    present = _present(state)
     reached: VerificationLevel | None = None
+    restored: Proof | None = None
+    failure: Proof | None = None
     to_refute = _NOTHING
+    sound: set[str] = set()
+    damaged: dict[str, Proof] = {}
     for proof in _in_order(state):
-        passed = _NOTHING if proof.reached is None else proof.reached.rank
-        if proof.result is ProofResult.FAILED:
-            reached = None
-            to_refute = max(to_refute, passed + 1)
+        if proof.reached is not None:
+            sound.add(proof.storage)
+            damaged.pop(proof.storage, None)
+        if proof.result is ProofResult.FAILED and proof.reached is None:
+            sound.discard(proof.storage)
+            damaged[proof.storage] = proof
+            if not sound & present:
+                reached, restored = None, None
+        elif proof.result is ProofResult.FAILED and proof.reached is not None:
+            reached, restored, failure = None, None, proof
+            to_refute = max(to_refute, proof.reached.rank + 1)
         elif proof.reached is not None:
             reached = max(reached or proof.reached, proof.reached, key=lambda level: level.rank)
-            if passed >= to_refute:
-                to_refute = _NOTHING
-    return _Standing(reached, failed=to_refute != _NOTHING)
+            restored = proof if proof.reached is VerificationLevel.RESTORE else restored
+            if proof.reached.rank >= to_refute:
+                to_refute, failure = _NOTHING, None
+    if not sound & present:
+        reached, restored = None, None
+    return _Standing(
+        reached=reached,
+        restored=restored,
+        failed=failure is not None or (bool(present) and present <= damaged.keys()),
+        content_failure=failure,
+        damaged=damaged,
+    )

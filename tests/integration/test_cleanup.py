@@ -17,8 +17,8 @@ from db_backup import naming
 from db_backup.catalog import AttemptOutcome, BackupQuery
 from db_backup.errors import Refused, StorageAccessDenied
 from db_backup.jobs.cleanup import CleanupRequest, clean_up
+from db_backup.jobs.copies import reserve
 from db_backup.jobs.freshness import fresh_backup
-from db_backup.jobs.sidecars import reserve
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.model import BackupType, EngineName, ProofResult, utc_now

@@ -16,8 +16,8 @@ from db_backup import naming
 from db_backup.catalog import Catalog
 from db_backup.errors import Refused, UnknownBackup
 from db_backup.jobs.cleanup import CleanupRequest, clean_up
+from db_backup.jobs.copies import leased, locate
 from db_backup.jobs.deletion import erase
-from db_backup.jobs.sidecars import leased, locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, Tombstone
 from db_backup.model import utc_now

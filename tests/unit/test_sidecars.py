@@ -11,8 +11,9 @@ import pytest
 
 from db_backup import naming
 from db_backup.errors import Refused, UnknownBackup
+from db_backup.jobs.copies import leased, locate, record_newest, reserve, update_state
 from db_backup.jobs.pins import set_pin
-from db_backup.jobs.sidecars import leased, locate, record_newest, reserve, rewrite_state, update_state
+from db_backup.jobs.sidecars import rewrite_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State, Tombstone
 from db_backup.model import utc_now

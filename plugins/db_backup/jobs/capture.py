@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from db_backup.engines.chain import ChainEngine
 from db_backup.errors import ArtefactError, BackupError, ChainBroken
 from db_backup.jobs.chains import link_of, newest_link, record_break
+from db_backup.jobs.copies import newest_manifest
 from db_backup.jobs.creation import Creation, Plan
-from db_backup.jobs.sidecars import newest_manifest
 from db_backup.jobs.sources import BaseSource, IncrementSource
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State

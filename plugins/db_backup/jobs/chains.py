@@ -11,8 +11,9 @@ from db_backup.engines.chain import Link
 from db_backup.errors import BackupError, ChainBroken, ManifestError, ObjectMissing
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import FetchClock, stream_of
+from db_backup.jobs.copies import locate
 from db_backup.jobs.holdings import Holdings
-from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo
 from db_backup.model import BackupStatus, BackupType, utc_now

@@ -13,9 +13,9 @@ from db_backup import lineage, retention
 from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
 from db_backup.jobs.acts import audited
+from db_backup.jobs.copies import locate
 from db_backup.jobs.deletion import erase
 from db_backup.jobs.holdings import Holdings
-from db_backup.jobs.sidecars import locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, Tombstone
 from db_backup.model import BackupStatus, BackupType, utc_now

@@ -24,9 +24,9 @@ from db_backup.errors import (
 from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.capture import Capture
 from db_backup.jobs.closing import close_chain
+from db_backup.jobs.copies import newest_manifest
 from db_backup.jobs.creation import Creation, Plan
 from db_backup.jobs.roots import ready_storages
-from db_backup.jobs.sidecars import newest_manifest
 from db_backup.jobs.sources import BaseSource, DatabaseSource
 from db_backup.jobs.tidying import tidy
 from db_backup.jobs.timing import time_limit

@@ -10,7 +10,8 @@ from __future__ import annotations
 from db_backup import naming
 from db_backup.catalog.locks import DELETION
 from db_backup.errors import Refused
-from db_backup.jobs.sidecars import Located, copies_of, record_newest, rewrite_state
+from db_backup.jobs.copies import copies_of, record_newest
+from db_backup.jobs.sidecars import Located, rewrite_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import State, Tombstone
 from db_backup.progress import Cancellation

@@ -8,8 +8,9 @@ from db_backup import naming, standing
 from db_backup.catalog import BackupQuery
 from db_backup.config import Entry
 from db_backup.errors import BackupError, ObjectMissing, Refused, UsageError
+from db_backup.jobs.copies import locate
 from db_backup.jobs.server_chain import server_backups
-from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.summary import BackupSummary, summarise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from db_backup.jobs.acts import audited
-from db_backup.jobs.sidecars import copies_of, deleted_meanwhile, locate, refuse_if_deleting, update_state
+from db_backup.jobs.copies import copies_of, locate, update_state
+from db_backup.jobs.sidecars import deleted_meanwhile, refuse_if_deleting
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, State
 from db_backup.summary import BackupSummary, summarise

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from db_backup.catalog import BackupQuery
+from db_backup.jobs.copies import locate
 from db_backup.jobs.create import CreateRequest, create_backup
-from db_backup.jobs.sidecars import locate
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof, RunInfo

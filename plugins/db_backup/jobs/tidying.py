@@ -10,7 +10,8 @@ from pathlib import Path
 from db_backup import naming
 from db_backup.catalog import Attempt, AttemptOutcome
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest, record_newest
+from db_backup.jobs.copies import record_newest
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupType
 from db_backup.storage import Storage
@@ -26,6 +27,7 @@ def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
     :raises StorageError, CatalogError:
     """
     workspace.catalog.sweep()
+    workspace.catalog.note_usage()
     for attempt in workspace.catalog.abandoned_attempts():
         _conclude(workspace, storages, attempt)
     stale_after = _STALE_AFTER + timedelta(seconds=workspace.settings.backup_timeout_seconds)

@@ -23,9 +23,10 @@ from db_backup.errors import (
 from db_backup.jobs.acts import audited
 from db_backup.jobs.chains import lineage_of, link_of
 from db_backup.jobs.contents import plain_streams, stored_bytes
+from db_backup.jobs.copies import leased, locate, update_state
 from db_backup.jobs.rehearsal import rehearse
 from db_backup.jobs.replay import chain_reader, replay
-from db_backup.jobs.sidecars import Located, leased, locate, update_state
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof, RunInfo, State
 from db_backup.model import BackupType, ConnectionInfo, ProofResult, VerificationLevel, utc_now

@@ -106,7 +106,7 @@ class VerifyOperator(WorkspaceOperator):
 
     def _prove(self, job: Job) -> tuple[Manifest, Proof]:
         """:raises UnknownBackup, Refused: it was deleted, or is being deleted."""
-        from db_backup.jobs.sidecars import locate
+        from db_backup.jobs.copies import locate
         from db_backup.jobs.verify import verify_backup
 
         proof = verify_backup(
@@ -161,7 +161,7 @@ def _stands(workspace: Workspace, backup_id: str) -> bool:
     """Whether all that it needs, its full and the increments between, is proven too."""
     from db_backup import standing
     from db_backup.jobs.chains import lineage_of
-    from db_backup.jobs.sidecars import locate
+    from db_backup.jobs.copies import locate
 
     try:
         line = lineage_of(workspace, locate(workspace, backup_id))

@@ -9,9 +9,10 @@ from datetime import tzinfo
 from db_backup.engines.chain import refuse_gaps
 from db_backup.errors import ChainBroken, UsageError
 from db_backup.jobs.chains import lineage_of, link_of
+from db_backup.jobs.copies import locate
 from db_backup.jobs.recovery import Source, Stored, held_backups, reachable, route_to_place, source_of
 from db_backup.jobs.restore.request import PlannedRecovery, RestoreRequest
-from db_backup.jobs.sidecars import Located, locate
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Inventory, Manifest, Part, TableInventory
 from db_backup.model import BackupStatus, BackupType, Compression, EngineName, Method, Scope

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from db_backup import naming
 from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup, UsageError
+from db_backup.jobs.copies import leased_all, locate
 from db_backup.jobs.restore.moments import Recovery, must_be_rebuilt, stand_in, to_end_of, to_point
 from db_backup.jobs.restore.request import RestoreRequest
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, leased_all, locate, read_manifest
+from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
 from db_backup.model import BackupStatus, BackupType

@@ -1,0 +1,82 @@
+"""Asking storages of which some may not answer: what one does not say never looks like "it has none"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from db_backup.errors import (
+    BackupError,
+    ConfigurationError,
+    ObjectCold,
+    ObjectLocked,
+    ObjectMissing,
+    StorageConflict,
+    StorageError,
+    StorageFull,
+)
+from db_backup.jobs.workspace import Workspace
+from db_backup.storage import Storage
+
+T = TypeVar("T")
+
+_ANSWERS = (ObjectMissing, ObjectCold, ObjectLocked, StorageConflict, StorageFull)
+_LONG_SECONDS = 2.0  # after which a storage that did not answer is not asked again at once …
+_PAUSE_SECONDS = 60.0  # … but after so long
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A storage that did not answer, and why."""
+
+    storage: Storage
+    error: BackupError
+
+    def __str__(self) -> str:
+        return f"The storage '{self.storage.name}' ({self.storage.location}) did not answer: {self.error.message}"
+
+
+def ask(workspace: Workspace, storage: Storage, question: Callable[[Storage], T]) -> T | Unanswered:
+    """What the storage answers; or why it does not.
+
+    That something is missing, cold, locked, full or taken is an answer, and raised as what it is. A storage whose
+    silence took long is not asked again for a minute: a chain of a hundred backups waits for it once.
+    """
+    silent = workspace.silent_storages.get(storage.name)
+    if silent is not None and time.monotonic() < silent[0]:
+        return Unanswered(storage, silent[1])
+    began = time.monotonic()
+    try:
+        return question(storage)
+    except _ANSWERS:
+        raise
+    except (StorageError, ConfigurationError) as error:
+        now = time.monotonic()
+        if now - began > _LONG_SECONDS:
+            workspace.silent_storages[storage.name] = (now + _PAUSE_SECONDS, error)
+        return Unanswered(storage, error)
+
+
+def silence(unanswered: Iterable[Unanswered], what: str, *, backup_id: str | None = None) -> BackupError:
+    """What to raise where the storages that did answer are not enough.
+
+    :param what: half a sentence that says what nobody can tell now ("where X lies").
+    """
+    silent = list(unanswered)
+    if len(silent) == 1 and not what:
+        return silent[0].error
+    return StorageError(
+        f"{what}: {' '.join(map(str, silent))}",
+        hint=silent[0].error.hint or "Try again when it answers; `db-backup storages --check` tells more.",
+        backup_id=backup_id,
+    )
+
+
+def tell(workspace: Workspace, unanswered: Iterable[Unanswered]) -> None:
+    """Let the person hear of it, once for each storage."""
+    for silent in unanswered:
+        warning = f"{silent} It was passed over."
+        if warning not in workspace.warnings:
+            workspace.warnings.append(warning)
