@@ -16,8 +16,8 @@ from sqlalchemy import Table, select, update
 
 from db_backup.catalog import AttemptOutcome, AuditRecord, Catalog, tables
 from db_backup.catalog.heartbeat import LIFETIME, Heartbeat
-from db_backup.catalog.holder import Holder
 from db_backup.errors import CatalogError, EntryLocked, Interrupted, Refused
+from db_backup.holder import Holder
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType, utc_now
 from db_backup.progress import Cancellation

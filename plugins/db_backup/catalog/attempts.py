@@ -10,11 +10,11 @@ from sqlalchemy import Row, insert, select, update
 
 from db_backup.catalog.database import Database
 from db_backup.catalog.heartbeat import Heartbeat, next_expiry
-from db_backup.catalog.holder import Holder
 from db_backup.catalog.locks import Claims
 from db_backup.catalog.records import Attempt, AttemptOutcome
 from db_backup.catalog.tables import attempts
 from db_backup.errors import CatalogError
+from db_backup.holder import Holder
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType, utc_now
 

@@ -20,10 +20,10 @@ from sqlalchemy.exc import IntegrityError
 
 from db_backup.catalog.database import Database
 from db_backup.catalog.heartbeat import Heartbeat, next_expiry
-from db_backup.catalog.holder import Holder
 from db_backup.catalog.records import Lease, Lock, SweepReport
 from db_backup.catalog.tables import backups, leases, locks
 from db_backup.errors import CatalogError, EntryLocked, Refused
+from db_backup.holder import Holder
 from db_backup.model import BackupStatus
 from db_backup.progress import Cancellation
 
@@ -128,7 +128,9 @@ class Claims:
 
     def is_dead(self, row: Row[Any], now: datetime) -> bool:
         """Whether the process that holds this row has certainly ended; ``now`` by the catalogue's clock."""
-        return Holder.of(row).is_dead(seen_from=Holder.this_process(self._host), expires_at=row.expires_at, now=now)
+        return Holder.of(row._mapping).is_dead(
+            seen_from=Holder.this_process(self._host), expires_at=row.expires_at, now=now
+        )
 
     def _take(self, entry: str, purpose: str, token: str) -> Lock | None:
         """Take the lock, from a dead process if need be; or say who has it."""
@@ -232,5 +234,5 @@ def _lock(row: Row[Any]) -> Lock:
 
 
 def _lease(row: Row[Any]) -> Lease:
-    until = row.expires_at if Holder.of(row) == Holder.nobody() else None
+    until = row.expires_at if Holder.of(row._mapping) == Holder.nobody() else None
     return Lease(backup_id=row.backup_id, purpose=row.purpose, since=row.since, host=row.host, pid=row.pid, until=until)

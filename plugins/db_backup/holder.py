@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import Row
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STATE, _START_TIME = 0, 19  # fields of /proc/PID/stat after the command's name: proc(5), fields 3 and 22
@@ -44,12 +43,15 @@ class Holder:
         return cls(host="", boot_id="", pid_namespace="", pid=0, process_started=0)
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Holder:
-        """The holder of a row of ``locks``, ``leases`` or ``attempts``."""
-        return cls(**{field.name: row._mapping[field.name] for field in dataclasses.fields(cls)})
+    def of(cls, columns: Mapping[Any, Any]) -> Holder:
+        """The holder of a row of ``locks``, ``leases`` or ``attempts``, or of a claim in an object storage.
+
+        :raises KeyError: they name none.
+        """
+        return cls(**{field.name: columns[field.name] for field in dataclasses.fields(cls)})
 
     def columns(self) -> dict[str, str | int]:
-        """What such a row says of its holder."""
+        """What such a row or claim says of its holder."""
         return dataclasses.asdict(self)
 
     def is_dead(self, *, seen_from: Holder, expires_at: datetime, now: datetime) -> bool:
