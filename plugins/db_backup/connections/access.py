@@ -67,7 +67,7 @@ class GoogleAccess(CloudAccess):
 
 @dataclass(frozen=True)
 class AzureAccess(CloudAccess):
-    """``options`` are those of obstore's ``AzureStore`` that say who asks: with the secrets, and ``credential_type``."""
+    """``options``: those of obstore's ``AzureStore`` that say who asks, secrets and ``credential_type`` among them."""
 
     account: str = ""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -48,11 +48,16 @@ def _from_variables(conn_id: str, environment: Mapping[str, str], root: Path) ->
     if not text or not text.strip():
         return None
     connection = parse_connection(conn_id, text)
-    if _in_task() and connection.password:
+    mask_in_task(connection.password)
+    return connection
+
+
+def mask_in_task(secret: str) -> None:
+    """Let Airflow mask it in everything that a task writes from now on; outside of a task nothing is done."""
+    if secret and _in_task():
         from airflow.sdk.log import mask_secret
 
-        mask_secret(connection.password)
-    return connection
+        mask_secret(secret)
 
 
 def _in_task() -> bool:

@@ -1,0 +1,100 @@
+"""What object storages need of a connection, by the kind of their address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from db_backup.connections import aws, azure, google
+from db_backup.connections.access import CloudAccess
+from db_backup.connections.airflow import find_connection
+from db_backup.connections.fields import Fields
+from db_backup.connections.text import AirflowConnection
+from db_backup.errors import ConfigurationError
+from db_backup.settings import project_root
+from db_backup.settings.addresses import StorageAddress, StorageKind
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """``usual``: Airflow's default id. ``types``: the types of connection that fit; the first is the one to name."""
+
+    usual: str
+    types: tuple[str, ...]
+    example: str
+    access: Callable[[Fields, StorageAddress], CloudAccess]
+
+
+_CLOUDS: Mapping[StorageKind, _Cloud] = {
+    StorageKind.S3: _Cloud("aws_default", ("aws", "s3", "generic"), aws.EXAMPLE, aws.s3_access),
+    StorageKind.GCS: _Cloud(
+        "google_cloud_default", ("google_cloud_platform", "gcs", "generic"), google.EXAMPLE, google.google_access
+    ),
+    StorageKind.AZURE: _Cloud(
+        "wasb_default",
+        ("wasb", "adls", "azure_data_lake", "azure_blob_storage", "generic"),
+        azure.EXAMPLE,
+        azure.azure_access,
+    ),
+}
+
+
+def usual_connection(kind: StorageKind) -> str | None:
+    """The id of the connection that a storage of this kind takes where it names none; None: it takes none."""
+    return _CLOUDS[kind].usual if kind in _CLOUDS else None
+
+
+def storage_access(
+    address: StorageAddress, conn_id: str | None = None, *, environment: Mapping[str, str] | None = None
+) -> CloudAccess:
+    """Access to the object storage at that address; asks the provider for credentials where they are temporary.
+
+    :param conn_id: None: Airflow's default id of the kind. A connection of that id need not exist: what this machine
+        may do by itself counts then, as it does where a connection holds no credentials.
+    :param environment: in place of the process's own, for connections; a cloud's own variables are read from that.
+    :raises ConnectionNotFound: it is nowhere, or Airflow, which may have it, does not answer.
+    :raises ConfigurationError: it makes no sense for this address, or nothing gives credentials.
+    :raises StorageAccessDenied, StorageError: who gives temporary credentials refuses or does not answer.
+    """
+    cloud = _CLOUDS[address.kind]
+    fields = _fields(cloud, conn_id, environment)
+    if fields.exists and fields.connection.conn_type not in cloud.types:
+        raise ConfigurationError(
+            f"The connection '{fields.conn_id}' is of type '{fields.connection.conn_type}', and {address} takes one of "
+            f"type {cloud.types[0]}.",
+            hint=f"Name another conn_id for this storage, or make the connection {cloud.example}.",
+        )
+    return cloud.access(fields, address)
+
+
+def aws_client(
+    service: str, conn_id: str | None = None, *, region: str = "", environment: Mapping[str, str] | None = None
+) -> Any:
+    """A boto3 client of another service of AWS ("kms") by the same kind of connection.
+
+    :param region: where neither the connection nor this machine names one.
+    :raises: as :func:`storage_access`.
+    """
+    return aws.service_client(_fields(_CLOUDS[StorageKind.S3], conn_id, environment), service, region)
+
+
+def find_storage_connection(
+    kind: StorageKind, conn_id: str | None, *, environment: Mapping[str, str] | None = None
+) -> AirflowConnection | None:
+    """The connection that such a storage uses; None where it needs none and there is none.
+
+    :raises ConnectionNotFound, ConfigurationError: as :func:`storage_access`.
+    """
+    fields = _fields(_CLOUDS[kind], conn_id, environment)
+    return fields.connection if fields.exists else None
+
+
+def _fields(cloud: _Cloud, conn_id: str | None, environment: Mapping[str, str] | None) -> Fields:
+    environment = os.environ if environment is None else environment
+    name = conn_id or cloud.usual
+    found = find_connection(
+        name, environment, project_root(environment), required=name != cloud.usual, example=cloud.example
+    )
+    return Fields(name) if found is None else Fields(name, found)
