@@ -76,7 +76,7 @@ def test_a_proven_backup_of_today_is_told_of_with_all_its_evidence(project: Proj
     # 30 for age, 25 for the proof, 5 for one type, 10/7 for one backup, 5 for compression, 20 for no failures
     assert (document["score"], document["status"]) == (86, "good")
     passed = {name for name, result in results(entry).items() if result == "pass"}
-    assert passed == {
+    assert passed - {"storage has room"} == {  # which depends on the disk that this runs on
         "RPO met",
         "RTO met",
         "verified restore within 30 days",

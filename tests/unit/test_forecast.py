@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from db_backup.health.forecast import Growth, Held, Room, forecast, growth
+from db_backup.health.forecast import Growth, Level, Room, forecast, growth
 from support.health_records import NOW
 
 pytestmark = pytest.mark.unit
@@ -17,9 +17,9 @@ GIGABYTE = 1_000_000_000
 MONTH = timedelta(days=30)
 
 
-def days(count: int, size_bytes: Callable[[int], float]) -> list[Held]:
+def days(count: int, size_bytes: Callable[[int], float]) -> list[Level]:
     """One figure a day for so many days, up to now; by the number of the day."""
-    return [Held(NOW - timedelta(days=count - 1 - day), round(size_bytes(day))) for day in range(count)]
+    return [Level(NOW - timedelta(days=count - 1 - day), round(size_bytes(day))) for day in range(count)]
 
 
 def pace(bytes_per_day: float | None, over: timedelta = MONTH) -> Growth:
@@ -63,17 +63,17 @@ def test_figures_may_come_in_any_order_and_miss_days() -> None:
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
-        ([], "there are 0 figures over 0.00s"),
-        (days(7, float), "there are 7 figures over 6d 0h"),
-        ([Held(NOW - timedelta(days=20), 0), Held(NOW, 9)], "there are 2 figures over 20d 0h"),
+        ([], "0 of 4 figures, over 0.00s"),
+        (days(7, float), "7 of 4 figures, over 6d 0h"),
+        ([Level(NOW - timedelta(days=20), 0), Level(NOW, 9)], "2 of 4 figures, over 20d 0h"),
     ],
     ids=["none", "six days", "two figures"],
 )
-def test_too_little_history_says_so_instead_of_a_number(figures: list[Held], told: str) -> None:
+def test_too_little_history_says_so_instead_of_a_number(figures: list[Level], told: str) -> None:
     found = growth(figures, NOW)
 
     assert found.bytes_per_day is None
-    assert str(found) == f"how fast it grows cannot be told yet: {told}, and it takes 4 over 7d 0h"
+    assert str(found) == f"how fast it grows cannot be told yet ({told} of 7d 0h)"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_limit_is_reached_when_what_is_left_is_used_up(
         (
             Room("its quota", 98, 100),
             None,
-            "cannot be told yet: there are 31 figures over 30d 0h, and it takes 4 over 7d 0h",
+            "cannot be told yet (31 of 4 figures, over 30d 0h of 7d 0h)",
         ),
     ],
 )

@@ -27,6 +27,7 @@ _COMMANDS = {
     "cleanup": "cleanup",
     "health": "health",
     "databases": "databases",
+    "storages": "storages",
     "schedules": "schedules",
     "config": "config",
     "catalog": "catalog",

@@ -25,7 +25,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Held:
+class Level:
     """What there was at one moment."""
 
     at: datetime
@@ -45,22 +45,21 @@ class Growth:
 
     def __str__(self) -> str:
         if self.bytes_per_day is None:
-            there = f"there are {self.figures} figures over {_words(self.over)}"
-            wanted = f"{_LEAST_FIGURES} over {_words(LEAST_HISTORY)}"
-            return f"how fast it grows cannot be told yet: {there}, and it takes {wanted}"
+            there = f"{self.figures} of {_LEAST_FIGURES} figures, over {_words(self.over)} of {_words(LEAST_HISTORY)}"
+            return f"how fast it grows cannot be told yet ({there})"
         pace = human_bytes(abs(self.bytes_per_day))
         verb = "grows" if self.bytes_per_day >= 0 else "shrinks"
         return f"it {verb} by {pace} a day (over the last {_words(self.over)})"
 
 
-def growth(history: Sequence[Held], now: datetime) -> Growth:
+def growth(history: Sequence[Level], now: datetime) -> Growth:
     """Of the figures of the last ``TREND``, in any order, the present one among them."""
-    recent = [held for held in history if held.at >= now - TREND]
-    over = now - min((held.at for held in recent), default=now)
+    recent = [level for level in history if level.at >= now - TREND]
+    over = now - min((level.at for level in recent), default=now)
     if over < LEAST_HISTORY or len(recent) < _LEAST_FIGURES:
         return Growth(None, over, len(recent))
-    days = [(held.at - now) / _DAY for held in recent]
-    line = statistics.linear_regression(days, [held.size_bytes for held in recent])
+    days = [(level.at - now) / _DAY for level in recent]
+    line = statistics.linear_regression(days, [level.size_bytes for level in recent])
     return Growth(line.slope, over, len(recent))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from db_backup.catalog import Attempt, AttemptOutcome, AuditAct, AuditOutcome, BackupQuery
@@ -16,12 +17,14 @@ from db_backup.health import (
     Expectations,
     Health,
     KitRecord,
+    StorageRecord,
     assess,
     overall,
 )
 from db_backup.jobs.kit import fingerprint_of, last_export
 from db_backup.jobs.objectives import recovery_point, recovery_time
 from db_backup.jobs.server_chain import server_backups
+from db_backup.jobs.usage import storage_records
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupType, Compression, Scope, utc_now
 from db_backup.summary import BackupSummary
@@ -33,20 +36,28 @@ def health_report(workspace: Workspace) -> Health:
     """Score and controls of every entry of the configuration, those without a backup too; changes nothing."""
     now = utc_now()
     abandoned = frozenset(attempt.id for attempt in workspace.catalog.abandoned_attempts())
-    kit = _kit(workspace)
+    common = _Common(kit=_kit(workspace), storages=storage_records(workspace))
     entries = workspace.config.entries.values()
-    return overall((_entry(workspace, entry, abandoned, kit, now) for entry in entries), now=now)
+    return overall((_entry(workspace, entry, abandoned, common, now) for entry in entries), now=now)
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What is the same for all entries."""
+
+    kit: KitRecord | None
+    storages: Mapping[str, StorageRecord]
 
 
 def _entry(
-    workspace: Workspace, entry: Entry, abandoned: frozenset[str], kit: KitRecord | None, now: datetime
+    workspace: Workspace, entry: Entry, abandoned: frozenset[str], common: _Common, now: datetime
 ) -> EntryHealth:
     attempts = workspace.catalog.attempts(entry.name, since=now - 2 * TREND_WINDOW)
     return assess(
         entry.name,
         (_backup(summary) for summary in workspace.catalog.newest_first(BackupQuery(database=entry.name))),
         _ended(attempts, abandoned),
-        _expectations(workspace, entry, kit, now),
+        _expectations(workspace, entry, common, now),
         now=now,
         breaks=_breaks(workspace, entry, now),
         of_server=(_backup(summary) for summary in server_backups(workspace, entry)),
@@ -80,6 +91,7 @@ def _backup(summary: BackupSummary) -> BackupRecord:
         of_server=summary.scope is Scope.SERVER,
         log_kept_seconds=summary.log_kept_seconds,
         warnings=summary.warnings,
+        locked_until=summary.locked_until,
     )
 
 
@@ -91,7 +103,7 @@ def _ended(attempts: list[Attempt], abandoned: frozenset[str]) -> Iterator[Attem
         yield AttemptRecord(attempt.started_at, failed=attempt.outcome is not AttemptOutcome.SUCCEEDED)
 
 
-def _expectations(workspace: Workspace, entry: Entry, kit: KitRecord | None, now: datetime) -> Expectations:
+def _expectations(workspace: Workspace, entry: Entry, common: _Common, now: datetime) -> Expectations:
     target, window = recovery_point(entry, workspace.settings, now)
     return Expectations(
         recovery_point=target,
@@ -100,7 +112,9 @@ def _expectations(workspace: Workspace, entry: Entry, kit: KitRecord | None, now
         recovery_time=recovery_time(entry),
         max_size_bytes=workspace.settings.backup_max_size_mb * _MEGABYTE or None,
         off_site=frozenset(name for name, storage in workspace.config.storages.items() if storage.off_site),
-        kit=kit,
+        kit=common.kit,
+        storages=tuple(common.storages[name] for name in entry.storages if name in common.storages),
+        encrypted=entry.encrypt,
     )
 
 

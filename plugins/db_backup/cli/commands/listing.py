@@ -40,7 +40,9 @@ _RIGHT = ("AGE", "SIZE", "TOOK", "OF", "ROWS")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Backups on a page.")
 @click.option("--cursor", help="Go on from here: the next_cursor of the page before.")
 @click.option("--detailed", is_flag=True, help="More columns, and each backup's warnings.")
-@click.option("--stats", is_flag=True, help="Counts, bytes and success rate instead of the list.")
+@click.option(
+    "--stats", is_flag=True, help="Counts, bytes and success rate instead of the list; `storages` tells of growth."
+)
 @click.option("--recovery", is_flag=True, help="The moments that each database can be restored to, gaps included.")
 @json_option
 def command(

@@ -1,0 +1,56 @@
+"""Whether a storage works: by doing what a backup does to it, with a small object of our own."""
+
+from __future__ import annotations
+
+import secrets
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.errors import BackupError, ObjectLocked, StorageError
+from db_backup.jobs.roots import ready_storages
+from db_backup.jobs.workspace import Workspace
+from db_backup.storage import Storage
+
+_FOLDER = "check"
+
+
+class StorageCheck(BaseModel):
+    """What trying a storage showed: what it is like, or the error and what to do about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    works: bool
+    storage_id: str = ""
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    hint: str = ""
+
+
+def check_storage(workspace: Workspace, name: str) -> StorageCheck:
+    """Its identity, then write, read and delete; one that was never used becomes ready by it, as by a first backup."""
+    try:
+        (storage,) = ready_storages(workspace, (name,))
+        return StorageCheck(works=True, storage_id=storage.storage_id, warnings=_tried(storage))
+    except BackupError as error:
+        return StorageCheck(works=False, error=error.message, hint=error.hint)
+
+
+def _tried(storage: Storage) -> tuple[str, ...]:
+    """:raises StorageError: one of the steps failed, or what was read is not what was written."""
+    token = secrets.token_hex(8)
+    key, content = f"{_FOLDER}/{token}", f"db-backup wrote this to try the storage: {token}\n".encode()
+    storage.create(key, content)
+    try:
+        found = storage.read_document(key).content
+    finally:
+        try:
+            storage.delete(key)
+            kept: tuple[str, ...] = ()
+        except ObjectLocked as locked:
+            kept = (f"What was written to try it stays: {locked.message}",)
+    if found != content:
+        raise StorageError(
+            f"Storage '{storage.name}' ({storage.location}) gave other bytes back than were written to '{key}'.",
+            hint="Do not rely on it: look into its logs, and into those of what lies between.",
+        )
+    return kept
