@@ -184,6 +184,8 @@ class AuditAct(StrEnum):
     KEY = "key"
     CONFIG = "config"
     CLEANUP = "cleanup"
+    ARCHIVE = "archive"
+    THAW = "thaw"
     CATALOG = "catalog"
     KIT_EXPORT = "kit_export"
     KIT_IMPORT = "kit_import"
