@@ -77,6 +77,9 @@ def test_it_comes_decompressed_under_its_own_name_into_the_working_folder(projec
         "path": str(target),
         "size_bytes": part["plain_bytes"],
         "parts": [target.name],
+        "read_from": "local",
+        "passed_over": [],
+        "warnings": [],
     }
     assert hashlib.sha256(target.read_bytes()).hexdigest() == part["plain_sha256"]
     assert stat.S_IMODE(target.stat().st_mode) == 0o600, "it holds the whole database"

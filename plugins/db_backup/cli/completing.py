@@ -30,3 +30,14 @@ def complete_entries(_context: click.Context, _parameter: click.Parameter, incom
         return [name for name in load_config(load_settings()).entries if name.startswith(incomplete)]
     except BackupError:
         return []
+
+
+def complete_storages(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of storages that begin so."""
+    from db_backup.config import load_config
+    from db_backup.settings import load_settings
+
+    try:
+        return [name for name in load_config(load_settings()).storages if name.startswith(incomplete)]
+    except BackupError:
+        return []

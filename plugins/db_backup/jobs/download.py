@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict
 from db_backup import naming
 from db_backup.errors import BackupError
 from db_backup.jobs.acts import audited
-from db_backup.jobs.contents import stored_bytes
+from db_backup.jobs.contents import blamed_on, check_copy, stored_bytes
+from db_backup.jobs.copies import leased, locate
+from db_backup.jobs.fallback import Fallback, PassedOver
 from db_backup.jobs.new_file import new_file, refuse_taken
-from db_backup.jobs.sidecars import Located, leased, locate
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Part, RunInfo
 from db_backup.progress import Cancellation, Progress
@@ -48,16 +50,21 @@ class DownloadRequest:
     :param target: a file, a folder that exists, or None for the working folder; there it gets the backup's own name.
     :param raw: the bytes as they are stored, not decompressed.
     :param force: an existing file may be replaced.
+    :param from_storage: the copy in this storage and no other; None: the best one, or the next that can be read.
     """
 
     backup: str
     target: Path | None = None
     raw: bool = False
     force: bool = False
+    from_storage: str | None = None
 
 
 class DownloadReport(BaseModel):
-    """``path`` is None when it went to a stream; ``size_bytes``: what was written."""
+    """``path`` is None when it went to a stream; ``size_bytes``: what was written.
+
+    ``read_from``: the storage. ``passed_over``: copies that could not be read; ``warnings`` says the same in sentences.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,6 +72,9 @@ class DownloadReport(BaseModel):
     path: Path | None
     size_bytes: int
     parts: tuple[str, ...]
+    read_from: str = ""
+    passed_over: tuple[PassedOver, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def download_backup(
@@ -75,15 +85,22 @@ def download_backup(
     :raises Refused: the file exists, or is a device or the like.
     :raises UnknownBackup, StorageError, ArtefactError, Interrupted, BackupError: nothing is left behind.
     """
-    located = locate(workspace, request.backup)
+    located = locate(workspace, request.backup, storage=request.from_storage)
     target = _target(located, request)
     refuse_taken(target, replace=request.force, taken=_TAKEN)
     with (
         _reading(workspace, located, run, str(target)),
         new_file(target, replace=request.force, taken=_TAKEN, elsewhere="with -o") as output,
     ):
-        size_bytes = _write(located, request.raw, output, progress, cancellation)
-    return _report(located, request.raw, target, size_bytes)
+        reading = _fallback(workspace, located, request, cancellation)
+
+        def write(copies: Sequence[Located]) -> int:
+            output.seek(0)  # another copy may have been begun
+            output.truncate()
+            return _write(copies[0], request.raw, output, progress, cancellation)
+
+        size_bytes = reading.run(write)
+    return _report(reading, request.raw, target, size_bytes)
 
 
 def stream_backup(
@@ -97,12 +114,18 @@ def stream_backup(
 ) -> DownloadReport:
     """Write a backup to a stream. What the stream got before an error is worth nothing.
 
+    What was sent cannot be taken back: so where there is another copy, all of this one is read and checked first.
+
     :raises UnknownBackup, StorageError, ArtefactError, Interrupted, BackupError:
     """
-    located = locate(workspace, request.backup)
+    located = locate(workspace, request.backup, storage=request.from_storage)
     with _reading(workspace, located, run, "a stream"):
+        reading = _fallback(workspace, located, request, cancellation)
+        if reading.has_others:
+            progress.stage(f"checking a copy of {located.manifest.id}", located.manifest.size_bytes)
+            reading.run(lambda copies: check_copy(copies[0], progress, cancellation))
         try:
-            size_bytes = _write(located, request.raw, output, progress, cancellation)
+            size_bytes = _write(reading.copies[0], request.raw, output, progress, cancellation)
             output.flush()
         except OSError as error:
             raise BackupError(
@@ -110,7 +133,11 @@ def stream_backup(
                 hint="Whoever reads the output must read all of it.",
                 backup_id=located.manifest.id,
             ) from error
-    return _report(located, request.raw, None, size_bytes)
+    return _report(reading, request.raw, None, size_bytes)
+
+
+def _fallback(workspace: Workspace, located: Located, request: DownloadRequest, cancellation: Cancellation) -> Fallback:
+    return Fallback(workspace, [located], cancellation, fixed=request.from_storage is not None)
 
 
 def file_name(located: Located, *, raw: bool) -> str:
@@ -152,7 +179,8 @@ def _write(located: Located, raw: bool, output: Output, progress: Progress, canc
 
 def _blocks(located: Located, part: Part, raw: bool, progress: Progress) -> Iterator[Block]:
     read = read_stored if raw else read_plain
-    return read(stored_bytes(located, part), part, progress=progress)
+    with blamed_on(located):
+        yield from read(stored_bytes(located, part), part, progress=progress)
 
 
 def _part_name(part: Part, raw: bool) -> str:
@@ -217,10 +245,14 @@ def _target(located: Located, request: DownloadRequest) -> Path:
     return (target / name if target.is_dir() else target).absolute()
 
 
-def _report(located: Located, raw: bool, path: Path | None, size_bytes: int) -> DownloadReport:
+def _report(reading: Fallback, raw: bool, path: Path | None, size_bytes: int) -> DownloadReport:
+    (read,) = reading.copies
     return DownloadReport(
-        backup_id=located.manifest.id,
+        backup_id=read.manifest.id,
         path=path,
         size_bytes=size_bytes,
-        parts=tuple(_part_name(part, raw) for part in located.manifest.parts),
+        parts=tuple(_part_name(part, raw) for part in read.manifest.parts),
+        read_from=read.storage.name,
+        passed_over=reading.passed_over,
+        warnings=reading.warnings,
     )

@@ -7,9 +7,11 @@ from pydantic import BaseModel, ConfigDict
 from db_backup.config import Entry
 from db_backup.errors import ArtefactError, LoadFailed, ScratchUnavailable, StorageFull, ToolError, UnknownBackup
 from db_backup.jobs.acts import audited
+from db_backup.jobs.copies import leased, locate, update_state
+from db_backup.jobs.fallback import Fallback, PassedOver, with_proof
 from db_backup.jobs.objectives import recovery_time
 from db_backup.jobs.rehearsal import Rehearsal, rehearse
-from db_backup.jobs.sidecars import Located, leased, locate, update_state
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Proof, RunInfo
@@ -28,7 +30,8 @@ class DrillReport(BaseModel):
 
     ``result``: inconclusive where nothing could be restored here, which says nothing against the backup; ``reason``
     says why it did not pass. ``differences``: also the application checks that failed.
-    ``target_seconds``: how long it may take; None: this type has no target.
+    ``target_seconds``: how long it may take; None: this type has no target. ``read_from``: the storage that it was
+    restored from; ``passed_over``: copies that could not be read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +50,8 @@ class DrillReport(BaseModel):
     check_seconds: float | None = None
     restore_seconds: float | None = None
     target_seconds: float | None = None
+    read_from: str = ""
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def speaks_against_backup(self) -> bool:
@@ -117,7 +122,7 @@ class _Drill:
     ) -> None:
         self.workspace = workspace
         self.entry = entry
-        self.located = located
+        self.reading = Fallback(workspace, [located], cancellation)
         self.manifest = located.manifest
         self.progress = progress
         self.cancellation = cancellation
@@ -132,12 +137,14 @@ class _Drill:
                 f"allows restores into scratch up to {limit} MB.",
             )
         try:
-            rehearsal = rehearse(
-                self.located,
-                self.workspace.engine_options,
-                checks=self.entry.checks,
-                progress=self.progress,
-                cancellation=self.cancellation,
+            rehearsal = self.reading.run(
+                lambda copies: rehearse(
+                    copies[0],
+                    self.workspace.engine_options,
+                    checks=self.entry.checks,
+                    progress=self.progress,
+                    cancellation=self.cancellation,
+                )
             )
         except (ScratchUnavailable, StorageFull, ToolError) as error:
             self.cancellation.check()
@@ -171,12 +178,10 @@ class _Drill:
             result=ProofResult.PASSED,
             checked_at=self.checked_at,
             duration_seconds=round((utc_now() - self.checked_at).total_seconds(), 3),
-            storage=self.located.storage.name,
+            storage=self.reading.copies[0].storage.name,
             evidence=evidence,
         )
-        update_state(
-            self.workspace, self.located, lambda state: state.model_copy(update={"proofs": (*state.proofs, proof)})
-        )
+        update_state(self.workspace, self.reading.copies[0], lambda state: with_proof(state, proof))
 
     def _report(self, result: ProofResult, reason: str, **measured: object) -> DrillReport:
         target = recovery_time(self.entry).get(self.manifest.type)
@@ -189,6 +194,8 @@ class _Drill:
                 "reason": reason,
                 "plain_bytes": self.manifest.plain_bytes,
                 "target_seconds": target.total_seconds() if target else None,
+                "read_from": self.reading.copies[0].storage.name,
+                "passed_over": self.reading.passed_over,
                 **measured,
             }
         )

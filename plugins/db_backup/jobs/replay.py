@@ -13,7 +13,9 @@ from db_backup.engines.base import EngineOptions
 from db_backup.engines.chain import ChainEngine
 from db_backup.jobs.chains import link_of
 from db_backup.jobs.contents import FetchClock
-from db_backup.jobs.sidecars import Located, leased_all
+from db_backup.jobs.copies import leased_all
+from db_backup.jobs.fallback import Fallback
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Inventory, Manifest
 from db_backup.model import ConnectionInfo
@@ -84,10 +86,12 @@ def replay(
             sum(link.manifest.plain_bytes for link in line),
         )
         began = time.monotonic()
-        opened = engine.open_rebuilt(
-            [link_of(link, progress, clock) for link in (*links, line[-1])], Point(), cancellation
+        reading = Fallback(workspace, (*links, line[-1]), cancellation)
+        rebuilt = reading.run(
+            lambda copies: stack.enter_context(
+                engine.open_rebuilt([link_of(copy, progress, clock) for copy in copies], Point(), cancellation)
+            )
         )
-        rebuilt = stack.enter_context(opened)
         took = time.monotonic() - began
     fetch_seconds = min(clock.seconds, took)
     return {
@@ -96,7 +100,7 @@ def replay(
         "databases": len(rebuilt.databases),
         "replayed_to": rebuilt.time.isoformat(),
         "replayed_to_position": rebuilt.position,
-        "restore_warnings": list(rebuilt.warnings),
+        "restore_warnings": [*reading.warnings, *rebuilt.warnings],
         "fetch_seconds": round(fetch_seconds, 3),
         "load_seconds": round(took - fetch_seconds, 3),
         "restore_seconds": round(time.monotonic() - began, 3),

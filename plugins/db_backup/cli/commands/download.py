@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from db_backup.cli.completing import complete_backups
+from db_backup.cli.completing import complete_backups, complete_storages
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
@@ -30,12 +30,19 @@ _STDOUT = "-"
 )
 @click.option("--raw", is_flag=True, help="The bytes as they are stored: not decompressed.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@click.option(
+    "--from-storage", metavar="NAME", help="The copy in this storage and no other.", shell_complete=complete_storages
+)
 @json_option
-def command(backup: str, output: str | None, raw: bool, force: bool, as_json: bool) -> None:
+def command(backup: str, output: str | None, raw: bool, force: bool, from_storage: str | None, as_json: bool) -> None:
     """Fetch BACKUP (an id or a file name) out of its storage, decompressed, as the database's own tool wrote it.
 
     Size and SHA-256 are checked on the way; the file appears when it is whole, or not at all. A backup of several
     parts comes as one tar, with its manifest. An existing file is refused with exit code 4.
+
+    Where several storages hold BACKUP and a copy turns out to be damaged or out of reach, the next one is fetched, and
+    a warning says so. What went to stdout cannot be taken back: there a copy is read and checked to its end first,
+    unless it is the only one.
 
     \b
     Examples:
@@ -43,7 +50,8 @@ def command(backup: str, output: str | None, raw: bool, force: bool, as_json: bo
       db-backup download backup_shop_full_2026-01-31_03-00-00 -o /srv/export --raw
       db-backup download backup_shop_full_2026-01-31_03-00-00 -o -
     """
-    request = DownloadRequest(backup, Path(output) if output not in {None, _STDOUT} else None, raw, force)
+    target = Path(output) if output not in {None, _STDOUT} else None
+    request = DownloadRequest(backup, target, raw, force, from_storage)
     to_stdout = output == _STDOUT
     if to_stdout and (as_json or sys.stdout.isatty()):
         reason = "with --json, which prints there too" if as_json else "for it is a terminal"
@@ -51,9 +59,15 @@ def command(backup: str, output: str | None, raw: bool, force: bool, as_json: bo
     with opened_workspace(indexed=False) as workspace, stoppable() as cancellation, terminal_progress() as progress:
         if to_stdout:
             with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as stdout:
-                stream_backup(workspace, request, stdout, run=cli_run(), progress=progress, cancellation=cancellation)
-            return
-        report = download_backup(workspace, request, run=cli_run(), progress=progress, cancellation=cancellation)
+                report = stream_backup(
+                    workspace, request, stdout, run=cli_run(), progress=progress, cancellation=cancellation
+                )
+        else:
+            report = download_backup(workspace, request, run=cli_run(), progress=progress, cancellation=cancellation)
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if to_stdout:
+        return
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

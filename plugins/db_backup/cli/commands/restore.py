@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from db_backup.cli.completing import complete_backups, complete_entries
+from db_backup.cli.completing import complete_backups, complete_entries, complete_storages
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.progress import terminal_progress
@@ -44,6 +44,12 @@ _LISTED = 200  # newest backups that are shown, or offered to choose from
     "--jobs", type=click.IntRange(1, MOST_JOBS), default=1, show_default=True, help="Parallel loads, at most."
 )
 @click.option("--no-safety-backup", is_flag=True, help="Do not back up what is replaced or added to.")
+@click.option(
+    "--from-storage",
+    metavar="NAME",
+    help="Read the copies in this storage and no other.",
+    shell_complete=complete_storages,
+)
 @click.option("--to-time", metavar="TIME", help="As it was at this moment, such as '2026-01-31 14:05:00'.")
 @click.option("--to-lsn", metavar="LSN", help="PostgreSQL: up to the log record that ends at this LSN.")
 @click.option("--to-gtid", metavar="GTID", help="MariaDB: up to and with this transaction.")
@@ -63,6 +69,7 @@ def command(
     with_owners: bool,
     jobs: int,
     no_safety_backup: bool,
+    from_storage: str | None,
     to_time: str | None,
     to_lsn: str | None,
     to_gtid: str | None,
@@ -79,6 +86,9 @@ def command(
     --to-time goes back to any moment that `db-backup list --recovery` shows; a time without a zone is one of
     BACKUP_TIMEZONE. The database is one with `server:`, or a server's with --source-database. What held it is rebuilt
     in a scratch server first; so it is where BACKUP is an increment, or of a whole server: then as it was at its end.
+
+    Where several storages hold a backup, and a copy turns out to be damaged or out of reach, it begins again with the
+    next one, and a warning says so.
 
     Exit code 3 when something differs from the manifest, or a check of the configuration fails.
 
@@ -112,6 +122,7 @@ def command(
             force=force,
             safety_backup=not no_safety_backup,
             scratch=test,
+            from_storage=from_storage,
         )
         return _restore(workspace, _with_whole_path(workspace, request), typed, as_json)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
@@ -17,14 +17,16 @@ from db_backup.errors import (
 )
 from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.create import CreateRequest, create_backup
+from db_backup.jobs.fallback import Fallback
 from db_backup.jobs.rehearsal import rehearse
 from db_backup.jobs.restore.filling import Filling
 from db_backup.jobs.restore.outcome import Outcome
 from db_backup.jobs.restore.planning import checks_for, load_options, make_plan, what_changed
-from db_backup.jobs.restore.rebuilding import taken_out
-from db_backup.jobs.restore.request import Recovered, RestorePlan, RestoreReport, RestoreRequest, Way
+from db_backup.jobs.restore.rebuilding import TakenOut, taken_out
+from db_backup.jobs.restore.request import RestorePlan, RestoreReport, RestoreRequest, Way
 from db_backup.jobs.restore.resolve import LATEST, Resolved, kept, resolve_backup
 from db_backup.jobs.restore.targets import Destination, lock_name
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
@@ -106,19 +108,26 @@ class PlannedRestore:
         :raises TargetNotEmpty, LoadFailed, ArtefactError, SourceError, StorageError, Interrupted:
         :raises BackupError: also: the safety backup failed, and nothing was changed.
         """
-        with self._materialised(progress, cancellation) as recovered:
+        with self._materialised(progress, cancellation) as made:
             if self._destination is None:
                 report = self._rehearse(progress, cancellation)
             else:
                 report = self._restore_to(self._destination, progress, cancellation)
-        if recovered is not None:
-            took = round(report.duration_seconds + recovered.rebuild_seconds, 3)
-            report = report.model_copy(update={"recovered": recovered, "duration_seconds": took})
+        if made is not None:
+            took = round(report.duration_seconds + made.recovered.rebuild_seconds, 3)
+            report = report.model_copy(
+                update={
+                    "recovered": made.recovered,
+                    "duration_seconds": took,
+                    "read_from": made.reading.read_from,
+                    "passed_over": made.reading.passed_over,
+                }
+            )
         self._act.detail = _detail(report)
         return report
 
     @contextmanager
-    def _materialised(self, progress: Progress, cancellation: Cancellation) -> Iterator[Recovered | None]:
+    def _materialised(self, progress: Progress, cancellation: Cancellation) -> Iterator[TakenOut | None]:
         """See that there is a backup to restore: where a point is asked for, it is made of what is rebuilt first.
 
         Nobody is held off the target meanwhile, and a link that is damaged shows before anything is changed.
@@ -129,22 +138,29 @@ class PlannedRestore:
             return
         with ExitStack() as stack:
             with Outcome(self.plan).told() if self._destination else nullcontext():
+                reading = self._reading(recovery.links, cancellation)
                 options = self._workspace.engine_options
                 made = stack.enter_context(
-                    taken_out(recovery, options, run=self._run, progress=progress, cancellation=cancellation)
+                    taken_out(recovery, reading, options, run=self._run, progress=progress, cancellation=cancellation)
                 )
             warnings = (*self._resolved.warnings, *made.warnings)
             self._resolved = replace(self._resolved, located=made.located, warnings=warnings)
-            yield made.recovered
+            yield made
+
+    def _reading(self, backups: Sequence[Located], cancellation: Cancellation) -> Fallback:
+        return Fallback(self._workspace, backups, cancellation, fixed=self._request.from_storage is not None)
 
     def _rehearse(self, progress: Progress, cancellation: Cancellation) -> RestoreReport:
         manifest = self._resolved.located.manifest
-        rehearsal = rehearse(
-            self._resolved.located,
-            self._workspace.engine_options,
-            checks=checks_for(self._workspace, manifest, self._request),
-            progress=progress,
-            cancellation=cancellation,
+        reading = self._reading([self._resolved.located], cancellation)
+        rehearsal = reading.run(
+            lambda copies: rehearse(
+                copies[0],
+                self._workspace.engine_options,
+                checks=checks_for(self._workspace, manifest, self._request),
+                progress=progress,
+                cancellation=cancellation,
+            )
         )
         return RestoreReport(
             backup_id=manifest.id,
@@ -153,7 +169,7 @@ class PlannedRestore:
             tables=len(rehearsal.found.tables),
             rows=rehearsal.found.rows,
             differences=rehearsal.differences,
-            warnings=(*self._resolved.warnings, *rehearsal.warnings),
+            warnings=(*self._resolved.warnings, *reading.warnings, *rehearsal.warnings),
             duration_seconds=rehearsal.restore_seconds,
             way=Way.SCRATCH,
             checks=rehearsal.checks,
@@ -161,6 +177,8 @@ class PlannedRestore:
             load_seconds=rehearsal.load_seconds,
             check_seconds=rehearsal.check_seconds,
             plain_bytes=manifest.plain_bytes,
+            read_from=reading.read_from,
+            passed_over=reading.passed_over,
         )
 
     def _restore_to(self, destination: Destination, progress: Progress, cancellation: Cancellation) -> RestoreReport:
@@ -168,8 +186,9 @@ class PlannedRestore:
         with self._alone(destination, cancellation):
             self._look_again()
             outcome = Outcome(self.plan)
+            reading = self._reading([self._resolved.located], cancellation)
             filling = Filling(
-                located=self._resolved.located,
+                reading=reading,
                 target=destination.target,
                 plan=self.plan,
                 options=load_options(self._request),
@@ -182,7 +201,7 @@ class PlannedRestore:
             with outcome.told():
                 self._back_up(outcome, progress, cancellation)
                 filling.run()
-        return outcome.report(manifest)
+        return outcome.report(reading)
 
     @contextmanager
     def _alone(self, destination: Destination, cancellation: Cancellation) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +14,7 @@ from db_backup.engines.base import Engine, LoadOptions, Occupancy
 from db_backup.errors import BackupError, Interrupted, Refused, SourceError
 from db_backup.jobs.checks import failed_checks, run_checks
 from db_backup.jobs.contents import FetchClock, plain_streams
+from db_backup.jobs.fallback import Fallback
 from db_backup.jobs.restore.outcome import Outcome
 from db_backup.jobs.restore.request import RestorePlan, Way
 from db_backup.jobs.restore.targets import Target
@@ -25,10 +27,11 @@ from db_backup.progress import Cancellation, Progress
 class Filling:
     """One restore into a target that nobody else restores to meanwhile.
 
+    :param reading: the one backup; where its copy cannot be read, loading begins again with the next.
     :param replacing: a person insists on what is in the target's place: nothing takes it that differs.
     """
 
-    located: Located
+    reading: Fallback
     target: Target
     plan: RestorePlan
     options: LoadOptions
@@ -48,20 +51,27 @@ class Filling:
 
     def _beside(self) -> None:
         """Load a database of its own, and let it take the target's place when it is found whole."""
-        replaced = self.plan.way is Way.REPLACE
         name = self.target.engine.replacement_name()
-        self.target.engine.drop_database(name)  # what an interrupted restore has left
-        maker = self.target.engine if replaced else self.target.maker
         with ExitStack() as undo:
-            copy = maker.create_database(name, None if replaced else self.located.manifest.server)
-            undo.push(_Discard(self.target.engine, name))
-            self._load(copy)
+            copy = self.reading.run(lambda copies: self._loaded_beside(name, copies[0], undo))
             self._compare(copy)
             if self.outcome.differences and self.replacing:
                 self.outcome.left_beside(name)
             else:
                 self._put_in_place(name, undo)
             undo.pop_all()
+
+    def _loaded_beside(self, name: str, located: Located, undo: ExitStack) -> Engine:
+        """The database beside, full; ``undo`` takes it away when the restore fails later on."""
+        replaced = self.plan.way is Way.REPLACE
+        self.target.engine.drop_database(name)  # what an interrupted restore has left
+        maker = self.target.engine if replaced else self.target.maker
+        with ExitStack() as failed:
+            copy = maker.create_database(name, None if replaced else located.manifest.server)
+            failed.push(_Discard(self.target.engine, name))
+            self._load(copy, located)
+            undo.push(failed.pop_all())
+        return copy
 
     def _put_in_place(self, name: str, undo: ExitStack) -> None:
         address = self.plan.target_address
@@ -83,20 +93,25 @@ class Filling:
     def _where_it_stays(self) -> None:
         """Load into a database that is there. A load that fails takes away again what it had brought."""
         engine, address = self.target.engine, self.plan.target_address
-        try:
-            self._load(engine)
-        except BaseException:
-            self.outcome.target_state = self._state_after_failed_load()
-            raise
+        before = self.outcome.target_state
+
+        def load(copies: Sequence[Located]) -> None:
+            try:
+                self._load(engine, copies[0])
+            except BaseException:
+                self.outcome.target_state = self._state_after_failed_load()
+                raise
+
+        self.reading.run(load, again=lambda: self.outcome.target_state == before)
         self.outcome.target_state = f"{address} holds all that was restored, and was not compared to its end."
         self._compare(engine)
         self.outcome.target_state = f"{address} is restored."
 
-    def _load(self, engine: Engine) -> None:
-        manifest, clock = self.located.manifest, FetchClock()
+    def _load(self, engine: Engine, located: Located) -> None:
+        manifest, clock = located.manifest, FetchClock()
         self.progress.stage(f"restoring {manifest.id} to {self.plan.target_address}", manifest.plain_bytes)
         began = time.monotonic()
-        streams = plain_streams(self.located, self.progress, clock)
+        streams = plain_streams(located, self.progress, clock)
         self.outcome.warnings += engine.load(streams, manifest, self.cancellation, self.options)
         took = time.monotonic() - began
         self.outcome.fetch_seconds = min(clock.seconds, took)
@@ -105,10 +120,11 @@ class Filling:
             self.cancellation.check()
 
     def _compare(self, engine: Engine) -> None:
-        expected, tables = self.located.manifest.inventory, self.options.tables
+        manifest, tables = self.reading.copies[0].manifest, self.options.tables
+        expected = manifest.inventory
         self.progress.stage(f"comparing {len(tables or expected.tables)} tables")
         began = time.monotonic()
-        found = engine.take_inventory(self.located.manifest, self.cancellation)
+        found = engine.take_inventory(manifest, self.cancellation)
         results = run_checks(engine, self.checks, self.cancellation)
         ours = restored_part(found, expected, self.plan.way, tables)
         differences = compare(restored_part(expected, expected, self.plan.way, tables), ours)
@@ -127,7 +143,8 @@ class Filling:
         """Looked at, for whoever could not load may not have been able to tidy up either."""
         address = self.plan.target_address
         try:
-            examination = self.target.engine.examine_target(self.located.manifest, LoadOptions(), replace=False)
+            manifest = self.reading.copies[0].manifest
+            examination = self.target.engine.examine_target(manifest, LoadOptions(), replace=False)
         except BackupError:
             return f"What {address} holds now cannot be found out: it may be incomplete."
         occupancy = examination.occupancy or Occupancy()

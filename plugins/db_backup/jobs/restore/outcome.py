@@ -9,8 +9,9 @@ from datetime import datetime
 
 from db_backup.errors import BackupError, Interrupted
 from db_backup.jobs.checks import CheckResult
+from db_backup.jobs.fallback import Fallback
 from db_backup.jobs.restore.request import RestorePlan, RestoreReport, Way
-from db_backup.manifest import Difference, Inventory, Manifest
+from db_backup.manifest import Difference, Inventory
 
 
 class Outcome:
@@ -60,7 +61,8 @@ class Outcome:
                 "its safety backup began, is neither in it nor in the safety backup."
             )
 
-    def report(self, manifest: Manifest) -> RestoreReport:
+    def report(self, reading: Fallback) -> RestoreReport:
+        manifest = reading.copies[0].manifest
         return RestoreReport(
             backup_id=manifest.id,
             target=self._plan.target_address,
@@ -68,7 +70,7 @@ class Outcome:
             tables=len(self.found.tables),
             rows=self.found.rows,
             differences=self.differences,
-            warnings=(*self.warnings, *self._lost_writes()),
+            warnings=(*self.warnings, *reading.warnings, *self._lost_writes()),
             duration_seconds=round(time.monotonic() - self._began, 3),
             way=self._plan.way,
             checks=self.checks,
@@ -78,4 +80,6 @@ class Outcome:
             load_seconds=round(self.load_seconds, 3),
             check_seconds=round(self.check_seconds, 3),
             plain_bytes=manifest.plain_bytes,
+            read_from=reading.read_from,
+            passed_over=reading.passed_over,
         )

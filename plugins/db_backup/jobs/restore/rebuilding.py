@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from db_backup.engines.chain import Rebuilt
 from db_backup.errors import UsageError
 from db_backup.jobs.chains import link_of
 from db_backup.jobs.creation import Creation, Plan
+from db_backup.jobs.fallback import Fallback
 from db_backup.jobs.replay import chain_reader
 from db_backup.jobs.restore.moments import Recovery
 from db_backup.jobs.restore.request import Recovered
@@ -34,18 +35,30 @@ _COMPRESSION, _LEVEL = Compression.ZSTD, 1
 
 @dataclass(frozen=True)
 class TakenOut:
-    """The backup that was made of what was rebuilt, which lives as long as its block. It goes by the last link's id."""
+    """The backup that was made of what was rebuilt, which lives as long as its block. It goes by the last link's id.
+
+    ``reading``: which copies of the links it was rebuilt of. ``warnings``: what was passed over is among them.
+    """
 
     located: Located
     recovered: Recovered
+    reading: Fallback
     warnings: tuple[str, ...]
 
 
 @contextmanager
 def taken_out(
-    recovery: Recovery, options: EngineOptions, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+    recovery: Recovery,
+    reading: Fallback,
+    options: EngineOptions,
+    *,
+    run: RunInfo,
+    progress: Progress,
+    cancellation: Cancellation,
 ) -> Iterator[TakenOut]:
     """Rebuild the source in a scratch server, and back up the one database in it. The caller leases every link.
+
+    :param reading: the links; where a copy of one cannot be read, the rebuilding begins again with the next.
 
     Nothing but BACKUP_SCRATCH_PATH is touched; the scratch server is gone when the block begins.
 
@@ -56,15 +69,20 @@ def taken_out(
     """
     make_last_folder(options.scratch_path, "BACKUP_SCRATCH_PATH")
     engine = chain_reader(recovery.base, options)
-    links = [link_of(located, progress) for located in recovery.links]
-    with private_folder(options.scratch_path, "recovery") as folder:
-        began = time.monotonic()
-        plain_bytes = sum(link.manifest.plain_bytes for link in recovery.links)
+    plain_bytes = sum(link.manifest.plain_bytes for link in recovery.links)
+
+    def rebuild(copies: Sequence[Located]) -> tuple[Rebuilt, Located]:
+        links = [link_of(located, progress) for located in copies]
         progress.stage(f"rebuilding '{recovery.base.entry}' of {len(links)} backups", plain_bytes)
         with engine.open_rebuilt(links, recovery.point, cancellation) as rebuilt:
             _refuse_absent(recovery, rebuilt)
             progress.stage(f"taking '{recovery.database}' out of it")
             located = _backed_up(recovery, rebuilt, options, folder, run, _OneStage(progress), cancellation)
+        return rebuilt, located
+
+    with private_folder(options.scratch_path, "recovery") as folder:
+        began = time.monotonic()
+        rebuilt, located = reading.run(rebuild)
         yield TakenOut(
             located,
             Recovered(
@@ -74,10 +92,11 @@ def taken_out(
                 position=rebuilt.position,
                 source=recovery.base.entry,
                 source_database=recovery.database,
-                links=tuple(link.manifest.id for link in links),
+                links=tuple(link.manifest.id for link in recovery.links),
                 rebuild_seconds=round(time.monotonic() - began, 3),
             ),
-            (*rebuilt.warnings, *located.manifest.warnings),
+            reading,
+            (*reading.warnings, *rebuilt.warnings, *located.manifest.warnings),
         )
 
 

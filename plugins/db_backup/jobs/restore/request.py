@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from db_backup.errors import UsageError
 from db_backup.jobs.checks import CheckResult
+from db_backup.jobs.fallback import PassedOver
 from db_backup.manifest import Difference
 from db_backup.model import BackupStatus, BackupType, EngineName
 from db_backup.recovery import Point
@@ -30,6 +31,7 @@ class RestoreRequest:
     :param force: replace what the target holds.
     :param safety_backup: back up what the target holds before it is replaced or added to; False: do without.
     :param scratch: into a scratch server that is thrown away, and nowhere else.
+    :param from_storage: the copies in this storage and no other; None: the best, or the next that can be read.
     :raises UsageError: a name is given and is empty: a variable that was never set must not mean the original.
     """
 
@@ -45,6 +47,7 @@ class RestoreRequest:
     force: bool = False
     safety_backup: bool = True
     scratch: bool = False
+    from_storage: str | None = None
 
     def __post_init__(self) -> None:
         names = {
@@ -53,6 +56,7 @@ class RestoreRequest:
             "target (--to)": self.to,
             "new database (--as)": self.new_name,
             "source database": self.source_database,
+            "storage (--from-storage)": self.from_storage,
         }
         for what, name in (*names.items(), *(("table", table) for table in self.tables)):
             if name is not None and not name.strip():
@@ -160,7 +164,8 @@ class RestoreReport(_Document):
 
     ``differences``: also the checks that failed. ``in_place`` False: for these, it was not put in the target's place;
     ``restored_to`` is then the copy that was left beside it. Of the seconds, ``fetch_seconds`` is what loading waited
-    for the storage, ``load_seconds`` the rest of loading, ``check_seconds`` inventory and checks.
+    for the storage, ``load_seconds`` the rest of loading, ``check_seconds`` inventory and checks. ``read_from``: the
+    storage that each backup was read from. ``passed_over``: copies that could not be read, as ``warnings`` say, too.
     """
 
     backup_id: str
@@ -180,3 +185,5 @@ class RestoreReport(_Document):
     check_seconds: float = 0.0
     plain_bytes: int = 0
     recovered: Recovered | None = None
+    read_from: dict[str, str] = {}
+    passed_over: tuple[PassedOver, ...] = ()

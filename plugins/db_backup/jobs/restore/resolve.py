@@ -70,10 +70,23 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
     """Find the backup that the request means. The catalogue is not needed.
 
     :raises UsageError: neither a backup nor a database is named, or the two do not belong together.
-    :raises UnknownDatabase, UnknownBackup: there is none.
+    :raises UnknownDatabase, UnknownBackup: there is none; or the storage that is named has no copy of it.
+    :raises UnknownStorage, ManifestError, StorageError:
     :raises PointOutOfReach, ChainBroken: no backups lead to the point that is asked for.
-    :raises ManifestError, StorageError:
     """
+    resolved = _resolved(workspace, request)
+    return resolved if request.from_storage is None else _from_storage(workspace, resolved, request.from_storage)
+
+
+def _from_storage(workspace: Workspace, resolved: Resolved, storage: str) -> Resolved:
+    """The same backups, in the storage that a person names."""
+    needed = tuple(locate(workspace, backup.manifest.id, storage=storage) for backup in resolved.needed)
+    if resolved.recovery is None:
+        return replace(resolved, located=needed[0])
+    return replace(resolved, recovery=replace(resolved.recovery, links=needed))
+
+
+def _resolved(workspace: Workspace, request: RestoreRequest) -> Resolved:
     if request.backup == LATEST:
         request = replace(request, backup=None)
     if request.point is not None:
