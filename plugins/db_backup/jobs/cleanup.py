@@ -45,7 +45,7 @@ class CleanupRequest:
     def policy(self, workspace: Workspace, entry: str) -> Policy:
         """How this entry is cleaned up."""
         return replace(
-            _usual_policy(workspace, entry),
+            usual_policy(workspace, entry),
             days=dict.fromkeys(self.types, self.days) if self.days else {},
             types=self.types,
         )
@@ -175,7 +175,7 @@ def delete_backup(
         audited(workspace, "delete", run, entry=manifest.entry, backup_id=manifest.id) as act,
         workspace.catalog.entry_lock(manifest.entry, "deletion", wait_seconds=wait_seconds, cancellation=cancellation),
     ):
-        policy = _usual_policy(workspace, manifest.entry)
+        policy = usual_policy(workspace, manifest.entry)
         backups, plan = _planned(workspace, Holdings(workspace), manifest.entry, policy, {})
         reasons = _reasons(manifest.id, backups, plan)
         _refuse_if_protected(manifest.id, reasons, force)
@@ -320,7 +320,7 @@ def _planned(
     )
 
 
-def _usual_policy(workspace: Workspace, entry: str) -> Policy:
+def usual_policy(workspace: Workspace, entry: str) -> Policy:
     """By the configuration; an entry that is not there any more keeps what its backups themselves say."""
     configured = workspace.config.entries.get(entry)
     return Policy(window_days=configured.retention[BackupType.INCREMENTAL] if configured else 0)
