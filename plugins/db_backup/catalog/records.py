@@ -182,6 +182,7 @@ class AuditAct(StrEnum):
     PIN = "pin"
     UNPIN = "unpin"
     KEY = "key"
+    CANARY = "canary"
     CONFIG = "config"
     CLEANUP = "cleanup"
     ARCHIVE = "archive"

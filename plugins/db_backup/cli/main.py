@@ -31,6 +31,7 @@ _COMMANDS = {
     "schedules": "schedules",
     "config": "config",
     "catalog": "catalog",
+    "keys": "keys",
     "kit": "kit",
     "audit": "audit",
     "logs": "logs",

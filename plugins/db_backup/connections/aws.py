@@ -57,7 +57,7 @@ def s3_access(fields: Fields, address: StorageAddress) -> S3Access:
 def service_client(fields: Fields, service: str, region: str = "") -> Any:
     """A boto3 client of one of AWS's services ("kms").
 
-    :param region: where the connection and this machine name none.
+    :param region: over that of the connection and of this machine: a key's address names its own.
     :raises ConfigurationError, StorageAccessDenied, StorageError: as :func:`s3_access`.
     """
     aws = _Aws(fields)
@@ -234,7 +234,7 @@ class _Aws:
             return self.session.client(
                 service,
                 endpoint_url=self._endpoint(service) or None,
-                region_name=self.region or region or _USUAL_REGION,
+                region_name=region or self.region or _USUAL_REGION,
                 verify=self._verify,
                 config=self._config(path_style=bool(self._endpoint(service))),
             )

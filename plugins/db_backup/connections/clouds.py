@@ -74,7 +74,7 @@ def aws_client(
 ) -> Any:
     """A boto3 client of another service of AWS ("kms") by the same kind of connection.
 
-    :param region: where neither the connection nor this machine names one.
+    :param region: over that of the connection and of this machine: a key's address names its own.
     :raises: as :func:`storage_access`.
     """
     return aws.service_client(_fields(_CLOUDS[StorageKind.S3], conn_id, environment), service, region)

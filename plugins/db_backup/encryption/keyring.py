@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from db_backup.config import KeyConfig
@@ -12,6 +13,7 @@ from db_backup.encryption.keys_here import KeysHere
 from db_backup.encryption.recipients import Recipient, damaged
 from db_backup.errors import BackupError, ConfigurationError, EncryptionKeyError, KeyUnavailable, WrapDamaged, WrongKey
 from db_backup.manifest import Manifest, State, WrappedKey
+from db_backup.model import utc_now
 
 #: The key that is meant where BACKUP_ENCRYPTION_KEY_ID names none.
 DEFAULT_KEY = "default"
@@ -110,12 +112,34 @@ class Keyring:
         :raises KeyUnavailable, WrongKey, WrapDamaged, ConfigurationError:
         """
         wanted = self._wanted(recipients or self.recipients)
-        if {_known(wrapped) for wrapped in state.wrapped_keys} == {
-            (recipient.name, recipient.kind, recipient.key_id) for recipient in wanted
-        }:
+        if self.is_wrapped_for(state, recipients):
             return state.wrapped_keys
         data_key = self.data_key(manifest, state)
-        return tuple(_wrapped(recipient, data_key, manifest.id) for recipient in wanted)
+        # Of two sets the newest counts (jobs/merging.py), also where the clock of another machine ran ahead.
+        newest = max((wrapped.wrapped_at for wrapped in state.wrapped_keys), default=utc_now())
+        moment = max(utc_now(), newest + timedelta(microseconds=1))
+        wraps = (_wrapped(recipient, data_key, manifest.id) for recipient in wanted)
+        return tuple(wrapped.model_copy(update={"wrapped_at": moment}) for wrapped in wraps)
+
+    def is_wrapped_for(self, state: State, recipients: Sequence[str] = ()) -> bool:
+        """Whether the data key is wrapped for exactly these recipients' keys, as they are now.
+
+        :raises KeyUnavailable, ConfigurationError: one of them is not here.
+        """
+        return {(wrapped.recipient, wrapped.kind, wrapped.key_id) for wrapped in state.wrapped_keys} == {
+            (recipient.name, recipient.kind, recipient.key_id)
+            for recipient in self._wanted(recipients or self.recipients)
+        }
+
+    def is_offline(self, state: State) -> bool:
+        """Whether the backup is wrapped for public keys alone, of which just these halves are here: so it is meant."""
+        try:
+            keepers = [(wrapped, self.keys.named(wrapped.recipient)) for wrapped in state.wrapped_keys]
+        except (EncryptionKeyError, ConfigurationError):
+            return False
+        return bool(keepers) and all(
+            not recipient.opens and recipient.key_id == wrapped.key_id for wrapped, recipient in keepers
+        )
 
     def _wanted(self, names: Sequence[str]) -> tuple[Recipient, ...]:
         return tuple(self.keys.named(name) for name in dict.fromkeys(names))
@@ -169,10 +193,6 @@ def _wrapped(recipient: Recipient, data_key: DataKey, backup_id: str) -> Wrapped
     if recipient.opens and recipient.unwrap(wrapped, backup_id) != data_key.to_bytes():
         raise damaged(wrapped, backup_id)
     return wrapped
-
-
-def _known(wrapped: WrappedKey) -> tuple[str, str, str]:
-    return wrapped.recipient, wrapped.kind, wrapped.key_id
 
 
 def _ciphers(manifest: Manifest) -> frozenset[str]:

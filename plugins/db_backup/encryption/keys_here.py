@@ -9,6 +9,7 @@ from pathlib import Path
 from db_backup.config import KeyConfig
 from db_backup.connections import portable_connection
 from db_backup.encryption.key_file import Key, parse_key, read_key_file
+from db_backup.encryption.kms import KmsRecipient
 from db_backup.encryption.recipients import KeyRecipient, Recipient
 from db_backup.errors import ConfigurationError, EncryptionKeyError, KeyUnavailable
 
@@ -29,7 +30,12 @@ class KeysHere:
         self.configured = configured
         self.folder = folder
         self._environment = environment
+        self._carried: dict[str, str] = {}
         self._named: dict[str, Recipient] = {}
+
+    def carry(self, key_files: Mapping[str, str]) -> None:
+        """Use the content of these key files too, by their bare names: a break-glass kit brings them along."""
+        self._carried.update(key_files)
 
     def named(self, name: str) -> Recipient:
         """The key that the configuration calls so.
@@ -50,7 +56,8 @@ class KeysHere:
 
     def names(self) -> tuple[str, ...]:
         """Of all keys that there are to know of here, usable or not."""
-        in_folder = (path.name.removesuffix(".json").removesuffix(PUBLIC_SUFFIX) for path in self.key_files())
+        files = [path.name for path in self.key_files()] + list(self._carried)
+        in_folder = (name.removesuffix(".json").removesuffix(PUBLIC_SUFFIX) for name in files)
         return tuple(dict.fromkeys([*self.configured, *in_folder]))
 
     def key_files(self) -> tuple[Path, ...]:
@@ -65,8 +72,11 @@ class KeysHere:
         configured = self.configured.get(name)
         if configured is None:
             whole, public = self.folder / f"{name}.json", self.folder / f"{name}{PUBLIC_SUFFIX}.json"
-            return public if public.exists() and not whole.exists() else whole
+            return public if self._is_here(public) and not self._is_here(whole) else whole
         return self.folder / Path(configured.file).expanduser() if configured.file is not None else None
+
+    def _is_here(self, path: Path) -> bool:
+        return path.exists() or path.name in self._carried
 
     def _all(self) -> Iterator[Recipient]:
         for name in self.configured:
@@ -80,12 +90,22 @@ class KeysHere:
             except (EncryptionKeyError, ConfigurationError):
                 continue
             yield KeyRecipient(key.name, key, found_in="local")
+        for name in self._carried:
+            yield KeyRecipient(name, self._of_kit(name), found_in="local")
 
     def _look_up(self, name: str) -> Recipient:
         path = self.file_of(name)
         if path is not None:
-            return KeyRecipient(name, read_key_file(path), found_in="local")
-        return KeyRecipient(name, self._of_connection(name, self.configured[name].conn_id or ""), found_in="airflow")
+            carried = not path.exists() and path.name in self._carried
+            key = self._of_kit(path.name) if carried else read_key_file(path)
+            return KeyRecipient(name, key, found_in="local")
+        configured = self.configured[name]
+        if configured.kms is not None:
+            return KmsRecipient(name, configured.kms, configured.conn_id, self._environment)
+        return KeyRecipient(name, self._of_connection(name, configured.conn_id or ""), found_in="airflow")
+
+    def _of_kit(self, file_name: str) -> Key:
+        return parse_key(self._carried[file_name], f"The key {file_name} of the kit")
 
     def _of_connection(self, name: str, conn_id: str) -> Key:
         environment = os.environ if self._environment is None else self._environment

@@ -5,26 +5,15 @@ A variable or key listed here is refused, by name, when it is set away from its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-AVAILABLE_STORAGES: Set[str] = frozenset({"local"})
-
-#: Variables of which only these values are there.
-AVAILABLE_VALUES: Mapping[str, Set[str]] = {
-    "BACKUP_STORAGE_DISK": AVAILABLE_STORAGES,
-}
-
-_CLOUD = "cloud storage"
 _NOTIFICATIONS = "notifications"
 _ENCRYPTION = "encryption"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
-    "BACKUP_CLOUD_ENABLED": _CLOUD,
-    "BACKUP_CLOUD_DISK": _CLOUD,
-    "BACKUP_CLOUD_URL": _CLOUD,
-    "BACKUP_KEEP_LOCAL_COPY": _CLOUD,
+    "BACKUP_KEEP_LOCAL_COPY": "removal of the local copy",
     "BACKUP_NOTIFICATIONS_ENABLED": _NOTIFICATIONS,
     "BACKUP_NOTIFY_FAILURE": _NOTIFICATIONS,
     "BACKUP_NOTIFY_SUCCESS": _NOTIFICATIONS,
@@ -46,11 +35,6 @@ class NotYet:
     feature: str
     accepted: tuple[object, ...] = (None,)
 
-
-#: Keys at the file's top level.
-NOT_YET_FILE_KEYS: Mapping[str, NotYet] = {
-    "storages": NotYet("storage other than local", (None, {})),
-}
 
 #: Keys of an entry and of ``defaults``.
 NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {

@@ -16,10 +16,12 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression, VerificationLevel, level_for
-from db_backup.settings.availability import AVAILABLE_VALUES, NOT_YET_VARIABLES
+from db_backup.settings.availability import NOT_YET_VARIABLES
 from db_backup.settings.places import TEMP_FOLDER
 from db_backup.settings.problems import WrongValue
 from db_backup.settings.values import (
+    CloudName,
+    CloudUrl,
     Hours,
     HourWindow,
     KeyNames,
@@ -148,9 +150,15 @@ class Settings(BaseSettings):
     backup_local_path: Path = _path("Storage", "storage/backups", "Folder of the storage `local`.")
     backup_file_group: str = _storage("", "Group that owns the files of the storage `local`; empty: the process's own.")
     backup_cloud_enabled: bool = _storage(False, "Backups go to BACKUP_CLOUD_DISK as well.")
-    backup_cloud_disk: StorageName = _storage("s3", "Name of the cloud storage.")
-    backup_cloud_url: str = _storage("", "Its address, such as s3://bucket/prefix.")
-    backup_keep_local_copy: bool = _storage(True, "The local copy stays once the cloud has it.")
+    backup_cloud_disk: CloudName = _storage("s3", "Name of the cloud storage.")
+    backup_cloud_url: CloudUrl = _storage(
+        "",
+        "Its address: s3://bucket/prefix, gs://bucket/prefix or azure://container/prefix; empty where backup.yaml has "
+        "it. It takes the connection aws_default, google_cloud_default or wasb_default.",
+    )
+    backup_keep_local_copy: bool = _storage(
+        True, "The copy in `local` stays; off, it goes once a proven one is in another storage."
+    )
 
     backup_notifications_enabled: bool = _notifications(False, "Messages are sent.")
     backup_notify_failure: bool = _notifications(True, "Failures are reported.")
@@ -163,9 +171,7 @@ class Settings(BaseSettings):
 
     backup_encrypt: bool = _security(False, "Backups are encrypted.")
     backup_encryption_key_id: KeyNames = _security(
-        (),
-        "Keys that the data keys of new backups are wrapped for, separated by commas; any of them opens.",
-        shown="default",
+        (), "Keys that new backups are encrypted for, separated by commas: any of them opens. Unset: the key `default`."
     )
     backup_keys_path: Path = _path(
         "Encryption and access",
@@ -265,6 +271,4 @@ def missing_feature(name: str, settings: Settings) -> str | None:
     value = getattr(settings, field_name)
     if name in NOT_YET_VARIABLES and value != Settings.model_fields[field_name].get_default():
         return NOT_YET_VARIABLES[name]
-    if name in AVAILABLE_VALUES and value not in AVAILABLE_VALUES[name]:
-        return f"{text_of(value)} (there are: {', '.join(sorted(AVAILABLE_VALUES[name]))})"
     return None

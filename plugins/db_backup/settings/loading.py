@@ -119,7 +119,8 @@ def _unknown(name: str) -> Problem:
 
 def _wrong(error: ErrorDetails, origins: Mapping[str, str]) -> Problem:
     name = str(error["loc"][0]).upper()
-    what, fix = explain(error, show_value=Settings.model_fields[name.lower()].annotation is not SecretStr)
+    secret = Settings.model_fields[name.lower()].annotation is SecretStr or "@" in str(error["input"])  # of a login
+    what, fix = explain(error, show_value=not secret)
     return Problem(f"{name} ({origins.get(name, 'default')})", what, fix or f"Remove {name} to use its default.")
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BeforeValidator
 
 from db_backup.model import ENTRY_PATTERN
+from db_backup.settings.addresses import StorageAddress, StorageKind
 from db_backup.settings.problems import WrongValue, nearest
 
 
@@ -90,6 +91,7 @@ def _words(value: object) -> object:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
 
+_LOCAL_STORAGE = "local"
 _STORAGE_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,47}$")
 
 
@@ -111,9 +113,23 @@ def _key_names(value: object) -> object:
     return names
 
 
+def _cloud_name(value: object) -> object:
+    if value == _LOCAL_STORAGE:
+        raise WrongValue("the name of a cloud storage: s3, gcs, azure or one that backup.yaml lists", "s3")
+    return _storage_name(value)
+
+
+def _cloud_url(value: object) -> object:
+    if isinstance(value, str) and value and StorageAddress.parse(value).kind is StorageKind.DISK:
+        raise WrongValue("the address of an object storage, such as s3://bucket/prefix")
+    return value
+
+
 TimeOfDay = Annotated[time, BeforeValidator(_time_of_day)]
 Hours = Annotated[HourWindow, BeforeValidator(_hour_window)]
 TimeZone = Annotated[ZoneInfo, BeforeValidator(_time_zone)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 KeyNames = Annotated[tuple[str, ...], BeforeValidator(_key_names)]
 StorageName = Annotated[str, BeforeValidator(_storage_name)]
+CloudName = Annotated[str, BeforeValidator(_cloud_name)]
+CloudUrl = Annotated[str, BeforeValidator(_cloud_url)]

@@ -1,0 +1,86 @@
+"""The daily canary of keys: the newest encrypted backup of every entry is really opened, as far as its data key.
+
+A key that is lost, or may no longer be used, is to be noticed the day it happens, not the day a restore needs it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from db_backup.catalog import AuditAct, AuditOutcome, BackupQuery
+from db_backup.errors import BackupError, EncryptionKeyError
+from db_backup.jobs.acts import audited
+from db_backup.jobs.copies import locate
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import RunInfo
+from db_backup.model import BackupStatus, utc_now
+
+_OFFLINE = "Only an offline private key opens it: this worker holds the public half alone."
+_ENOUGH = 10  # acts, of which one at least has ended
+
+
+class CanaryResult(StrEnum):
+    """``offline``: nobody could try it here, as it is meant to be."""
+
+    OPENED = "opened"
+    OFFLINE = "offline"
+    FAILED = "failed"
+
+
+class Canary(BaseModel):
+    """What came of opening one backup's data key. ``reason``: a sentence, unless it was opened."""
+
+    model_config = ConfigDict(frozen=True)
+
+    entry: str
+    backup_id: str
+    checked_at: datetime
+    result: CanaryResult
+    reason: str = ""
+
+
+def try_keys(workspace: Workspace, *, run: RunInfo) -> tuple[Canary, ...]:
+    """Unwrap the data key of every entry's newest encrypted backup; what came of it is kept in the audit trail."""
+    newest: dict[str, str] = {}
+    for summary in workspace.catalog.newest_first(BackupQuery()):
+        if summary.encrypted and summary.status is not BackupStatus.DELETING:
+            newest.setdefault(summary.database, summary.id)
+    return tuple(_tried(workspace, entry, backup_id, run) for entry, backup_id in sorted(newest.items()))
+
+
+def _tried(workspace: Workspace, entry: str, backup_id: str, run: RunInfo) -> Canary:
+    result, reason = CanaryResult.OPENED, ""
+    try:
+        with audited(workspace, AuditAct.CANARY, run, entry=entry, backup_id=backup_id) as act:
+            located = locate(workspace, backup_id)
+            try:
+                workspace.keyring.unwrap(located.manifest, located.state)
+            except EncryptionKeyError:
+                if not workspace.keyring.is_offline(located.state):
+                    raise
+                result, reason = CanaryResult.OFFLINE, _OFFLINE
+            act.detail = reason or "its data key was unwrapped"
+    except BackupError as error:
+        result, reason = CanaryResult.FAILED, str(error)
+    return Canary(entry=entry, backup_id=backup_id, checked_at=utc_now(), result=result, reason=reason)
+
+
+def last_canary(workspace: Workspace, entry: str) -> Canary | None:
+    """The entry's newest, as far as this catalogue knows."""
+    for record in workspace.catalog.audit_trail(entry=entry, act=AuditAct.CANARY, limit=_ENOUGH):
+        if record.outcome is AuditOutcome.STARTED:
+            continue
+        result = CanaryResult.FAILED
+        if record.outcome is AuditOutcome.DONE:
+            result = CanaryResult.OFFLINE if record.detail == _OFFLINE else CanaryResult.OPENED
+        return Canary(
+            entry=entry,
+            backup_id=record.backup_id or "",
+            checked_at=record.at,
+            result=result,
+            reason="" if result is CanaryResult.OPENED else record.detail,
+        )
+    return None
