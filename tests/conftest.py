@@ -67,6 +67,18 @@ def lab_folder() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that takes everything temporary; unprivileged servers can pass through it."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "temporary").mkdir(mode=0o1777)
+        (folder / "temporary").chmod(0o1777)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def sqlite_lab(lab_folder: Path) -> SqliteLab:
     return SqliteLab(_subfolder(lab_folder, "sqlite"))

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
-from db_backup.jobs.create import CreateRequest, create_backup
-from db_backup.jobs.creation import Creation
-from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.model import BackupType, utc_now
-from db_backup.progress import Cancellation, Silent
 from support.dag_runs import Run, dag_named
 from support.project import Project
 from support.shop_database import sqlite_database
+from support.slow_backups import backup_at_work
 
 pytestmark = pytest.mark.airflow
 
 ProjectOf = Callable[..., Project]
 RunOf = Callable[..., Run]
-
-_PATIENCE_SECONDS = 60
 
 
 def make_critical(project: Project, **tiers: str) -> None:
@@ -56,35 +47,6 @@ def states(run: Run, task_id: str) -> dict[str | None, str]:
     return {task.name: task.state for (one, _), task in run.tasks.items() if one == task_id}
 
 
-@contextmanager
-def capture_at_work(entry: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A real increment in another thread, which publishes once the block has ended."""
-    begun, may_end = threading.Event(), threading.Event()
-    publish = Creation.publish
-
-    def slowly(creation: Creation) -> tuple[Manifest, State]:
-        if threading.current_thread() is thread:
-            begun.set()
-            assert may_end.wait(_PATIENCE_SECONDS)
-        return publish(creation)
-
-    def capture() -> None:
-        request = CreateRequest(entry, BackupType.INCREMENTAL)
-        with Workspace.open(os.environ) as workspace:
-            run = RunInfo(origin="airflow", dag_id="backup_on_demand", run_id="by_anna")
-            create_backup(workspace, request, run=run, progress=Silent(), cancellation=Cancellation())
-
-    thread = threading.Thread(target=capture)
-    monkeypatch.setattr(Creation, "publish", slowly)
-    thread.start()
-    try:
-        assert begun.wait(_PATIENCE_SECONDS)
-        yield
-    finally:
-        may_end.set()
-        thread.join(_PATIENCE_SECONDS)
-
-
 def test_a_run_takes_the_critical_entries_in_a_pool_of_their_own(made: Project, run: RunOf) -> None:
     ended = run("backup_critical", scheduled=True)
 
@@ -102,7 +64,7 @@ def test_an_entry_whose_capture_is_still_at_work_is_skipped_with_the_reason(
     made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("db_backup.operators.protection.LOCK_WAIT_SECONDS", 1)
-    with capture_at_work("shop", monkeypatch):
+    with backup_at_work("shop", monkeypatch, type=BackupType.INCREMENTAL):
         ended = run("backup_critical", scheduled=True)
 
     assert ended.state == "success", "that somebody else makes the backup is no failure"

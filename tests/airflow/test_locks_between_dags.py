@@ -4,60 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from db_backup.jobs.create import CreateRequest, create_backup
-from db_backup.jobs.creation import Creation
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.progress import Cancellation, Silent
 from support.dag_runs import Run
 from support.history import past_backup, publish
 from support.project import Project
 from support.shop_database import sqlite_database
+from support.slow_backups import backup_at_work
 
 pytestmark = pytest.mark.airflow
 
 RunOf = Callable[..., Run]
 
-_PATIENCE_SECONDS = 60
-
 
 @pytest.fixture
 def made(tmp_path: Path, project: Callable[..., Project]) -> Project:
     return project(shop=sqlite_database(tmp_path, "shop"), crm=sqlite_database(tmp_path, "crm"))
-
-
-@contextmanager
-def another_backup_of_shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A real backup in another thread, which has the entry's lock; it publishes once the event is set."""
-    begun, may_end = threading.Event(), threading.Event()
-    publish = Creation.publish
-
-    def slowly(creation: Creation) -> tuple[Manifest, State]:
-        if threading.current_thread() is thread:
-            begun.set()
-            assert may_end.wait(_PATIENCE_SECONDS)
-        return publish(creation)
-
-    def back_up() -> None:
-        with Workspace.open(os.environ) as workspace:
-            run = RunInfo(origin="airflow", dag_id="backup_on_demand", run_id="by_anna")
-            create_backup(workspace, CreateRequest("shop"), run=run, progress=Silent(), cancellation=Cancellation())
-
-    thread = threading.Thread(target=back_up)
-    monkeypatch.setattr(Creation, "publish", slowly)
-    thread.start()
-    try:
-        assert begun.wait(_PATIENCE_SECONDS)
-        yield may_end
-    finally:
-        may_end.set()
-        thread.join(_PATIENCE_SECONDS)
 
 
 def test_the_later_run_skips_the_entry_with_the_reason_and_takes_the_others(
@@ -67,7 +33,7 @@ def test_the_later_run_skips_the_entry_with_the_reason_and_takes_the_others(
         monkeypatch.setattr(f"db_backup.operators.protection.{wait}", 1)
     with Workspace.open(os.environ) as workspace:
         (earlier,) = publish(workspace, [past_backup(1)])
-    with another_backup_of_shop(monkeypatch):
+    with backup_at_work("shop", monkeypatch):
         ended = run("backup_daily", scheduled=True)
 
     states = {task.name: task.state for (task_id, _), task in ended.tasks.items() if task_id == "protect.backup"}
@@ -83,7 +49,7 @@ def test_the_later_run_skips_the_entry_with_the_reason_and_takes_the_others(
 def test_the_later_run_goes_on_as_soon_as_the_entry_is_free(
     made: Project, run: RunOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with another_backup_of_shop(monkeypatch) as may_end:
+    with backup_at_work("shop", monkeypatch) as may_end:
         threading.Timer(1.0, may_end.set).start()
         ended = run("backup_on_demand", conf={"databases": ["shop"]})
 

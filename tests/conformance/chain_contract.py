@@ -64,17 +64,6 @@ class ChainContract:
         return tell(lab)
 
     @pytest.fixture
-    def private(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-        """A folder that takes everything temporary; unprivileged servers can pass through it."""
-        with tempfile.TemporaryDirectory(prefix="lab-") as name:
-            folder = Path(name)
-            folder.chmod(0o755)
-            (folder / "temporary").mkdir(mode=0o1777)
-            (folder / "temporary").chmod(0o1777)
-            monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
-            yield folder
-
-    @pytest.fixture
     def here(self, lab: ChainLab, private: Path) -> EngineOptions:
         return lab.lab.private_options(private)
 

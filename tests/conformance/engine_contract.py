@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,17 +95,6 @@ class EngineContract:
         name = lab.fresh_name()
         yield name
         lab.drop(name)
-
-    @pytest.fixture
-    def private(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-        """A folder that takes everything temporary; unprivileged servers can pass through it."""
-        with tempfile.TemporaryDirectory(prefix="lab-") as name:
-            folder = Path(name)
-            folder.chmod(0o755)
-            (folder / "temporary").mkdir(mode=0o1777)
-            (folder / "temporary").chmod(0o1777)
-            monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
-            yield folder
 
     # What a backup holds
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from db_backup.engines.base import Block, Dump, DumpRequest, EngineOptions, Preflight
 from db_backup.errors import ChainBroken
@@ -29,6 +29,8 @@ from db_backup.manifest import Inventory, Manifest, Part, ServerInfo, StockComma
 from db_backup.model import ConnectionInfo, EngineName, Method, Scope
 from db_backup.progress import Cancellation
 from db_backup.recovery import Point
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,23 @@ class Link:
 
     manifest: Manifest
     read: Callable[[str], Iterable[Block]]
+
+
+def end_of(manifest: Manifest, parse: Callable[[str], P]) -> P:
+    """Where this backup of a chain ends, in its engine's own terms.
+
+    :param parse: raises ``ValueError`` where a text is no such position.
+    :raises ChainBroken: the manifest does not say it.
+    """
+    try:
+        return parse((manifest.chain and manifest.chain.to_position) or "")
+    except ValueError as error:
+        raise ChainBroken(
+            f"{manifest.id} does not say where it ends: {error}.",
+            hint="Restore from another chain, or begin one with a full backup.",
+            database=manifest.entry,
+            backup_id=manifest.id,
+        ) from error
 
 
 @dataclass(frozen=True)

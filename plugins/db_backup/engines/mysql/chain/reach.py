@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from db_backup.engines.chain import end_of
 from db_backup.engines.mysql.chain.moments import Stop, StopAfterGtid, StopAtPosition, StopAtTime, gtid_parts, gtids_of
 from db_backup.engines.mysql.chain.position import Place, Position
-from db_backup.errors import ChainBroken, PointOutOfReach, UsageError
+from db_backup.errors import PointOutOfReach, UsageError
 from db_backup.manifest import Manifest
 from db_backup.recovery import Point
 
@@ -50,14 +51,7 @@ def place_of(manifest: Manifest) -> Place:
 
 def position_of(manifest: Manifest) -> Position:
     """:raises ChainBroken: the manifest does not say it."""
-    try:
-        return Position.parse((manifest.chain and manifest.chain.to_position) or "")
-    except ValueError as error:
-        raise ChainBroken(
-            f"The position of {manifest.id} cannot be read: {error}.",
-            hint="Restore from another chain.",
-            backup_id=manifest.id,
-        ) from error
+    return end_of(manifest, Position.parse)
 
 
 def unreachable(base: Manifest, increments: Sequence[Manifest], what: str, nearest: str) -> PointOutOfReach:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from typing import ClassVar
 
 from db_backup.engines.base import Block, Dump, DumpRequest, EngineOptions, Preflight
@@ -44,6 +45,19 @@ class _Examined:
     tool: tools.Tool | None  # of a full
 
 
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """What is taken, and is read as soon as somebody asks for its pieces."""
+
+    capture: full.FullCapture | IncrementCapture
+    preflight: Preflight
+    format: str
+
+
+# Takes what lasts as long as the backup, whose cancellation it is, and what is cancelled at its end.
+_Begin = Callable[[ExitStack, Cancellation, Cancellation], _Begun]
+
+
 class PostgresChain(ChainEngine):
     """One PostgreSQL server: base backups, and its write-ahead log since then, kept by a slot of ours."""
 
@@ -66,7 +80,8 @@ class PostgresChain(ChainEngine):
             return self._examine(link, request, Cancellation()).preflight
 
     def open_full(self, request: DumpRequest, cancellation: Cancellation) -> AbstractContextManager[Dump]:
-        return self._open_full(dataclasses.replace(request, type=BackupType.FULL), cancellation)
+        wanted = dataclasses.replace(request, type=BackupType.FULL)
+        return self._open(wanted, partial(self._begin_full, wanted), cancellation)
 
     def prove_chain(self, parent: Manifest) -> None:
         with connected(self.connection, entry=parent.entry) as link:
@@ -76,7 +91,7 @@ class PostgresChain(ChainEngine):
         self, request: DumpRequest, parent: Link, cancellation: Cancellation
     ) -> AbstractContextManager[Dump]:
         wanted = dataclasses.replace(request, type=BackupType.INCREMENTAL)
-        return self._open_increment(wanted, parent.manifest, cancellation)
+        return self._open(wanted, partial(self._begin_increment, wanted, parent.manifest), cancellation)
 
     def published(self, manifest: Manifest) -> None:
         end = position_of(manifest)
@@ -156,64 +171,63 @@ class PostgresChain(ChainEngine):
         refuse_other_wal(self.connection, ended, entry=parent.entry, cancellation=cancellation)
 
     @contextmanager
-    def _open_full(self, request: DumpRequest, cancellation: Cancellation) -> Iterator[Capture]:
+    def _open(self, request: DumpRequest, begin: _Begin, cancellation: Cancellation) -> Iterator[Capture]:
         cancellation.check()
         with ExitStack() as stack:
             until_end = stack.enter_context(following(cancellation))
-            with connected(self.connection, entry=request.entry, cancellation=cancellation) as link:
-                examined = self._examine(link, request, cancellation)
-                assert examined.tool is not None  # noqa: S101 - a full's
-                if slot.ensure(link, examined.slot):
-                    stack.push(self._dropping(examined.slot, request.entry))
-            environment = stack.enter_context(tool_environment(self.connection))
-            tool = ChildProcess(
-                full.arguments(examined.tool, request.entry), cancellation=until_end, environment=environment
-            )
-            capture = full.FullCapture(
-                stack.enter_context(tool),
-                self.connection,
-                examined.preflight,
-                examined.segment_bytes,
-                examined.slot,
-                request.entry,
-                until_end,
-            )
+            begun = begin(stack, cancellation, until_end)
             yield stack.enter_context(
                 captured(
-                    capture.pieces(),
-                    examined.preflight,
-                    base_tar.FORMAT,
-                    capture.summary,
+                    begun.capture.pieces(),
+                    begun.preflight,
+                    begun.format,
+                    begun.capture.summary,
                     entry=request.entry,
                     cancellation=cancellation,
                     until_end=until_end,
                 )
             )
 
-    @contextmanager
-    def _open_increment(self, request: DumpRequest, parent: Manifest, cancellation: Cancellation) -> Iterator[Capture]:
-        cancellation.check()
-        with ExitStack() as stack:
-            until_end = stack.enter_context(following(cancellation))
-            with connected(self.connection, entry=request.entry, cancellation=cancellation) as link:
-                examined = self._examine(link, request, cancellation)
-                self._prove(link, parent, examined.origin, cancellation)
-                databases = source.user_databases(link)
-                moment, end = source.settle(link, examined.segment_bytes)
-            capture = IncrementCapture(
-                self.connection, parent, position_of(parent), end, moment, databases, request.entry, until_end
-            )
-            yield stack.enter_context(
-                captured(
-                    capture.pieces(),
-                    examined.preflight,
-                    pieces.FORMAT,
-                    capture.summary,
-                    entry=request.entry,
-                    cancellation=cancellation,
-                    until_end=until_end,
-                )
-            )
+    def _begin_full(
+        self, request: DumpRequest, stack: ExitStack, cancellation: Cancellation, until_end: Cancellation
+    ) -> _Begun:
+        with connected(self.connection, entry=request.entry, cancellation=cancellation) as link:
+            examined = self._examine(link, request, cancellation)
+            assert examined.tool is not None  # noqa: S101 - a full's
+            if slot.ensure(link, examined.slot):
+                stack.push(self._dropping(examined.slot, request.entry))
+        environment = stack.enter_context(tool_environment(self.connection))
+        tool = ChildProcess(
+            full.arguments(examined.tool, request.entry), cancellation=until_end, environment=environment
+        )
+        capture = full.FullCapture(
+            stack.enter_context(tool),
+            self.connection,
+            examined.preflight,
+            examined.segment_bytes,
+            examined.slot,
+            request.entry,
+            until_end,
+        )
+        return _Begun(capture, examined.preflight, base_tar.FORMAT)
+
+    def _begin_increment(
+        self,
+        request: DumpRequest,
+        parent: Manifest,
+        _stack: ExitStack,
+        cancellation: Cancellation,
+        until_end: Cancellation,
+    ) -> _Begun:
+        with connected(self.connection, entry=request.entry, cancellation=cancellation) as link:
+            examined = self._examine(link, request, cancellation)
+            self._prove(link, parent, examined.origin, cancellation)
+            databases = source.user_databases(link)
+            moment, end = source.settle(link, examined.segment_bytes)
+        capture = IncrementCapture(
+            self.connection, parent, position_of(parent), end, moment, databases, request.entry, until_end
+        )
+        return _Begun(capture, examined.preflight, pieces.FORMAT)
 
     def _dropping(self, name: str, entry: str) -> Callable[[type[BaseException] | None, object, object], None]:
         """What drops a slot again that was made for a full which then failed: nothing would ever move it."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from db_backup.engines.chain import Link
+from db_backup.engines.chain import Link, end_of
 from db_backup.engines.postgres.chain.position import Position, format_lsn, parse_lsn
-from db_backup.errors import ChainBroken, PointOutOfReach, UsageError
+from db_backup.errors import PointOutOfReach, UsageError
 from db_backup.manifest import Manifest
 from db_backup.recovery import Point
 
@@ -17,15 +17,7 @@ def position_of(manifest: Manifest) -> Position:
 
     :raises ChainBroken: it says nothing of it.
     """
-    try:
-        return Position.parse((manifest.chain and manifest.chain.to_position) or "")
-    except ValueError as error:
-        raise ChainBroken(
-            f"{manifest.id} does not say where it ends in the server's WAL: {error}.",
-            hint="A chain begins with a full backup that has a position.",
-            database=manifest.entry,
-            backup_id=manifest.id,
-        ) from error
+    return end_of(manifest, Position.parse)
 
 
 def needed(links: Sequence[Link], point: Point) -> Sequence[Link]:
