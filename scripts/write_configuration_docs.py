@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "plugins"))
 
 from db_backup.settings import Settings  # noqa: E402
-from db_backup.settings.availability import AVAILABLE_VALUES, NOT_YET_VARIABLES  # noqa: E402
+from db_backup.settings.availability import NOT_YET_VARIABLES  # noqa: E402
 from db_backup.settings.definition import details_of  # noqa: E402
 
 _HEAD = """\
@@ -121,17 +121,14 @@ def _row(name: str, field: Any) -> str:
     details = details_of(field)
     default = f"`{details['default']}`" if details["default"] else "empty"
     unit = f" {details['unit']}" if details["unit"] else ""
-    text = f"{field.description}{_values(name, field.annotation)}{_not_yet(name)}".replace("|", "\\|")
+    text = f"{field.description}{_values(field.annotation)}{_not_yet(name)}".replace("|", "\\|")
     return f"| `{name}` | {default}{unit} | {text} |\n"
 
 
-def _values(name: str, annotation: Any) -> str:
+def _values(annotation: Any) -> str:
     if not (isinstance(annotation, type) and issubclass(annotation, StrEnum)):
         return ""
-    there = AVAILABLE_VALUES.get(name, {value.value for value in annotation})
-    values = ", ".join(f"`{value}`" for value in annotation if value in there)
-    missing = ", ".join(f"`{value}`" for value in annotation if value not in there)
-    return f" One of {values}{f' (not in this version yet: {missing})' if missing else ''}."
+    return f" One of {', '.join(f'`{value}`' for value in annotation)}."
 
 
 def _not_yet(name: str) -> str:

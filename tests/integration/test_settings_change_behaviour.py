@@ -125,11 +125,22 @@ def test_backups_go_into_the_folder_of_the_local_storage(project: Project, tmp_p
     assert project.files() == set()
 
 
-def test_a_storage_that_is_not_there_yet_is_refused_by_the_settings_name(project: Project) -> None:
-    """Only `local` is there; it is what every other test stores to."""
+def test_backups_go_to_the_storage_of_the_setting(project: Project, tmp_path: Path) -> None:
+    configuration = project.folder / "nas.yaml"
+    nas = tmp_path / "nas"
+    configuration.write_text(
+        f"storages: {{nas: {{url: '{nas.as_uri()}'}}}}\ndatabases: {{shop: {{conn_id: shop_db}}}}\n"
+    )
+    backup = backup_of(project, BACKUP_CONFIG=str(configuration), BACKUP_STORAGE_DISK="nas")
+    assert backup["storages"] == ["nas"]
+    assert (nas / "metadata" / f"{backup['id']}.json").exists()
+    assert project.files() == set()
+
+
+def test_a_storage_that_is_not_there_is_refused_by_the_settings_name(project: Project) -> None:
     done = project.run("create", "shop", BACKUP_STORAGE_DISK="s3")
     assert done.returncode == 2
-    assert "BACKUP_STORAGE_DISK" in done.stderr
+    assert "BACKUP_STORAGE_DISK (environment): there is no storage 's3'" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to a group that it is not in")

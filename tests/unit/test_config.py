@@ -14,7 +14,7 @@ from db_backup.config.schema import Check, Hook, RestoreTarget
 from db_backup.errors import ConfigurationError, FeatureNotAvailable, UnknownDatabase
 from db_backup.model import BackupType, Compression, EngineName, Scope, Tier, VerificationLevel
 from db_backup.settings import load_settings
-from db_backup.settings.availability import NOT_YET_ENTRY_KEYS, NOT_YET_FILE_KEYS
+from db_backup.settings.availability import NOT_YET_ENTRY_KEYS
 
 pytestmark = pytest.mark.unit
 
@@ -430,9 +430,6 @@ def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines(refus
 
 
 # A value away from its default for every key that is not there yet, and for every value that is not.
-TOO_EARLY_IN_FILE = {
-    "storages": "storages: {s3: {url: 's3://bucket/prefix', conn_id: aws}}",
-}
 TOO_EARLY_IN_ENTRY = {
     "encrypt": "encrypt: true",
     "channels": "channels: {slack: '#alerts'}",
@@ -440,15 +437,7 @@ TOO_EARLY_IN_ENTRY = {
 
 
 def test_every_key_that_is_not_there_yet_is_tested() -> None:
-    assert set(TOO_EARLY_IN_FILE) == set(NOT_YET_FILE_KEYS)
     assert set(TOO_EARLY_IN_ENTRY) == set(NOT_YET_ENTRY_KEYS)
-
-
-@pytest.mark.parametrize("key", TOO_EARLY_IN_FILE)
-def test_a_top_key_whose_feature_is_not_there_is_refused(read: ReadConfig, key: str) -> None:
-    with pytest.raises(FeatureNotAvailable, match=f"line 2, {key}: ") as refusal:
-        read(f"databases: {{shop: {{conn_id: a}}}}\n{TOO_EARLY_IN_FILE[key]}\n")
-    assert refusal.value.exit_code == 2
 
 
 @pytest.mark.parametrize("key", TOO_EARLY_IN_ENTRY)
@@ -578,5 +567,5 @@ def test_what_the_example_file_has_commented_out_is_right_and_not_there_yet(read
     text = re.sub(r"^#(?! \S|$)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     with pytest.raises(FeatureNotAvailable) as refusal:
         read(text)
-    for key in [*NOT_YET_FILE_KEYS, *NOT_YET_ENTRY_KEYS]:
+    for key in NOT_YET_ENTRY_KEYS:
         assert re.search(rf"[ .]{key}:", str(refusal.value)), key

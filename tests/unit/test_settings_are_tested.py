@@ -43,7 +43,7 @@ TESTED_BY = {
     "BACKUP_VERIFICATION_RESTORE_MAX_MB": (
         "integration/test_cli_results.py::test_an_inconclusive_proof_is_a_warning_of_create_and_a_failure_of_verify"
     ),
-    "BACKUP_STORAGE_DISK": f"{_BEHAVIOUR}::test_a_storage_that_is_not_there_yet_is_refused_by_the_settings_name",
+    "BACKUP_STORAGE_DISK": f"{_BEHAVIOUR}::test_backups_go_to_the_storage_of_the_setting",
     "BACKUP_LOCAL_PATH": f"{_BEHAVIOUR}::test_backups_go_into_the_folder_of_the_local_storage",
     "BACKUP_FILE_GROUP": f"{_BEHAVIOUR}::test_files_belong_to_the_group_of_the_setting",
     "BACKUP_MAX_SIZE_MB": (

@@ -5,9 +5,11 @@ from __future__ import annotations
 from db_backup.config.entry import Config, Entry, KeyConfig, StorageConfig
 from db_backup.config.loading import load_config
 from db_backup.config.resolve import choose_compression
-from db_backup.config.schema import Channels, Check, Hook, Hooks, Objectives, RestoreTarget
+from db_backup.config.schema import Archive, Channels, Check, Hook, Hooks, Objectives, RestoreTarget
+from db_backup.config.storages import LOCAL_STORAGE
 
 __all__ = [
+    "Archive",
     "Channels",
     "Check",
     "Config",
@@ -15,6 +17,7 @@ __all__ = [
     "Hook",
     "Hooks",
     "KeyConfig",
+    "LOCAL_STORAGE",
     "Objectives",
     "RestoreTarget",
     "StorageConfig",

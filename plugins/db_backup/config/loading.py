@@ -9,9 +9,10 @@ from pydantic_core import ErrorDetails
 
 from db_backup.config.document import Document, dotted, parse_document, read_document
 from db_backup.config.entry import Config
-from db_backup.config.resolve import resolve_entries, resolve_entry, resolve_keys, resolve_storages
+from db_backup.config.resolve import resolve_entries, resolve_entry, resolve_keys
 from db_backup.config.rules import broken_rules
 from db_backup.config.schema import UNSHOWN_KEYS, DatabaseKeys, DefaultKeys, FileKeys, keys_at
+from db_backup.config.storages import contradictions, resolve_storages
 from db_backup.errors import ConfigurationError
 from db_backup.model import EngineName
 from db_backup.settings import Settings
@@ -57,6 +58,7 @@ def _config(document: Document, shown: str, settings: Settings) -> Config:
         raise refusal(shown, problems + [_wrong(document, details) for details in error.errors()]) from None
     if problems:
         raise refusal(shown, problems)
+    _refuse_contradictions(keys, settings)
     entries = resolve_entries(keys, settings)
     if not entries:
         raise ConfigurationError(f"{shown} has no entries: nothing would be backed up.", hint=_EXAMPLE)
@@ -73,9 +75,15 @@ def _config(document: Document, shown: str, settings: Settings) -> Config:
 
 
 def _demo(settings: Settings) -> Config:
+    _refuse_contradictions(FileKeys(), settings)
     keys = DatabaseKeys(conn_id=DEMO_CONN_ID, engine=EngineName.SQLITE)
     entry = resolve_entry(DEMO_ENTRY, keys, DefaultKeys(), settings)
     return Config(entries={DEMO_ENTRY: entry}, storages=resolve_storages(FileKeys(), settings), name=_OF_DEMO)
+
+
+def _refuse_contradictions(keys: FileKeys, settings: Settings) -> None:
+    if problems := list(contradictions(keys, settings)):
+        raise refusal("Settings", problems)
 
 
 def _wrong(document: Document, error: ErrorDetails) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from db_backup.config.entry import Entry, KeyConfig, StorageConfig
+from db_backup.config.entry import Entry, KeyConfig
 from db_backup.config.schema import (
     Channels,
     DatabaseKeys,
@@ -17,10 +17,10 @@ from db_backup.config.schema import (
     RetentionKeys,
     ServerKeys,
 )
+from db_backup.config.storages import usual_storages
 from db_backup.model import BackupType, Compression, Scope, Tier, level_for
 from db_backup.settings import Settings
 
-LOCAL_STORAGE = "local"
 _Value = TypeVar("_Value")
 #: Those that have a schedule which every engine can keep (SPEC §1).
 USUAL_TYPES = (BackupType.FULL, BackupType.STRUCTURE)
@@ -65,7 +65,7 @@ def resolve_entry(name: str, keys: EntryKeys, defaults: DefaultKeys, settings: S
         jobs=_first(keys.jobs, defaults.jobs, settings.backup_parallel_jobs),
         verify=_first(keys.verify, defaults.verify, settings.backup_verification_level),
         retention=_retention(keys.retention or RetentionKeys(), settings),
-        storages=tuple(dict.fromkeys(keys.storages or (settings.backup_storage_disk,))),
+        storages=tuple(dict.fromkeys(keys.storages or usual_storages(settings))),
         protected=bool(keys.protected),
         owner=keys.owner or "",
         databases=(keys.databases or ()) if isinstance(keys, ServerKeys) else (),
@@ -77,14 +77,6 @@ def resolve_entry(name: str, keys: EntryKeys, defaults: DefaultKeys, settings: S
         hooks=keys.hooks or Hooks(),
         channels=keys.channels or Channels(),
     )
-
-
-def resolve_storages(keys: FileKeys, settings: Settings) -> dict[str, StorageConfig]:
-    """The storages by name: ``local`` from BACKUP_LOCAL_PATH, and those that the file lists."""
-    storages = {LOCAL_STORAGE: StorageConfig(LOCAL_STORAGE, settings.backup_local_path.as_uri())}
-    for name, storage in (keys.storages or {}).items():
-        storages[name] = StorageConfig(name, **storage.model_dump(exclude={"archive"}), archive=storage.archive)
-    return storages
 
 
 def resolve_keys(keys: FileKeys) -> dict[str, KeyConfig]:

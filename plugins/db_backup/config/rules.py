@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 
 from db_backup.config.document import Document, Location
 from db_backup.config.resolve import (
-    LOCAL_STORAGE,
     USUAL_TYPES,
     USUAL_TYPES_OF_SERVERS,
     choose_compression,
     compression_of,
 )
+from db_backup.config.storages import LOCAL_STORAGE, broken_storages, storage_names
 from db_backup.model import COMPRESSION_LEVELS, BackupType, Compression, EngineName, Tier
 from db_backup.naming import ENTRY_NAME
 from db_backup.settings import Settings
-from db_backup.settings.availability import AVAILABLE_STORAGES, NOT_YET_ENTRY_KEYS, NOT_YET_FILE_KEYS, NotYet
+from db_backup.settings.availability import NOT_YET_ENTRY_KEYS, NotYet
 from db_backup.settings.problems import Problem, did_you_mean, nearest
 
 _Keys = Mapping[str, object]
@@ -46,10 +46,8 @@ def broken_rules(document: Document, settings: Settings) -> Iterator[Problem]:
     """Every problem that is not one of shape."""
     content = _mapping(document.content)
     yield from _names(document, content)
-    yield from _storage_names(document, content)
+    yield from broken_storages(document, _mapping(content.get("storages")), settings)
     yield from _kinds_of_keys(document, content)
-    for key, not_yet in NOT_YET_FILE_KEYS.items():
-        yield from _not_there(document, (key,), content.get(key), not_yet)
     defaults = _mapping(content.get("defaults"))
     yield from _entry_features(document, ("defaults",), defaults)
     inherited, problems = _compression(document, ("defaults",), defaults, compression_of(settings))
@@ -64,7 +62,7 @@ def broken_rules(document: Document, settings: Settings) -> Iterator[Problem]:
         else:
             yield from _of_database(document, location, keys, content)
         yield from _compression(document, location, keys, inherited)[1]
-        yield from _storages_of(document, location, keys, content)
+        yield from _storages_of(document, location, keys, content, settings)
         yield from _entry_features(document, location, keys)
 
 
@@ -95,12 +93,6 @@ def _names(document: Document, content: _Keys) -> Iterator[Problem]:
             elif section == "databases" and name in servers:
                 line = document.line_of(("servers", name))
                 yield document.problem(location, f"line {line} has a server of this name.", "Rename one of them.")
-
-
-def _storage_names(document: Document, content: _Keys) -> Iterator[Problem]:
-    if LOCAL_STORAGE in _mapping(content.get("storages")):
-        what = "the storage 'local' is there by itself."
-        yield document.problem(("storages", LOCAL_STORAGE), what, "Remove it, and set BACKUP_LOCAL_PATH instead.")
 
 
 def _kinds_of_keys(document: Document, content: _Keys) -> Iterator[Problem]:
@@ -211,17 +203,15 @@ def _of_database(document: Document, location: Location, keys: _Keys, content: _
             yield document.problem(place, what, "Name the server that the database lies on.")
 
 
-def _storages_of(document: Document, location: Location, keys: _Keys, content: _Keys) -> Iterator[Problem]:
-    known = {LOCAL_STORAGE, *_mapping(content.get("storages"))}
+def _storages_of(
+    document: Document, location: Location, keys: _Keys, content: _Keys, settings: Settings
+) -> Iterator[Problem]:
+    known = storage_names(_mapping(content.get("storages")), settings)
     for index, name in enumerate(_items(keys.get("storages"))):
         place = (*location, "storages", index)
-        if not isinstance(name, str):
-            continue
-        if name not in known:
+        if isinstance(name, str) and name not in known:
             fix = did_you_mean(nearest(name, known)) or f"Add it under storages: with its url, or use {LOCAL_STORAGE}."
             yield document.problem(place, f"there is no storage '{name}'.", fix)
-        elif name not in AVAILABLE_STORAGES:
-            yield _unavailable(document, place, "storage other than local")
 
 
 def _compression_named(value: object) -> Compression | None:

@@ -94,8 +94,8 @@ class Archive(_Keys):
 class StorageKeys(_Keys):
     url: Annotated[str, BeforeValidator(_address)]
     conn_id: ConnectionId | None = None
-    max_parts: Annotated[StrictInt, Field(ge=1, le=MOST_PARTS)] = MOST_PARTS
-    off_site: StrictBool = False
+    max_parts: Annotated[StrictInt, Field(ge=1, le=MOST_PARTS)] | None = None
+    off_site: StrictBool | None = None
     object_lock: ObjectLock | None = None
     archive: Archive | None = None
     quota_mb: Annotated[StrictInt, Field(ge=1)] | None = None

@@ -11,17 +11,18 @@ from types import TracebackType
 from typing import Self
 
 from db_backup.catalog import Catalog
-from db_backup.config import Config, Entry, load_config
+from db_backup.config import Config, Entry, StorageConfig, load_config
 from db_backup.config.rules import WHOLE_POSTGRES
 from db_backup.connections import resolve_connection
 from db_backup.encryption import Keyring
 from db_backup.engines import chain_engine_for, engine_for
 from db_backup.engines.base import Engine, EngineOptions
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import BackupError, CatalogError, ConfigurationError, UnknownStorage
+from db_backup.errors import BackupError, CatalogError, ConfigurationError, FeatureNotAvailable, UnknownStorage
 from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import ConnectionInfo, EngineName, Scope
 from db_backup.settings import Settings, load_settings
+from db_backup.settings.addresses import StorageKind
 from db_backup.storage import LocalStorage, Storage
 
 
@@ -30,7 +31,7 @@ class Workspace:
 
     ``catalog_lost``: why the catalogue is an empty one for this process alone; None when it is the real one.
     ``break_glass``: it is opened by a break-glass kit, and its storages need only be readable. ``warnings``: what the
-    person must hear of although nothing failed.
+    person must hear of although nothing failed. ``storages``: every configured one, ``local`` first.
 
     :param environment: stands in for the process's environment; None reads that.
     """
@@ -51,12 +52,7 @@ class Workspace:
         self._cleanup = ExitStack()
         self._cleanup.callback(catalog.close)
         self.storages: Mapping[str, Storage] = {
-            "local": LocalStorage(
-                "local",
-                settings.backup_local_path,
-                group=settings.backup_file_group,
-                expected_id=catalog.storage_id("local"),
-            )
+            name: self._opened(storage) for name, storage in config.storages.items()
         }
 
     @classmethod
@@ -170,6 +166,14 @@ class Workspace:
 
     def _engine(self, entry: Entry, conn_id: str) -> Engine:
         return engine_for(self.connection(conn_id, entry.engine), self.engine_options)
+
+    def _opened(self, storage: StorageConfig) -> Storage:
+        """The storage, of which nothing is touched before its first use."""
+        expected_id = self.catalog.storage_id(storage.name)
+        if storage.kind is StorageKind.DISK:
+            group = self.settings.backup_file_group
+            return LocalStorage(storage.name, storage.address.folder, group=group, expected_id=expected_id)
+        raise FeatureNotAvailable(f"Storage '{storage.name}' cannot be opened yet.", hint="Remove it.")
 
     def storage(self, name: str) -> Storage:
         """:raises UnknownStorage:"""

@@ -9,12 +9,11 @@ from typing import Any
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from db_backup.config import Config, Entry, choose_compression, load_config
+from db_backup.config import LOCAL_STORAGE, Config, Entry, choose_compression, load_config
 from db_backup.errors import BackupError, ConfigurationError, UsageError
 from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, MOST_DAYS, BackupType, Compression
 from db_backup.operators.forms import refuse_unknown_keys
 from db_backup.settings import load_settings
-from db_backup.settings.availability import AVAILABLE_STORAGES
 
 _WHAT, _HOW, _THEN = "What", "How", "Afterwards"
 _AS_CONFIGURED = "Empty: as the configuration says."
@@ -137,6 +136,5 @@ def _configured() -> tuple[str, list[str], list[str]]:
         config = load_config(settings)
     except ConfigurationError as error:
         log.warning("backup_on_demand offers no databases, because the configuration is wrong: %s", error)
-        return BackupType.FULL.value, [], sorted(AVAILABLE_STORAGES)
-    storages = [name for name in config.storages if name in AVAILABLE_STORAGES]
-    return settings.backup_default_type.value, list(config.entries), storages
+        return BackupType.FULL.value, [], [LOCAL_STORAGE]
+    return settings.backup_default_type.value, list(config.entries), list(config.storages)
