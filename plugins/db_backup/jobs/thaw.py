@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming
 from db_backup.catalog import AuditAct
-from db_backup.errors import ObjectCold, ObjectMissing
+from db_backup.errors import ObjectCold, ObjectMissing, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import copies_of
 from db_backup.jobs.sidecars import Located
@@ -24,6 +24,7 @@ from db_backup.units import human_duration
 
 #: How often a storage is asked whether something is thawed, which takes it hours.
 POLL_SECONDS = 300.0
+_MOST_SILENCES = 12  # in a row, of a storage that is asked while somebody waits
 #: For how long what was thawed can be read, before it is cold again by itself.
 THAWED_DAYS = 7
 
@@ -47,12 +48,11 @@ class ColdCopy(BaseModel):
 
 
 class ThawReport(BaseModel):
-    """What was cold, and how long it took until it could be read; ``thawed``: it can."""
+    """What was cold, and how long it took until it could be read."""
 
     model_config = ConfigDict(frozen=True)
 
     copies: tuple[ColdCopy, ...] = ()
-    thawed: bool = True
     waited_seconds: float = 0.0
 
 
@@ -72,12 +72,20 @@ def cold_copy(located: Located) -> ColdCopy | None:
     )
 
 
+def known_cold(located: Located) -> ColdCopy | None:
+    """As :func:`cold_copy`; but a storage that does not say is left to whoever reads it."""
+    try:
+        return cold_copy(located)
+    except StorageError:
+        return None
+
+
 def warmest(workspace: Workspace, located: Located) -> Located:
     """Another copy of the same backup that can be read now, where this one cannot; or else this one."""
-    if workspace.storages.get(located.storage.name) is not located.storage or cold_copy(located) is None:
+    if known_cold(located) is None:
         return located
     others = (copy for copy in copies_of(workspace, located.manifest.id) if copy.storage.name != located.storage.name)
-    warm = next((copy for copy in others if copy.manifest == located.manifest and cold_copy(copy) is None), None)
+    warm = next((copy for copy in others if copy.manifest == located.manifest and known_cold(copy) is None), None)
     return located if warm is None else replace(located, storage=warm.storage)
 
 
@@ -91,6 +99,8 @@ def request_thaw(
     """
     found = []
     for located in needed:
+        if known_cold(located) is None:
+            continue
         parts = list(_cold_parts(located))
         if any(not temperature.thawing for _, temperature in parts):
             manifest = located.manifest
@@ -111,12 +121,10 @@ def thaw(
     run: RunInfo,
     progress: Progress,
     cancellation: Cancellation,
-    poll_seconds: float | None = None,
 ) -> ThawReport:
     """See that all of these can be read: ask for what is cold, and wait until it is there.
 
     :param wait: False: only ask.
-    :param poll_seconds: how often to look; None: :data:`POLL_SECONDS`.
     :raises ObjectCold: something is cold, was asked for now, and nobody wants to wait.
     :raises StorageError, Interrupted: what was asked for is on its way all the same.
     """
@@ -131,16 +139,28 @@ def thaw(
         )
     began = time.monotonic()
     progress.stage(f"{cold[0]}{f', and {len(cold) - 1} more' if len(cold) > 1 else ''}; asked for, and waiting")
-    stopped = threading.Event()
-    waiting = list(needed)
-    with cancellation.on_cancel(stopped.set):
-        while waiting := [located for located in waiting if cold_copy(located) is not None]:
-            cancellation.check()
-            stopped.wait(POLL_SECONDS if poll_seconds is None else poll_seconds)
-    cancellation.check()
+    _wait_for([located for located in needed if located.manifest.id in {one.backup_id for one in cold}], cancellation)
     waited = time.monotonic() - began
     progress.stage(f"thawed after {human_duration(waited)}")
     return ThawReport(copies=cold, waited_seconds=round(waited, 3))
+
+
+def _wait_for(waiting: list[Located], cancellation: Cancellation) -> None:
+    """:raises StorageError: it did not answer for an hour. :raises Interrupted:"""
+    stopped = threading.Event()
+    silences = 0
+    with cancellation.on_cancel(stopped.set):
+        while waiting:
+            cancellation.check()
+            try:
+                waiting = [located for located in waiting if cold_copy(located) is not None]
+                silences = 0
+            except StorageError:
+                silences += 1
+                if silences > _MOST_SILENCES:
+                    raise
+            if waiting:
+                stopped.wait(POLL_SECONDS)
 
 
 def _cold_parts(located: Located) -> Iterator[tuple[str, Temperature]]:

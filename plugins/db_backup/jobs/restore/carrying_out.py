@@ -27,6 +27,7 @@ from db_backup.jobs.restore.request import RestorePlan, RestoreReport, RestoreRe
 from db_backup.jobs.restore.resolve import LATEST, Resolved, kept, resolve_backup
 from db_backup.jobs.restore.targets import Destination, lock_name
 from db_backup.jobs.sidecars import Located
+from db_backup.jobs.thaw import thaw
 from db_backup.jobs.verify import verify_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
@@ -103,11 +104,20 @@ class PlannedRestore:
 
         A report with differences, or with checks that failed, is no error.
 
+        :raises ObjectCold: a backup must be thawed first, which was asked for, and the request does not wait for it.
         :raises EntryLocked: another restore, or a backup, is at work on this target.
         :raises Refused: the target changed since the plan was made; or it is in use and cannot be freed.
         :raises TargetNotEmpty, LoadFailed, ArtefactError, SourceError, StorageError, Interrupted:
         :raises BackupError: also: the safety backup failed, and nothing was changed.
         """
+        thawed = thaw(  # first of all: nobody is held off the target for hours
+            self._workspace,
+            self._resolved.needed,
+            wait=self._request.wait_for_thaw,
+            run=self._run,
+            progress=progress,
+            cancellation=cancellation,
+        )
         with self._materialised(progress, cancellation) as made:
             if self._destination is None:
                 report = self._rehearse(progress, cancellation)
@@ -123,6 +133,8 @@ class PlannedRestore:
                     "passed_over": made.reading.passed_over,
                 }
             )
+        if thawed.copies:
+            report = report.model_copy(update={"thaw": thawed})
         self._act.detail = _detail(report)
         return report
 

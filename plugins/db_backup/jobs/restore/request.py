@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from db_backup.errors import UsageError
 from db_backup.jobs.checks import CheckResult
 from db_backup.jobs.fallback import PassedOver
+from db_backup.jobs.thaw import ThawReport
 from db_backup.manifest import Difference
 from db_backup.model import BackupStatus, BackupType, EngineName
 from db_backup.recovery import Point
@@ -32,6 +33,7 @@ class RestoreRequest:
     :param safety_backup: back up what the target holds before it is replaced or added to; False: do without.
     :param scratch: into a scratch server that is thrown away, and nowhere else.
     :param from_storage: the copies in this storage and no other; None: the best, or the next that can be read.
+    :param wait_for_thaw: wait where backups must be thawed first, which takes hours; False: only ask for it.
     :raises UsageError: a name is given and is empty: a variable that was never set must not mean the original.
     """
 
@@ -48,6 +50,7 @@ class RestoreRequest:
     safety_backup: bool = True
     scratch: bool = False
     from_storage: str | None = None
+    wait_for_thaw: bool = True
 
     def __post_init__(self) -> None:
         names = {
@@ -166,6 +169,7 @@ class RestoreReport(_Document):
     ``restored_to`` is then the copy that was left beside it. Of the seconds, ``fetch_seconds`` is what loading waited
     for the storage, ``load_seconds`` the rest of loading, ``check_seconds`` inventory and checks. ``read_from``: the
     storage that each backup was read from. ``passed_over``: copies that could not be read, as ``warnings`` say, too.
+    ``thaw``: what had to be thawed first, and how long that took.
     """
 
     backup_id: str
@@ -187,3 +191,4 @@ class RestoreReport(_Document):
     recovered: Recovered | None = None
     read_from: dict[str, str] = {}
     passed_over: tuple[PassedOver, ...] = ()
+    thaw: ThawReport | None = None
