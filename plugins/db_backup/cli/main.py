@@ -25,6 +25,7 @@ _COMMANDS = {
     "pin": "pin",
     "unpin": "unpin",
     "cleanup": "cleanup",
+    "archive": "archive",
     "health": "health",
     "databases": "databases",
     "storages": "storages",

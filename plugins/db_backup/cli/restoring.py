@@ -139,6 +139,8 @@ def _verdict(report: RestoreReport, plan: RestorePlan) -> list[str]:
         )
     if report.recovered is not None:
         lines.insert(0, _recovered(report.recovered, plan.engine))
+    if report.thaw is not None:
+        lines.insert(0, f"Thawed first, which took {human_duration(report.thaw.waited_seconds)}.")
     if report.safety_backup_id:
         lines.insert(0, f"Safety backup of what was there before: {report.safety_backup_id}")
     if report.way is Way.SCRATCH:

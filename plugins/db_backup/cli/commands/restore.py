@@ -50,6 +50,7 @@ _LISTED = 200  # newest backups that are shown, or offered to choose from
     help="Read the copies in this storage and no other.",
     shell_complete=complete_storages,
 )
+@click.option("--no-wait", is_flag=True, help="Only ask for what must be thawed first, and come back later.")
 @click.option("--to-time", metavar="TIME", help="As it was at this moment, such as '2026-01-31 14:05:00'.")
 @click.option("--to-lsn", metavar="LSN", help="PostgreSQL: up to the log record that ends at this LSN.")
 @click.option("--to-gtid", metavar="GTID", help="MariaDB: up to and with this transaction.")
@@ -70,6 +71,7 @@ def command(
     jobs: int,
     no_safety_backup: bool,
     from_storage: str | None,
+    no_wait: bool,
     to_time: str | None,
     to_lsn: str | None,
     to_gtid: str | None,
@@ -89,6 +91,9 @@ def command(
 
     Where several storages hold a backup, and a copy turns out to be damaged or out of reach, it begins again with the
     next one, and a warning says so.
+
+    What was archived to a cold class, and has no copy elsewhere, is asked for and waited for: that takes hours. With
+    --no-wait it is only asked for (exit code 1); run the same again when it is there.
 
     Exit code 3 when something differs from the manifest, or a check of the configuration fails.
 
@@ -123,6 +128,7 @@ def command(
             safety_backup=not no_safety_backup,
             scratch=test,
             from_storage=from_storage,
+            wait_for_thaw=not no_wait,
         )
         return _restore(workspace, _with_whole_path(workspace, request), typed, as_json)
 
