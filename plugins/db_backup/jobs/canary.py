@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from db_backup.catalog import AuditAct, AuditOutcome, BackupQuery
-from db_backup.errors import BackupError, EncryptionKeyError
+from db_backup.errors import ActUnaudited, BackupError, EncryptionKeyError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import locate
 from db_backup.jobs.workspace import Workspace
@@ -63,6 +63,8 @@ def _tried(workspace: Workspace, entry: str, backup_id: str, run: RunInfo) -> Ca
                     raise
                 result, reason = CanaryResult.OFFLINE, _OFFLINE
             act.detail = reason or "its data key was unwrapped"
+    except ActUnaudited as unaudited:
+        workspace.warnings.append(str(unaudited))
     except BackupError as error:
         result, reason = CanaryResult.FAILED, str(error)
     return Canary(entry=entry, backup_id=backup_id, checked_at=utc_now(), result=result, reason=reason)

@@ -26,6 +26,7 @@ from db_backup.jobs.acts import audited
 from db_backup.jobs.merging import merged_state
 from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.reach import Unanswered, ask
+from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import backup_ids, read_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, State, WrappedKey
@@ -97,6 +98,7 @@ def generate_key(workspace: Workspace, name: str, *, public: bool, run: RunInfo)
             f"'{name}' cannot be the name of a key.",
             hint="Use lower-case letters, digits, - and _, at most 48 of them, the first a letter or a digit.",
         )
+    ready_storages(workspace, (workspace.settings.backup_storage_disk,))  # which keeps the audit trail
     with audited(workspace, AuditAct.KEY, run) as act:
         act.detail = f"generate {name}"
         made = generate_pair(name) if public else (generate_secret(name),)

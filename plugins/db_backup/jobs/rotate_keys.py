@@ -16,6 +16,7 @@ from db_backup.errors import BackupError, Interrupted, UnknownBackup
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import Copies, known_copies, update_state
 from db_backup.jobs.reach import Unanswered, ask
+from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import backup_ids
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
@@ -80,6 +81,7 @@ def rotate_keys(
     :raises Interrupted: what was done until then stands.
     """
     recipients = tuple(workspace.keyring.keys.named(name) for name in workspace.keyring.recipients)
+    ready_storages(workspace, (workspace.settings.backup_storage_disk,))  # which keeps the audit trail
     with audited(workspace, AuditAct.KEY, run) as act:
         rotation = _Rotation(workspace, dry_run, progress, cancellation)
         act.detail = f"rotate to {', '.join(f'{recipient.name} {recipient.key_id}' for recipient in recipients)}"
