@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sqlalchemy import insert
 
 from db_backup.catalog import Catalog, tables
@@ -156,6 +157,27 @@ def test_copies_count_in_each_storage_even_where_none_is_configured_any_more(pro
         ["shop", "attic", "1"],
         ["shop", "all", "2"],
     ]
+
+
+def test_a_quota_counts_our_copies_and_is_told_beside_the_disk(project: Project, tmp_path: Path) -> None:
+    config = yaml.safe_load(project.config.read_text())
+    config["storages"] = {"attic": {"url": (tmp_path / "attic").as_uri(), "quota_mb": 10, "off_site": True}}
+    config["databases"]["shop"]["storages"] = ["attic"]
+    project.config.write_text(yaml.safe_dump(config))
+    remember(project, 9 * MEGABYTE, "attic")
+
+    attic = storages(project)["attic"]
+
+    assert (attic["kind"], attic["off_site"], attic["quota_bytes"]) == ("disk", True, 10 * MEGABYTE)
+    assert "9.4 MB of 10.5 MB of its quota, 90%" in attic["forecast"]
+    assert "1.0 MB" in project.run("storages").stdout, "what is left"
+    room = next(
+        control
+        for control in project.json("health", exit_code=3)["databases"][0]["controls"]
+        if control["name"] == "storage has room"
+    )
+    assert (room["result"], room["event"]) == ("warning", "storage_nearly_full")
+    assert "'attic'" in room["evidence"]
 
 
 def test_a_check_writes_reads_and_deletes_and_leaves_nothing(project: Project) -> None:

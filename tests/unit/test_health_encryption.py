@@ -41,7 +41,7 @@ def test_a_plain_backup_is_named_with_what_is_wrong_about_it() -> None:
 
 
 def key(name: str, age: timedelta | None) -> KeyRecord:
-    return KeyRecord(name, "local", None if age is None else NOW - age)
+    return KeyRecord(name, None if age is None else NOW - age)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,14 @@ def test_a_key_counts_before_the_first_encrypted_backup_and_none_without_encrypt
     assert control(ROTATED, health_of([SECRET], keys=(key("kms", None),))).result is NOT_APPLICABLE
 
 
+def test_a_key_that_is_not_to_be_had_fails() -> None:
+    lost = KeyRecord("main", None, missing="There is no file main.json.")
+    found = control(ROTATED, health_of([SECRET], keys=(key("escrow", YEAR / 5), lost)))
+
+    assert found.result is FAIL
+    assert found.evidence.endswith("not to be had. 'main': There is no file main.json.")
+
+
 def canary(opened: bool | None, ago: timedelta = timedelta(hours=6), reason: str = "") -> CanaryRecord:
     return CanaryRecord(NOW - ago, "full-1h", opened, reason)
 
@@ -80,7 +88,7 @@ def canary(opened: bool | None, ago: timedelta = timedelta(hours=6), reason: str
         (canary(True, timedelta(days=2)), PASS, "really opened"),
         (canary(True, timedelta(days=3)), WARNING, "the daily DAG backup_verification tries it"),
         (canary(False, reason="No key 'main' opens it."), FAIL, "was not to be opened: No key 'main' opens it."),
-        (canary(None, reason="It is escrowed."), WARNING, "could not be tried: It is escrowed."),
+        (canary(None, reason="It is escrowed."), NOT_APPLICABLE, "Not tried of full-1h, 6h 00m ago: It is escrowed."),
     ],
 )
 def test_the_canary_tells_whether_the_key_is_still_there(last: CanaryRecord, result: ControlResult, told: str) -> None:

@@ -41,11 +41,15 @@ def key_rotated(history: History, expectations: Expectations) -> Control:
     name = "key rotated within 365 days"
     if not expectations.encrypted and not any(backup.encrypted for backup in history.stored):
         return Control(name=name, result=_NOT_APPLICABLE, evidence="No backup is encrypted, so there is no key.")
+    missing = [f"'{key.name}': {key.missing}" for key in expectations.keys if key.missing]
+    if missing:
+        evidence = f"New backups are to be encrypted for keys that are not to be had. {' '.join(missing)}"
+        return Control(name=name, result=_FAIL, evidence=evidence)
     dated = sorted((key.created_at, key.name) for key in expectations.keys if key.created_at is not None)
     undated = [f"'{key.name}'" for key in expectations.keys if key.created_at is None]
     kept_elsewhere = f" The age of {', '.join(undated)} is known to its keeper alone." if undated else ""
     if not dated:
-        evidence = kept_elsewhere.strip() or "The age of keys is not known here."
+        evidence = kept_elsewhere.strip() or "No entry asks for encryption, so no key is in use."
         return Control(name=name, result=_NOT_APPLICABLE, evidence=evidence)
     created_at, oldest = dated[0]
     age = history.age(created_at)
@@ -67,8 +71,7 @@ def key_opens(history: History, expectations: Expectations) -> Control:
         return Control(name=name, result=_WARNING if _is_due(history, newest) else _NOT_APPLICABLE, evidence=_UNTRIED)
     tried = f"{canary.backup_id}, {words(history.age(canary.at))} ago"
     if canary.opened is None:
-        evidence = f"The key of {tried} could not be tried: {canary.reason}"
-        return Control(name=name, result=_WARNING, evidence=evidence)
+        return Control(name=name, result=_NOT_APPLICABLE, evidence=f"Not tried of {tried}: {canary.reason}")
     if not canary.opened:
         return Control(name=name, result=_FAIL, evidence=f"The key of {tried}, was not to be opened: {canary.reason}")
     if history.age(canary.at) > _CANARY_WITHIN:

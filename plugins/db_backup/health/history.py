@@ -102,18 +102,21 @@ class StorageRecord:
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """A key that data keys are wrapped for now. ``created_at``: None where only its keeper knows."""
+    """A key that data keys are wrapped for now.
+
+    ``created_at``: None where only its keeper knows. ``missing``: why it is not to be had; empty: it is.
+    """
 
     name: str
-    kind: str
     created_at: datetime | None
+    missing: str = ""
 
 
 @dataclass(frozen=True)
 class CanaryRecord:
-    """The last time that a backup's data key was really unwrapped.
+    """The last time that a backup's data key was to be unwrapped.
 
-    :param opened: None where nobody could tell: the key is held elsewhere, on purpose or not.
+    :param opened: None where it cannot be tried here, for the private key is kept elsewhere.
     """
 
     at: datetime

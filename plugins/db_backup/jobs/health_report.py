@@ -12,15 +12,19 @@ from db_backup.health import (
     TREND_WINDOW,
     AttemptRecord,
     BackupRecord,
+    CanaryRecord,
     ChainBreak,
     EntryHealth,
     Expectations,
     Health,
+    KeyRecord,
     KitRecord,
     StorageRecord,
     assess,
     overall,
 )
+from db_backup.jobs.canary import CanaryResult, last_canary
+from db_backup.jobs.keys import key_records
 from db_backup.jobs.kit import fingerprint_of, last_export
 from db_backup.jobs.objectives import recovery_point, recovery_time
 from db_backup.jobs.server_chain import server_backups
@@ -36,7 +40,7 @@ def health_report(workspace: Workspace) -> Health:
     """Score and controls of every entry of the configuration, those without a backup too; changes nothing."""
     now = utc_now()
     abandoned = frozenset(attempt.id for attempt in workspace.catalog.abandoned_attempts())
-    common = _Common(kit=_kit(workspace), storages=storage_records(workspace))
+    common = _Common(kit=_kit(workspace), storages=storage_records(workspace), keys=_keys(workspace))
     entries = workspace.config.entries.values()
     return overall((_entry(workspace, entry, abandoned, common, now) for entry in entries), now=now)
 
@@ -47,6 +51,7 @@ class _Common:
 
     kit: KitRecord | None
     storages: Mapping[str, StorageRecord]
+    keys: tuple[KeyRecord, ...]
 
 
 def _entry(
@@ -115,7 +120,25 @@ def _expectations(workspace: Workspace, entry: Entry, common: _Common, now: date
         kit=common.kit,
         storages=tuple(common.storages[name] for name in entry.storages if name in common.storages),
         encrypted=entry.encrypt,
+        keys=common.keys,
+        canary=_canary(workspace, entry),
     )
+
+
+def _keys(workspace: Workspace) -> tuple[KeyRecord, ...]:
+    """The recipients of new backups' keys, where an entry is to have any."""
+    if not any(entry.encrypt for entry in workspace.config.entries.values()):
+        return ()
+    recipients = (key for key in key_records(workspace) if key.is_recipient)
+    return tuple(KeyRecord(key.name, key.created_at, missing=key.error) for key in recipients)
+
+
+def _canary(workspace: Workspace, entry: Entry) -> CanaryRecord | None:
+    last = last_canary(workspace, entry.name)
+    if last is None:
+        return None
+    opened = None if last.result is CanaryResult.OFFLINE else last.result is CanaryResult.OPENED
+    return CanaryRecord(last.checked_at, last.backup_id, opened, last.reason)
 
 
 def _kit(workspace: Workspace) -> KitRecord | None:

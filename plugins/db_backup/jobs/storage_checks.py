@@ -15,12 +15,17 @@ _FOLDER = "check"
 
 
 class StorageCheck(BaseModel):
-    """What trying a storage showed: what it is like, or the error and what to do about it."""
+    """What trying a storage showed: what it is like, or the error and what to do about it.
+
+    ``object_lock``: it can keep objects from being deleted; ``versioned``: what is deleted still takes room there.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     works: bool
     storage_id: str = ""
+    object_lock: bool = False
+    versioned: bool = False
     warnings: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
@@ -30,9 +35,22 @@ def check_storage(workspace: Workspace, name: str) -> StorageCheck:
     """Its identity, then write, read and delete; one that was never used becomes ready by it, as by a first backup."""
     try:
         (storage,) = ready_storages(workspace, (name,))
-        return StorageCheck(works=True, storage_id=storage.storage_id, warnings=_tried(storage))
+        warnings = _tried(storage)
+        protection = storage.protection()
     except BackupError as error:
         return StorageCheck(works=False, error=error.message, hint=error.hint)
+    config = workspace.config.storages.get(name)
+    if config is not None and config.object_lock is not None and not protection.object_lock:
+        warnings += ("object_lock is set, and the bucket was made without Object Lock: nothing can be locked in it.",)
+    if protection.versioned and not protection.object_lock:
+        warnings += ("It keeps versions: what is deleted takes room until a lifecycle rule removes old versions.",)
+    return StorageCheck(
+        works=True,
+        storage_id=storage.storage_id,
+        object_lock=protection.object_lock,
+        versioned=protection.versioned,
+        warnings=warnings,
+    )
 
 
 def _tried(storage: Storage) -> tuple[str, ...]:
