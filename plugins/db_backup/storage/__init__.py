@@ -2,5 +2,17 @@
 
 from db_backup.storage.base import Block, Document, Protection, Sink, Storage, StoredObject, Temperature
 from db_backup.storage.local import LocalStorage
+from db_backup.storage.object_store import Limits, ObjectStorage
 
-__all__ = ["Block", "Document", "LocalStorage", "Protection", "Sink", "Storage", "StoredObject", "Temperature"]
+__all__ = [
+    "Block",
+    "Document",
+    "Limits",
+    "LocalStorage",
+    "ObjectStorage",
+    "Protection",
+    "Sink",
+    "Storage",
+    "StoredObject",
+    "Temperature",
+]

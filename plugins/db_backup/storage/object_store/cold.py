@@ -54,5 +54,5 @@ def refuse_unknown_class(classes: tuple[StorageClass, ...], storage_class: str, 
     names = [one.name for one in classes]
     if storage_class not in names:
         raise FeatureNotAvailable(
-            f"{place.capitalize()} has no class '{storage_class}'.", hint=f"Use one of: {', '.join(names)}."
+            f"There is no class '{storage_class}' in {place}.", hint=f"Use one of: {', '.join(names)}."
         )

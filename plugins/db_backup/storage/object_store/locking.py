@@ -97,21 +97,21 @@ class S3Locks:
         """None: it is not locked, or not any more."""
         return _still(_locked_until(self._head(path)))
 
-    def delete(self, path: str) -> None:
-        """Remove the object with all its versions; a missing one is no error.
+    def delete_versions(self, path: str) -> bool:
+        """Remove all versions of the object, where the bucket keeps versions.
 
-        Where the rights do not reach to versions, it is hidden by a delete marker, as S3 does it by itself: its bytes
-        go when the bucket's lifecycle rule takes versions that are not current.
-
+        :return: False: it keeps none, or the rights do not reach to them. Then a deletion is to be made as usual; in a
+            versioned bucket it leaves a delete marker, and the bytes go when the bucket's lifecycle rule takes versions
+            that are not current.
         :raises ObjectLocked: one of its versions is; nothing of it was removed.
         """
-        versions = tuple(self._versions(path)) if self.protection().versioned else ()
+        if not self.protection().versioned:
+            return False
+        versions = tuple(self._versions(path))
         for version in versions:
             if not version.is_marker:
                 self._refuse_locked(path, version.version_id)
-        if not all(self._delete_version(path, version) for version in versions) or not versions:
-            with told(self._place, path, "be deleted", besides=("NoSuchKey", "404")):
-                self._client().delete_object(Bucket=self._bucket, Key=path)
+        return bool(versions) and all(self._delete_version(path, version) for version in versions)
 
     def _versions(self, path: str) -> Iterator[_Version]:
         """All of exactly this key, the newest first; none where they may not be listed."""

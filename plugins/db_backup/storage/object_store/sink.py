@@ -1,0 +1,149 @@
+"""One large object on its way: by one request when it is small, else as an upload in parts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from db_backup.errors import ObjectMissing, StorageConflict, StorageError
+from db_backup.storage.base import Block
+from db_backup.storage.object_store import claims
+from db_backup.storage.object_store.bucket import Bucket
+
+if TYPE_CHECKING:
+    from obstore import WritableFile
+
+_LONGEST_COMPLETION = timedelta(hours=1)  # Amazon S3, "CompleteMultipartUpload": several minutes
+
+
+class ObjectSink:
+    """Bytes are gathered up to one part. When more comes, an upload begins, and with it a claim that says who writes.
+
+    Providers complete an upload over whatever has its name. Therefore the name is claimed, looked at, and let go only
+    after the upload is complete.
+    """
+
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._gathered = bytearray()
+        self._upload: _Upload | None = None
+        self._usable = True
+
+    def write(self, block: Block) -> None:
+        with self._last_chance():
+            if self._upload is None:
+                if len(self._gathered) + len(block) <= self._bucket.limits.part_bytes:
+                    self._gathered += block
+                else:
+                    self._upload = _Upload(self._bucket, self._key)
+                    self._upload.write(self._gathered)
+                    self._gathered = bytearray()
+            if self._upload is not None:
+                self._upload.write(block)
+        self._usable = True
+
+    def commit(self) -> None:
+        with self._last_chance():
+            try:
+                if self._upload is None:
+                    self._bucket.create(self._key, bytes(self._gathered))
+                else:
+                    self._upload.publish()
+            finally:
+                self._let_go()
+
+    def abort(self) -> None:
+        self._usable = False
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._gathered = bytearray()
+        if self._upload is not None:
+            self._upload.abort()
+
+    @contextmanager
+    def _last_chance(self) -> Iterator[None]:
+        """After an error, only ``abort`` is left: a half-written object must never be committed."""
+        if not self._usable:
+            raise StorageError(
+                f"'{self._key}' cannot be written to {self._bucket.place} any more: it was committed, aborted, or"
+                " failed before.",
+                hint="Start the backup again.",
+            )
+        self._usable = False
+        yield
+
+
+class _Upload:
+    """An upload in parts that has begun."""
+
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        import obstore
+
+        self._bucket = bucket
+        self._key = key
+        self._written_bytes = 0
+        self._claim = claims.upload_claim(key)
+        self._writer: WritableFile | None = None
+        claims.set_claim(bucket, self._claim)  # before the upload: what has one and no claim has no writer
+        self._writer = obstore.open_writer(
+            bucket.opened.store,
+            bucket.path(key),
+            buffer_size=bucket.limits.part_bytes,
+            max_concurrency=bucket.limits.parts_in_flight,
+        )
+
+    def write(self, block: Block) -> None:
+        assert self._writer is not None  # noqa: S101 - never after publish or abort
+        with self._explained():
+            self._writer.write(block)
+        self._written_bytes += len(block)
+
+    def publish(self) -> None:
+        """:raises StorageConflict: the name is taken."""
+        assert self._writer is not None  # noqa: S101
+        try:
+            with claims.claimed(self._bucket, claims.name_claim(self._key), stale_after=_LONGEST_COMPLETION):
+                if self._size() is not None:
+                    raise self._bucket.place.conflict(self._key)
+                try:
+                    with self._explained():
+                        self._writer.close()
+                except StorageError:
+                    if self._size() != self._written_bytes:  # else only the answer was lost: the name is ours alone
+                        raise
+                self._writer = None
+        except StorageConflict as error:
+            raise self._bucket.place.conflict(self._key) from error
+        claims.drop_claim(self._bucket, self._claim)
+
+    def abort(self) -> None:
+        """Right at any time. Where even that fails, the claim stays for a sweep."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        from obstore.exceptions import BaseError
+
+        reason = StorageError("aborted")
+        with contextlib.suppress(BaseError, OSError):
+            writer.__exit__(type(reason), reason, None)  # as obstore's writer aborts: there is no other call
+            claims.drop_claim(self._bucket, self._claim)
+
+    def _size(self) -> int | None:
+        try:
+            return self._bucket.head(self._key)["size"]
+        except ObjectMissing:
+            return None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            raise self._bucket.explained(error, self._key, "written") from error
