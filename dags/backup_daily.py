@@ -10,6 +10,7 @@ from db_backup.operators.protection import (
     health_score,
     outcome,
     protect,
+    replicate,
     select_databases,
 )
 from db_backup.operators.scheduling import daily_plan
@@ -22,6 +23,7 @@ DOC = """
 For each entry of `include/backup.yaml` whose `types` hold `full`, databases and servers: **backup** dumps, compresses,
 hashes and stores it;
 **verify** restores it into a scratch server and compares it table by table. One entry's failure stops no other.
+**replicate** makes copies that a storage misses, of all backups, and mends damaged ones.
 **cleanup** deletes, of every entry and type, what is no longer to be kept; it leaves alone an entry whose backup went
 wrong in this run. **health_score** says how well each entry is protected. **outcome** prints every entry's backup and
 proof, and fails the run when a task failed.
@@ -41,9 +43,9 @@ proof, and fails the run when a task failed.
 @dag(**PLAN.dag_arguments, doc_md=DOC)
 def backup_daily() -> None:
     databases = select_databases("full")
-    follow_ups = [cleanup(), health_score()]
+    follow_ups = [replicate(), cleanup(), health_score()]
     protected = protect(databases, type="full", wait_seconds=DAILY_WAIT_SECONDS)
-    protected >> follow_ups[0] >> follow_ups[1] >> outcome(databases, follow_ups=follow_ups)
+    protected >> follow_ups[0] >> follow_ups[1] >> follow_ups[2] >> outcome(databases, follow_ups=follow_ups)
 
 
 backup_daily()

@@ -194,6 +194,8 @@ class AuditAct(StrEnum):
     CARRY_OUT = "carry_out"
     DRILL = "drill"
     CHAIN_BROKEN = "chain_broken"
+    REPLICATE = "replicate"
+    REMOVE_COPY = "remove_copy"
 
 
 class AuditOrigin(StrEnum):

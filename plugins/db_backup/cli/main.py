@@ -24,6 +24,7 @@ _COMMANDS = {
     "delete": "delete",
     "pin": "pin",
     "unpin": "unpin",
+    "replicate": "replicate",
     "cleanup": "cleanup",
     "archive": "archive",
     "health": "health",

@@ -12,7 +12,8 @@ from db_backup.errors import ArtefactError, ArtefactMissing, ObjectMissing, Stor
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Part
 from db_backup.progress import Cancellation, Progress
-from db_backup.stream.reader import check_stored, read_plain
+from db_backup.storage.base import Block
+from db_backup.stream.reader import check_stored, read_plain, read_stored
 
 
 def stored_bytes(located: Located, part: Part) -> Iterator[bytes]:
@@ -41,6 +42,15 @@ def blamed_on(located: Located) -> Iterator[None]:
         error.backup_id = error.backup_id or located.manifest.id
         error.database = error.database or located.manifest.entry
         raise
+
+
+def checked_stored(located: Located, part: Part, progress: Progress) -> Iterator[Block]:
+    """One part as it is stored, size and hash checked by its end.
+
+    :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt, StorageError: as late as the end.
+    """
+    with blamed_on(located):
+        yield from read_stored(stored_bytes(located, part), part, progress=progress)
 
 
 def check_copy(located: Located, progress: Progress, cancellation: Cancellation) -> None:

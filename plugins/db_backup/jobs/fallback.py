@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -181,6 +182,7 @@ class Fallback:
             database=fault.database,
             backup_id=fault.backup_id,
         )
+        combined.storage = fault.storage
         raise combined from error
 
 
@@ -201,9 +203,23 @@ def damaged(copy: Located, fault: BackupError) -> Proof:
     )
 
 
+def read_back(copy: Located, began: datetime) -> Proof:
+    """The passed proof of a copy all of whose stored bytes were read since then, and are what was written."""
+    now = utc_now()
+    return Proof(
+        level=VerificationLevel.CHECKSUM,
+        reached=VerificationLevel.CHECKSUM,
+        result=ProofResult.PASSED,
+        checked_at=now,
+        duration_seconds=round((now - began).total_seconds(), 3),
+        storage=copy.storage.name,
+        evidence={"stored_bytes": copy.manifest.size_bytes},
+    )
+
+
 def with_proof(state: State, proof: Proof) -> State:
-    """The state, and one more proof in it."""
-    return state.model_copy(update={"proofs": (*state.proofs, proof)})
+    """The state, and this proof in it."""
+    return state if proof in state.proofs else state.model_copy(update={"proofs": (*state.proofs, proof)})
 
 
 def _is_stored(workspace: Workspace, copy: Located) -> bool:

@@ -5,6 +5,7 @@ from db_backup.operators.cleanup import CleanupOperator
 from db_backup.operators.fresh import require_fresh_backup
 from db_backup.operators.health import HealthScoreOperator
 from db_backup.operators.outcome import OutcomeOperator
+from db_backup.operators.replicate import ReplicateOperator
 from db_backup.operators.restore import RestoreOperator
 from db_backup.operators.verify import VerifyOperator
 
@@ -13,6 +14,7 @@ __all__ = [
     "CleanupOperator",
     "HealthScoreOperator",
     "OutcomeOperator",
+    "ReplicateOperator",
     "RestoreOperator",
     "VerifyOperator",
     "require_fresh_backup",

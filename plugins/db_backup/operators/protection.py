@@ -14,6 +14,7 @@ from db_backup.operators.cleanup import CleanupOperator
 from db_backup.operators.health import HealthScoreOperator
 from db_backup.operators.outcome import OutcomeOperator
 from db_backup.operators.pools import BACKUP_POOL, SCRATCH_POOL
+from db_backup.operators.replicate import ReplicateOperator
 from db_backup.operators.scheduling import entries_taking
 from db_backup.operators.verify import VerifyOperator
 
@@ -99,6 +100,11 @@ def protect_by_increments(databases: XComArg, *, pool: str) -> Any:
         proof_pool=pool,
         skip_when_overtaken=True,
     )
+
+
+def replicate(**arguments: Any) -> ReplicateOperator:
+    """The task ``replicate``, whatever came of the backups before it: copies that were missed are made."""
+    return ReplicateOperator(task_id="replicate", trigger_rule=TriggerRule.ALL_DONE, **arguments)
 
 
 def cleanup(**arguments: Any) -> CleanupOperator:

@@ -1,0 +1,112 @@
+"""With BACKUP_KEEP_LOCAL_COPY=false the local copy goes once another storage has the backup and was read back.
+
+A crash on the way leaves no lie: the manifest goes first, and with it the copy; what is left of it is removed by the
+next call, because the other copies' states still tell of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from db_backup import naming, standing
+from db_backup.catalog import AuditAct
+from db_backup.config import LOCAL_STORAGE
+from db_backup.errors import ArtefactError, Refused, StorageError
+from db_backup.jobs.acts import audited
+from db_backup.jobs.contents import check_copy
+from db_backup.jobs.copies import Copies, known_copies, update_state
+from db_backup.jobs.fallback import damaged, read_back, with_proof
+from db_backup.jobs.sidecars import Located
+from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.model import utc_now
+from db_backup.progress import Cancellation, Progress
+from db_backup.storage import Storage
+
+
+def drop_local_copy(
+    workspace: Workspace, backup_id: str, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+) -> bool:
+    """Remove the backup's local copy, if it is not to stay and another one was read back whole; whether it is gone now.
+
+    One that is in use, or under legal hold, stays for this time.
+
+    :raises StorageError, ManifestError, CatalogError, Interrupted:
+    """
+    if workspace.settings.backup_keep_local_copy:
+        return False
+    copies = known_copies(workspace, backup_id)
+    if not _is_to_go(copies) or not _stands_elsewhere(workspace, copies, progress, cancellation):
+        return False
+    entry = naming.entry_of(backup_id)
+    try:
+        with workspace.catalog.deletion(backup_id, cancellation=cancellation):
+            copies = known_copies(workspace, backup_id)  # now that nobody reads it
+            if not _is_to_go(copies) or not _read_back_copies(copies):
+                return False
+            with audited(workspace, AuditAct.REMOVE_COPY, run, entry=entry, backup_id=backup_id) as act:
+                others = ", ".join(copy.storage.name for copy in _read_back_copies(copies))
+                act.detail = f"the local copy, which is not to stay (BACKUP_KEEP_LOCAL_COPY); it lies in {others}"
+                _remove(workspace.storage(LOCAL_STORAGE), copies.manifest)
+                update_state(workspace, _others(copies)[0], _without_local)
+    except Refused:  # somebody reads it: the next replication
+        return False
+    return True
+
+
+def _is_to_go(copies: Copies) -> bool:
+    """Whether there is a local copy, or what is left of one, of a backup that is to lie elsewhere."""
+    state = copies.state
+    if state is None or state.tombstone is not None or state.legal_hold or not _others(copies):
+        return False
+    if any(silent.storage.name == LOCAL_STORAGE for silent in copies.unasked):
+        return False
+    return any(copy.storage == LOCAL_STORAGE for copy in state.copies)
+
+
+def _others(copies: Copies) -> Sequence[Located]:
+    return [copy for copy in copies.found if copy.storage.name != LOCAL_STORAGE]
+
+
+def _read_back_copies(copies: Copies) -> Sequence[Located]:
+    """The other copies whose bytes were as they should be when they were last read."""
+    proofs = {copy.storage.name: standing.proof_of_copy(copy.state, copy.storage.name) for copy in _others(copies)}
+    return [
+        copy
+        for copy in _others(copies)
+        if (proof := proofs[copy.storage.name]) is not None and proof.reached is not None
+    ]
+
+
+def _stands_elsewhere(workspace: Workspace, copies: Copies, progress: Progress, cancellation: Cancellation) -> bool:
+    """Whether another copy was read back; where none was, one is now."""
+    if _read_back_copies(copies):
+        return True
+    for copy in _others(copies):
+        began = utc_now()
+        progress.stage(f"reading {copy.manifest.id} back from '{copy.storage.name}'", copy.manifest.size_bytes)
+        try:
+            with workspace.catalog.lease(copy.manifest.id, "reading it back"):
+                check_copy(copy, progress, cancellation)
+                proof = read_back(copy, began)
+        except ArtefactError as error:
+            proof = damaged(copy, error)
+        except StorageError:
+            continue  # it does not answer any more
+        update_state(workspace, copy, partial(with_proof, proof=proof))
+        if proof.reached is not None:
+            return True
+    return False
+
+
+def _remove(storage: Storage, manifest: Manifest) -> None:
+    storage.delete(naming.manifest_key(manifest.id))
+    for part in manifest.parts:
+        storage.delete(naming.part_key(part.path))
+    storage.delete(naming.state_key(manifest.id))
+
+
+def _without_local(state: State) -> State:
+    kept = tuple(copy for copy in state.copies if copy.storage != LOCAL_STORAGE)
+    return state.model_copy(update={"copies": kept})
