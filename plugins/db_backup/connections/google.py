@@ -6,6 +6,7 @@ The tokens come from google-auth, which is small; the provider is neither needed
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -121,13 +122,24 @@ def _of_key(fields: Fields, scopes: Sequence[str]) -> Any:
             key = {**key, "private_key": private.replace("\\n", "\n")}
         return service_account.Credentials.from_service_account_info(key, scopes=scopes)
     if given == ["key_path"]:
-        return google.auth.load_credentials_from_file(fields.text("key_path"), scopes=scopes)[0]
+        return service_account.Credentials.from_service_account_file(fields.text("key_path"), scopes=scopes)
     if given == ["credential_config_file"]:
-        config = fields.value("credential_config_file")
-        if isinstance(config, str) and not config.lstrip().startswith("{"):
-            return google.auth.load_credentials_from_file(config.strip(), scopes=scopes)[0]
-        return google.auth.load_credentials_from_dict(dict(fields.mapping("credential_config_file")), scopes=scopes)[0]
+        return _of_configuration(fields, scopes)
     return google.auth.default(scopes=scopes)[0]
+
+
+def _of_configuration(fields: Fields, scopes: Sequence[str]) -> Any:
+    """Of a file of any kind that Google makes, such as a workload's federation: the file, or its text."""
+    import google.auth
+
+    value = fields.value("credential_config_file")
+    with warnings.catch_warnings():
+        # google-auth warns of configurations that strangers supply; this one is the connection's.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            return google.auth.load_credentials_from_file(value.strip(), scopes=scopes)[0]
+        found = dict(fields.mapping("credential_config_file"))
+        return google.auth.load_credentials_from_dict(found, scopes=scopes)[0]
 
 
 def _chain(fields: Fields) -> list[str]:

@@ -6,6 +6,7 @@ import difflib
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,17 +14,17 @@ from typing import Self
 from db_backup.catalog import Catalog
 from db_backup.config import Config, Entry, StorageConfig, load_config
 from db_backup.config.rules import WHOLE_POSTGRES
-from db_backup.connections import resolve_connection
+from db_backup.connections import resolve_connection, storage_access
 from db_backup.encryption import Keyring
 from db_backup.engines import chain_engine_for, engine_for
 from db_backup.engines.base import Engine, EngineOptions
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import BackupError, CatalogError, ConfigurationError, FeatureNotAvailable, UnknownStorage
+from db_backup.errors import BackupError, CatalogError, ConfigurationError, UnknownStorage
 from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import ConnectionInfo, EngineName, Scope
 from db_backup.settings import Settings, load_settings
 from db_backup.settings.addresses import StorageKind
-from db_backup.storage import LocalStorage, Storage
+from db_backup.storage import Limits, LocalStorage, ObjectStorage, Storage
 
 
 class Workspace:
@@ -173,7 +174,14 @@ class Workspace:
         if storage.kind is StorageKind.DISK:
             group = self.settings.backup_file_group
             return LocalStorage(storage.name, storage.address.folder, group=group, expected_id=expected_id)
-        raise FeatureNotAvailable(f"Storage '{storage.name}' cannot be opened yet.", hint="Remove it.")
+        return ObjectStorage(
+            storage.name,
+            storage.address,
+            partial(storage_access, storage.address, storage.conn_id, environment=self.environment),
+            expected_id=expected_id,
+            limits=Limits(max_parts=storage.max_parts),
+            object_lock=storage.object_lock,
+        )
 
     def storage(self, name: str) -> Storage:
         """:raises UnknownStorage:"""
