@@ -16,9 +16,10 @@ DOC = """
 **plan** finds out what will happen and changes nothing; the backups that it takes are kept from deletion from here on.
 **approval** shows the plan to whoever may answer in Airflow (Browse, Required Actions), for 24 hours: rejected, the run
 ends and nothing was changed; unanswered, it fails. Nobody is asked where the restore makes a new database or goes into
-a scratch server. **restore** looks whether the plan still holds, makes a safety backup of what will be replaced, loads
-beside it, compares with the manifest, and puts it in place. **report** says what came of it, and fails the run when a
-task failed.
+a scratch server. **thaw** asks for backups that lie in a cold class and nowhere else, and waits for them, for hours, in
+the triggerer and without a worker's slot. **restore** looks whether the plan still holds, makes a safety backup of what
+will be replaced, loads beside it, compares with the manifest, and puts it in place. **report** says what came of it,
+and fails the run when a task failed.
 
 - **to_time** goes back to a moment: `2026-01-31 14:05:00` is one of `BACKUP_TIMEZONE`, and the plan repeats it in UTC.
   What held the database is rebuilt in a scratch server first; `db-backup list --recovery` shows the moments there are.

@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator, TriggerRule, XComArg, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
 from db_backup.model import BackupType, Tier, VerificationLevel
+from db_backup.operators.archive import ArchiveOperator
 from db_backup.operators.backup import BACKUP_ID_KEY, BackupOperator
 from db_backup.operators.cleanup import CleanupOperator
 from db_backup.operators.health import HealthScoreOperator
@@ -112,6 +113,11 @@ def cleanup(**arguments: Any) -> CleanupOperator:
     return CleanupOperator(
         task_id="cleanup", trigger_rule=TriggerRule.ALL_DONE, wait_seconds=LOCK_WAIT_SECONDS, **arguments
     )
+
+
+def archive() -> ArchiveOperator:
+    """The task ``archive``, whatever came before it: what it moves was verified long ago."""
+    return ArchiveOperator(task_id="archive", trigger_rule=TriggerRule.ALL_DONE)
 
 
 def health_score() -> HealthScoreOperator:

@@ -1,4 +1,4 @@
-"""The tasks of ``backup_restore``: plan, approval, hooks around the restore, and at the end what came of it."""
+"""The tasks of ``backup_restore``: plan, approval, thaw, hooks around the restore, and at the end what came of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from db_backup.operators.hooks import AfterRestoreOperator, BeforeRestoreOperato
 from db_backup.operators.outcome import TaskEnds
 from db_backup.operators.pools import RESTORE_POOL
 from db_backup.operators.restore import REPORT_KEY, RESERVATION_KEY, PlanRestoreOperator, RestoreOperator
+from db_backup.operators.thaw import ThawOperator
 from db_backup.units import human_duration
 
 APPROVAL_EXPIRES_AFTER = timedelta(hours=24)
@@ -23,7 +24,9 @@ RESERVED_FOR = APPROVAL_EXPIRES_AFTER + HOLDS_FOR + timedelta(hours=24)
 """Released by the last task. The yes may come at the last moment, and hold until its own; a day is for tasks to be
 started. The restore has a lease of its own."""
 
-_PLAN, _APPROVAL, _BEFORE, _RESTORE, _AFTER = "plan", "approval", "before_restore", "restore", "after_restore"
+_PLAN, _APPROVAL, _THAW, _BEFORE = "plan", "approval", "thaw", "before_restore"
+_RESTORE, _AFTER = "restore", "after_restore"
+_TASKS = (_PLAN, _APPROVAL, _THAW, _BEFORE, _RESTORE, _AFTER)
 # An XComArg of a key that is not there would fail the last task when the first has.
 _RESERVATION = f"{{{{ ti.xcom_pull(task_ids='{_PLAN}', key='{RESERVATION_KEY}') }}}}"
 _NO_FAILURE = {"success", "skipped", "upstream_failed"}
@@ -48,6 +51,7 @@ def restore_tasks() -> None:
     """All of them, in their order."""
     plan: Any = PlanRestoreOperator(task_id=_PLAN, reserved_for=RESERVED_FOR, **_ASKED)
     approval: Any = RestoreApprovalOperator(task_id=_APPROVAL, plan=plan.output, expires_after=APPROVAL_EXPIRES_AFTER)
+    thaw = ThawOperator(task_id=_THAW, plan=plan.output)  # before the hook: nobody stops a shop for hours
     before = BeforeRestoreOperator(task_id=_BEFORE, plan=plan.output, retries=0)
     restore = RestoreOperator(
         task_id=_RESTORE,
@@ -67,8 +71,8 @@ def restore_tasks() -> None:
     )
     report = RestoreOutcomeOperator(task_id="report", reservation=_RESERVATION)
     # A rejection skips what comes directly after the approval, whatever its trigger rule.
-    approval >> [before, restore, after]
-    before >> restore >> after >> report
+    approval >> [thaw, before, restore, after]
+    thaw >> before >> restore >> after >> report
 
 
 class RestoreOutcomeOperator(WorkspaceOperator):
@@ -90,12 +94,8 @@ class RestoreOutcomeOperator(WorkspaceOperator):
             for reservation in str(self.reservation).split():
                 job.workspace.catalog.release(reservation)
         instance = job.context["ti"]
-        ends = TaskEnds(instance, [_PLAN, _APPROVAL, _BEFORE, _RESTORE, _AFTER])
-        failed = {
-            task_id: end
-            for task_id in (_PLAN, _APPROVAL, _BEFORE, _RESTORE, _AFTER)
-            if (end := ends.of(task_id)).state not in _NO_FAILURE
-        }
+        ends = TaskEnds(instance, _TASKS)
+        failed = {task_id: end for task_id in _TASKS if (end := ends.of(task_id)).state not in _NO_FAILURE}
         report = instance.xcom_pull(task_ids=_RESTORE, key=REPORT_KEY)
         answer = instance.xcom_pull(task_ids=_APPROVAL, key=ANSWER_KEY)
         for line in report_lines(report) if report else ["Nothing was restored."]:
