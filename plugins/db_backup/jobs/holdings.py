@@ -8,25 +8,18 @@ from datetime import datetime, timedelta
 
 from db_backup import naming
 from db_backup.catalog import BackupQuery
-from db_backup.errors import ManifestError, ObjectMissing
-from db_backup.jobs.copies import copies_of
+from db_backup.errors import BackupError, ObjectMissing
+from db_backup.jobs.copies import known_copies
+from db_backup.jobs.listing import Listing, Survey, listed
+from db_backup.jobs.reach import Unanswered, ask, silence
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import read_state
 from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import State
 from db_backup.model import BackupStatus
 from db_backup.retention import Backup, Presence
 from db_backup.storage import Storage
 from db_backup.summary import BackupSummary, summarise
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The names in one storage, at one moment."""
-
-    storage: Storage
-    manifests: frozenset[str]
-    states: frozenset[str]
-    part_sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -40,18 +33,21 @@ class EntryHoldings:
 class Holdings:
     """The storages, listed once; entries are then read one by one.
 
-    :raises StorageNotMounted, StorageError: a storage that is not there never looks like lost backups.
+    A storage that does not answer never looks like lost backups: an entry that has, or should have, backups there is
+    not all known.
+
+    :raises StorageNotMounted, StorageError: none of the storages answers.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        storages = ready_storages(workspace, tuple(workspace.storages))
-        self._listings = tuple(_listed(storage) for storage in storages)
+        self._survey = _ready_and_listed(workspace)
+        self.unasked = self._survey.unasked
 
     def entries(self) -> tuple[str, ...]:
         """Every entry that is configured or has a backup, in order of name."""
         ids = {*self._workspace.catalog.ids()}.union(
-            *(listing.manifests for listing in self._listings), *(listing.states for listing in self._listings)
+            *(listing.manifests | listing.states for listing in self._survey.listings)
         )
         named = (entry for entry in map(naming.entry_of, ids) if entry is not None)
         return tuple(sorted({*self._workspace.config.entries, *named}))
@@ -59,16 +55,18 @@ class Holdings:
     def read(self, entry: str) -> EntryHoldings:
         """The entry's backups: those of the catalogue, those that it does not know yet, and what is left of others."""
         found: dict[str, Backup] = {}
-        unreadable = ""
         known = self._workspace.catalog.newest_first(BackupQuery(database=entry))
         indexed = {summary.id: summary for summary in known}
+        places = {*self._configured_places(entry)}.union(*(summary.storages for summary in indexed.values()))
+        unreadable = ""
         # The sidecars decide, not the catalogue: it may be older than the newest proof, and what is kept or deleted
         # leans on every other backup of the entry.
         for backup_id in sorted(indexed.keys() | self.stored_ids(entry)):
             backup = None
             try:
-                backup = self.stored_backup(backup_id)
-            except (ManifestError, ObjectMissing) as error:
+                state, backup = self._read(backup_id)
+                places |= {copy.storage for copy in state.present} if state else set()
+            except BackupError as error:
                 unreadable = (
                     f"the sidecars of {backup_id} cannot be read, so nobody can say what it needs: {error.message}"
                 )
@@ -76,42 +74,50 @@ class Holdings:
                 backup = _backup(indexed[backup_id], self._presence(indexed[backup_id]))
             if backup is not None:
                 found[backup_id] = backup
+        for silent in self.unasked:
+            if silent.storage.name in places:
+                unreadable = f"not all backups of '{entry}' are known: {silent}"
         return EntryHoldings(found, unreadable.removesuffix("."))
 
     def stored_ids(self, entry: str) -> set[str]:
         """The entry's backups by name: those that have a sidecar."""
-        ids = set[str]().union(*(listing.manifests | listing.states for listing in self._listings))
+        ids = set[str]().union(*(listing.manifests | listing.states for listing in self._survey.listings))
         return {backup_id for backup_id in ids if naming.entry_of(backup_id) == entry}
 
     def stored_backup(self, backup_id: str) -> Backup | None:
         """By its sidecars: the catalogue may not know it yet, and is marked for a deletion before the storage is.
 
         :return: None: it is on its way, or gone.
-        :raises ManifestError, ObjectMissing: a sidecar cannot be read.
+        :raises ManifestError, ObjectMissing, StorageError: a sidecar cannot be read.
         """
-        if copies := copies_of(self._workspace, backup_id):
-            states = [read_state(copy.storage, backup_id) for copy in copies]  # a lost one may have been pinned
-            state = next((state for state in states if state.tombstone), states[0])
-            held = {
-                "pinned": any(state.pinned for state in states),
-                "legal_hold": any(state.legal_hold for state in states),
-            }
-            summary = summarise(copies[0].manifest, state.model_copy(update=held))
-            return _backup(summary, self._presence(summary))
-        for listing in self._listings:
-            try:
-                state = read_state(listing.storage, backup_id)
-            except ObjectMissing:
-                continue
-            if state.tombstone is not None:
-                return _remains(backup_id, state.tombstone.marked_at)
-        return None  # a backup on its way: its state is written before its manifest
+        return self._read(backup_id)[1]
+
+    def _read(self, backup_id: str) -> tuple[State | None, Backup | None]:
+        copies = known_copies(self._workspace, backup_id, [listing.storage for listing in self._survey.listings])
+        if copies.unreadable:
+            raise next(iter(copies.unreadable.values()))
+        if copies.unasked:  # it was listed a moment ago
+            raise silence(copies.unasked, f"Not all that lies of {backup_id} is known", backup_id=backup_id)
+        if copies.found:
+            if not copies.own_states:  # a lost one may have been pinned
+                read_state(copies.found[0].storage, backup_id)  # raises
+            summary = summarise(copies.manifest, copies.found[0].state)
+            return copies.state, _backup(summary, self._presence(summary))
+        if copies.state is not None and copies.state.tombstone is not None:
+            return copies.state, _remains(backup_id, copies.state.tombstone.marked_at)
+        return copies.state, None  # a backup on its way: its state is written before its manifest
+
+    def _configured_places(self, entry: str) -> Sequence[str]:
+        configured = self._workspace.config.entries.get(entry)
+        return configured.storages if configured else ()
 
     def _presence(self, summary: BackupSummary) -> Presence:
-        """By the listings; of a backup that was made after them, by looking at itself."""
-        listings: Sequence[_Listing] = [listing for listing in self._listings if summary.id in listing.manifests]
+        """By the listings; of a backup that was made after them, by looking at itself. Whole where one copy is."""
+        listings: Sequence[Listing] = self._survey.holding(summary.id)
         if not listings:
-            listings = [_listed_alone(copy.storage, summary) for copy in copies_of(self._workspace, summary.id)]
+            storages = [listing.storage for listing in self._survey.listings]
+            copies = known_copies(self._workspace, summary.id, storages)
+            listings = [_listed_alone(copy.storage, summary) for copy in copies.found]
         if not listings:
             return Presence.ABSENT
         wanted = {part.path: part.size_bytes for part in summary.parts}
@@ -120,27 +126,31 @@ class Holdings:
         )
 
 
-def _listed(storage: Storage) -> _Listing:
-    manifests, states = set(), set()
-    for item in storage.list(naming.METADATA_FOLDER):
-        name = item.key.rpartition("/")[2]
-        backup_id = naming.backup_id_of_file(name)
-        if name == f"{backup_id}.json":
-            manifests.add(backup_id)
-        elif name == f"{backup_id}.state.json":
-            states.add(backup_id)
-    sizes = {item.key.rpartition("/")[2]: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
-    return _Listing(storage, frozenset(manifests), frozenset(states), sizes)
+def _ready_and_listed(workspace: Workspace) -> Survey:
+    def ready_and_listed(storage: Storage) -> Listing:
+        (ready,) = ready_storages(workspace, (storage.name,))
+        return listed(ready)
+
+    listings, unasked = [], []
+    for storage in workspace.storages.values():
+        answer = ask(workspace, storage, ready_and_listed)
+        if isinstance(answer, Unanswered):
+            unasked.append(answer)
+        else:
+            listings.append(answer)
+    if not listings:
+        raise unasked[0].error if len(unasked) == 1 else silence(unasked, "No storage can be read")
+    return Survey(tuple(listings), tuple(unasked))
 
 
-def _listed_alone(storage: Storage, summary: BackupSummary) -> _Listing:
+def _listed_alone(storage: Storage, summary: BackupSummary) -> Listing:
     sizes = {}
     for part in summary.parts:
         try:
             sizes[part.path] = storage.stat(naming.part_key(part.path)).size_bytes
         except ObjectMissing:
             continue
-    return _Listing(storage, frozenset({summary.id}), frozenset({summary.id}), sizes)
+    return Listing(storage, frozenset({summary.id}), frozenset({summary.id}), sizes)
 
 
 def _backup(summary: BackupSummary, presence: Presence) -> Backup:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from db_backup.errors import StorageConflict
 from db_backup.jobs.acts import audited
-from db_backup.jobs.copies import copies_of, locate, update_state
-from db_backup.jobs.sidecars import deleted_meanwhile, refuse_if_deleting
+from db_backup.jobs.copies import known_copies, locate, update_state
+from db_backup.jobs.reach import silence
+from db_backup.jobs.sidecars import refuse_if_deleting
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, State
 from db_backup.summary import BackupSummary, summarise
 
+_TRIES = 5
+
 
 def set_pin(workspace: Workspace, backup: str, *, pinned: bool, run: RunInfo) -> BackupSummary:
     """Pin or unpin, in every copy's state; what is so already stays so.
+
+    A pin holds as soon as one state has it. So a storage that does not answer keeps nobody from pinning; and unpinning
+    waits for it, or the pin would come back with it.
 
     :param backup: an id or an artefact's file name.
     :raises Refused: it is being deleted.
@@ -22,9 +29,19 @@ def set_pin(workspace: Workspace, backup: str, *, pinned: bool, run: RunInfo) ->
         refuse_if_deleting(state)
         return state.model_copy(update={"pinned": pinned})
 
-    manifest = locate(workspace, backup).manifest
+    located = locate(workspace, backup)
+    manifest = located.manifest
     with audited(workspace, "pin" if pinned else "unpin", run, entry=manifest.entry, backup_id=manifest.id):
-        states = [update_state(workspace, copy, change) for copy in copies_of(workspace, manifest.id)]
-        if not states:
-            raise deleted_meanwhile(manifest.id)
-    return summarise(manifest, states[-1])
+        refuse_if_deleting(located.state)
+        holders = known_copies(workspace, manifest.id).unasked_holders
+        if holders and not pinned:
+            raise silence(holders, f"{manifest.id} was not unpinned", backup_id=manifest.id)
+        for _ in range(_TRIES):
+            state = update_state(workspace, located, change)
+            if state.pinned is pinned:  # others brought the states in line meanwhile, with what we had just changed
+                return summarise(manifest, state)
+    raise StorageConflict(
+        f"Others changed the states of {manifest.id} back {_TRIES} times in a row.",
+        hint="Run it again when no replication is under way.",
+        backup_id=manifest.id,
+    )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from db_backup import naming
 from db_backup.catalog import Attempt, AttemptOutcome
-from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup
-from db_backup.jobs.copies import record_newest
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
+from db_backup.errors import UnknownBackup
+from db_backup.jobs.copies import copies_of, record_newest
+from db_backup.jobs.listing import Survey, survey
+from db_backup.jobs.reach import Unanswered, ask, tell
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupType
 from db_backup.storage import Storage
@@ -32,21 +34,29 @@ def tidy(workspace: Workspace, storages: Sequence[Storage]) -> None:
         _conclude(workspace, storages, attempt)
     stale_after = _STALE_AFTER + timedelta(seconds=workspace.settings.backup_timeout_seconds)
     for storage in storages:
-        storage.sweep(older_than=stale_after)
+        swept = ask(workspace, storage, lambda asked: asked.sweep(older_than=stale_after))
+        if isinstance(swept, Unanswered):
+            tell(workspace, [swept])
     options = workspace.engine_options
     for folder in {options.scratch_path, options.staging_path, Path(tempfile.gettempdir())}:
         sweep(folder)
 
 
 def _conclude(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> None:
-    """It has succeeded if it came as far as its manifest; then the catalogue learns of the backup."""
+    """It has succeeded if it came as far as its manifest; then the catalogue learns of the backup.
+
+    Nobody can tell while a storage does not answer: then that is left to the next time.
+    """
+    listed = survey(workspace, storages, parts=False)
     taken_in = []
-    for found in _unindexed(workspace, storages, attempt):
+    for found in _unindexed(workspace, listed, attempt):
         try:
             record_newest(workspace, found)
         except UnknownBackup:
             continue  # deleted meanwhile
         taken_in.append(found.manifest)
+    if not taken_in and listed.unasked:
+        return
     if not taken_in:
         workspace.catalog.finish_attempt(attempt.id, AttemptOutcome.INTERRUPTED, error="Its process is gone.")
         return
@@ -59,20 +69,17 @@ def _conclude(workspace: Workspace, storages: Sequence[Storage], attempt: Attemp
     )
 
 
-def _unindexed(workspace: Workspace, storages: Sequence[Storage], attempt: Attempt) -> Iterator[Located]:
+def _unindexed(workspace: Workspace, listed: Survey, attempt: Attempt) -> Iterator[Located]:
     """Backups that the attempt has published, and that the catalogue does not know."""
     since = attempt.started_at.replace(microsecond=0)  # ids count in whole seconds
-    for storage in storages:
-        for backup_id in backup_ids(storage):
-            try:
-                name = naming.parse_backup_id(backup_id)
-                if name.entry != attempt.entry or name.type not in _made_by(attempt) or name.moment < since:
-                    continue
-                manifest = read_manifest(storage, backup_id)
-            except (UnknownBackup, ObjectMissing, ManifestError):
-                continue  # no backup of ours, or deleted meanwhile, or for `catalog check` to tell of
-            if manifest.run == attempt.run and not _knows(workspace, backup_id):
-                yield Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
+    for backup_id in sorted(listed.published({attempt.entry})):
+        name = naming.parse_backup_id(backup_id)
+        if name.type not in _made_by(attempt) or name.moment < since:
+            continue
+        # None: deleted meanwhile, or for `catalog check` to tell of
+        found = next(iter(copies_of(workspace, backup_id)), None)
+        if found is not None and found.manifest.run == attempt.run and not _knows(workspace, backup_id):
+            yield found
 
 
 def _made_by(attempt: Attempt) -> frozenset[BackupType]:

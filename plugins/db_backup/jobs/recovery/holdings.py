@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from db_backup import naming
 from db_backup.config import Entry
-from db_backup.errors import ManifestError, ObjectMissing
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
+from db_backup.jobs.copies import known_copies
+from db_backup.jobs.listing import Survey, survey
+from db_backup.jobs.reach import tell
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, Scope
@@ -48,40 +50,33 @@ def source_of(workspace: Workspace, entry: Entry) -> Source | None:
     return Source(server.name, workspace.connection(entry.conn_id, entry.engine).database)
 
 
-def held_backups(workspace: Workspace, entries: Iterable[str]) -> dict[str, Stored]:
-    """The full backups and increments of these entries by id, each from the first storage that holds it whole.
+def held_backups(workspace: Workspace, entries: Collection[str], listed: Survey | None = None) -> dict[str, Stored]:
+    """The full backups and increments of these entries by id, each from the best storage that holds it whole.
 
     What cannot be read is left out: a link that is gone. `catalog check` tells of it.
 
-    :raises StorageError:
+    :param listed: what lies in the storages; None: it is looked up.
+    :raises StorageError: no storage answers.
     """
-    wanted = set(entries)
+    if listed is None:
+        listed = survey(workspace)
+        tell(workspace, listed.unasked)
     found: dict[str, Stored] = {}
-    for storage in workspace.storages.values():
-        ids = list(backup_ids(storage))
-        # After the manifests: a backup's parts are there before its manifest is.
-        sizes = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
-        for backup_id in ids:
-            name = naming.parse_backup_id(backup_id)
-            if name.entry not in wanted or name.type not in _LEADING:
-                continue
-            if backup_id in found and not found[backup_id].damage:
-                continue
-            try:
-                manifest = read_manifest(storage, backup_id)
-            except (ObjectMissing, ManifestError):
-                continue
-            located = Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
-            stored = Stored(located, _damage(manifest, sizes))
-            if backup_id not in found or not stored.damage:
-                found[backup_id] = stored
+    for backup_id in sorted(listed.published(entries)):
+        if naming.parse_backup_id(backup_id).type not in _LEADING:
+            continue
+        holding = {listing.storage.name: listing for listing in listed.holding(backup_id)}
+        copies = known_copies(workspace, backup_id, [listing.storage for listing in holding.values()]).found
+        stored = [Stored(copy, _damage(copy.manifest, holding[copy.storage.name].part_sizes)) for copy in copies]
+        if stored:
+            found[backup_id] = next((one for one in stored if not one.damage), stored[0])
     return found
 
 
 def _damage(manifest: Manifest, sizes: Mapping[str, int]) -> str:
     """By the names and sizes of its files: what they hold is for a verification to say."""
     for part in manifest.parts:
-        size = sizes.get(naming.part_key(part.path))
+        size = sizes.get(part.path)
         if size is None:
             return f"{part.path} is gone"
         if size != part.stored_bytes:

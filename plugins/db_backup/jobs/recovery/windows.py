@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from db_backup import naming
 from db_backup.config import Entry
 from db_backup.errors import BackupError
+from db_backup.jobs.listing import survey
+from db_backup.jobs.reach import tell
 from db_backup.jobs.recovery.holdings import Source, Stored, held_backups, reachable, source_of
-from db_backup.jobs.sidecars import backup_ids
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import EngineName
 from db_backup.recovery import History, gaps
@@ -75,11 +76,12 @@ def recovery_windows(workspace: Workspace, database: str | None = None) -> tuple
     :raises UnknownDatabase: it has no backups, and is not configured either.
     :raises StorageError:
     """
-    stored = {name for storage in workspace.storages.values() for name in map(naming.entry_of, backup_ids(storage))}
-    known = {*workspace.config.entries, *(name for name in stored if name)}
+    listed = survey(workspace)
+    tell(workspace, listed.unasked)
+    known = {*workspace.config.entries, *(name for name in map(naming.entry_of, listed.published()) if name)}
     if database is not None and database not in known:
         workspace.config.entry(database)  # raises, with the nearest name
-    backups = held_backups(workspace, known)
+    backups = held_backups(workspace, known, listed)
     wanted = sorted(known) if database is None else [database]
     return tuple(_of_database(workspace, name, backups) for name in wanted)
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from db_backup import naming
-from db_backup.errors import ManifestError, ObjectMissing, UnknownBackup, UsageError
-from db_backup.jobs.copies import leased_all, locate
+from db_backup.errors import UnknownBackup, UsageError
+from db_backup.jobs.copies import copies_of, known_copies, leased_all, locate
+from db_backup.jobs.listing import survey
+from db_backup.jobs.reach import tell
 from db_backup.jobs.restore.moments import Recovery, must_be_rebuilt, stand_in, to_end_of, to_point
 from db_backup.jobs.restore.request import RestoreRequest
-from db_backup.jobs.sidecars import Located, backup_ids, known_state, read_manifest
+from db_backup.jobs.sidecars import Located
+from db_backup.jobs.thaw import known_cold, warmest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
 from db_backup.model import BackupStatus, BackupType
 from db_backup.recovery import Point
 from db_backup.settings.problems import did_you_mean, nearest
 from db_backup.standing import status
-from db_backup.storage import Storage
 from db_backup.summary import BackupSummary, summarise
 from db_backup.units import human_bytes
 
@@ -52,6 +54,12 @@ class Resolved:
         """The backups in storage that the restore reads."""
         return self.recovery.links if self.recovery else (self.located,)
 
+    def reading(self, needed: Sequence[Located]) -> Resolved:
+        """The same, by these copies of the backups that it reads."""
+        if self.recovery is None:
+            return replace(self, located=needed[0])
+        return replace(self, recovery=replace(self.recovery, links=tuple(needed)))
+
 
 @contextmanager
 def kept(workspace: Workspace, resolved: Resolved, purpose: str) -> Iterator[Resolved]:
@@ -60,10 +68,7 @@ def kept(workspace: Workspace, resolved: Resolved, purpose: str) -> Iterator[Res
     :raises Refused, UnknownBackup: a deletion has begun, or was faster.
     """
     with leased_all(workspace, resolved.needed, purpose) as needed:
-        if resolved.recovery is None:
-            yield replace(resolved, located=needed[0])
-        else:
-            yield replace(resolved, recovery=replace(resolved.recovery, links=needed))
+        yield resolved.reading(needed)
 
 
 def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
@@ -75,15 +80,12 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
     :raises PointOutOfReach, ChainBroken: no backups lead to the point that is asked for.
     """
     resolved = _resolved(workspace, request)
-    return resolved if request.from_storage is None else _from_storage(workspace, resolved, request.from_storage)
-
-
-def _from_storage(workspace: Workspace, resolved: Resolved, storage: str) -> Resolved:
-    """The same backups, in the storage that a person names."""
-    needed = tuple(locate(workspace, backup.manifest.id, storage=storage) for backup in resolved.needed)
-    if resolved.recovery is None:
-        return replace(resolved, located=needed[0])
-    return replace(resolved, recovery=replace(resolved.recovery, links=needed))
+    if request.from_storage is None:
+        chosen = [warmest(workspace, backup) for backup in resolved.needed]
+    else:  # the same backups, in the storage that a person names
+        chosen = [locate(workspace, backup.manifest.id, storage=request.from_storage) for backup in resolved.needed]
+    cold = tuple(f"{cold}." for backup in chosen if (cold := known_cold(backup)) is not None)
+    return replace(resolved.reading(chosen), warnings=(*resolved.warnings, *cold))
 
 
 def _resolved(workspace: Workspace, request: RestoreRequest) -> Resolved:
@@ -157,12 +159,11 @@ def restorable_backups(workspace: Workspace, database: str | None = None, *, lim
     :raises StorageError:
     """
     found: list[BackupSummary] = []
-    for storage, name in _newest_first(workspace, database):
-        try:
-            manifest = read_manifest(storage, str(name))
-            summary = summarise(manifest, known_state(storage, manifest))
-        except (ObjectMissing, ManifestError):
+    for name in _newest_first(workspace, database):
+        copy = next(iter(copies_of(workspace, str(name))), None)
+        if copy is None:
             continue  # deleted meanwhile, or for `catalog check` to tell of
+        summary = summarise(copy.manifest, copy.state)
         if summary.status is not BackupStatus.DELETING:
             found.append(summary)
         if len(found) == limit:
@@ -198,17 +199,17 @@ def _newest_full(workspace: Workspace, database: str) -> Resolved:
     """
     passed_over: list[str] = []
     others: list[Located] = []
-    for storage, name in _newest_first(workspace, database):
+    for name in _newest_first(workspace, database):
         if name.type is not BackupType.FULL:
             continue
-        try:
-            manifest = read_manifest(storage, str(name))
-            located = Located(storage, manifest, known_state(storage, manifest), workspace.keyring)
-        except ObjectMissing:
-            continue  # deleted meanwhile
-        except ManifestError as error:
-            passed_over.append(f"{name} is newer and was passed over: {error.message}")
+        copies = known_copies(workspace, str(name))
+        if not copies.found:
+            # Otherwise deleted meanwhile; or its storage fell silent, which is told.
+            passed_over += [
+                f"{name} is newer and was passed over: {error.message}" for error in copies.unreadable.values()
+            ]
             continue
+        located = copies.found[0]
         stands = status(located.manifest, located.state)
         if stands is BackupStatus.GOOD and not located.manifest.safety:
             return Resolved(located, tuple(passed_over))
@@ -237,15 +238,13 @@ def _rank(located: Located) -> tuple[bool, int]:
     return located.manifest.safety, _NEXT_BEST.index(stands) if stands in _NEXT_BEST else -1
 
 
-def _newest_first(workspace: Workspace, database: str | None) -> Iterator[tuple[Storage, naming.BackupName]]:
-    """Each backup that has a manifest, once, from the first storage that holds it."""
-    places: dict[naming.BackupName, Storage] = {}
-    for storage in workspace.storages.values():
-        for backup_id in backup_ids(storage):
-            if database is None or naming.entry_of(backup_id) == database:
-                places.setdefault(naming.parse_backup_id(backup_id), storage)
-    for name in sorted(places, key=lambda name: (name.moment, name.serial, str(name)), reverse=True):
-        yield places[name], name
+def _newest_first(workspace: Workspace, database: str | None) -> Iterator[naming.BackupName]:
+    """Each backup that has a manifest in a storage that answers."""
+    found = survey(workspace, parts=False)
+    tell(workspace, found.unasked)
+    ids = found.published(None if database is None else {database})
+    names = (naming.parse_backup_id(backup_id) for backup_id in ids)
+    yield from sorted(names, key=lambda name: (name.moment, name.serial, str(name)), reverse=True)
 
 
 def _places(workspace: Workspace) -> str:
