@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,6 +25,8 @@ CODEC_SUFFIX = {
     Compression.XZ: ".xz",
     Compression.NONE: "",
 }
+
+ENCRYPTED_SUFFIX = ".enc"
 
 DATABASE_FOLDER = "database"
 METADATA_FOLDER = "metadata"
@@ -72,15 +73,37 @@ def entry_of(text: str) -> str | None:
         return None
 
 
-def part_names(backup_id: str, dump_suffixes: Sequence[str], compression: Compression) -> tuple[str, ...]:
-    """The bare file names of a backup's parts, one for each stream: id, the bare dump's suffix, the codec's.
+@dataclass(frozen=True)
+class PartNames:
+    """The bare file names of a backup's parts: id, the bare dump's suffix, numbers, the codec's suffix, ``.enc``.
 
-    Several are numbered, in the order of loading.
+    Of several streams each is numbered (``part-001``), in the order of loading. What did not fit into the first object
+    of a stream goes on in ``zz-002`` and so on, a name that sorts behind that of the first, whatever its codec.
+
+    :param dump_suffixes: one for each stream.
     """
-    codec = CODEC_SUFFIX[compression]
-    if len(dump_suffixes) == 1:
-        return (f"{backup_id}.{dump_suffixes[0]}{codec}",)
-    return tuple(f"{backup_id}.{suffix}.part-{number:03d}{codec}" for number, suffix in enumerate(dump_suffixes, 1))
+
+    backup_id: str
+    dump_suffixes: tuple[str, ...]
+    compression: Compression
+    encrypted: bool = False
+
+    def name(self, stream: int, piece: int = 1) -> str:
+        """Of the stream's first, second … piece. Both count from 1."""
+        stem = f"{self.backup_id}.{self.dump_suffixes[stream - 1]}"
+        part = f".part-{stream:03d}" if len(self.dump_suffixes) > 1 else ""
+        continued = f".zz-{piece:03d}" if piece > 1 else ""
+        return f"{stem}{part}{continued}{CODEC_SUFFIX[self.compression]}{ENCRYPTED_SUFFIX if self.encrypted else ''}"
+
+
+def plain_name(part_path: str, compression: Compression) -> str:
+    """What a part is called once it is decrypted and decompressed."""
+    return unencrypted_name(part_path).removesuffix(CODEC_SUFFIX[compression])
+
+
+def unencrypted_name(part_path: str) -> str:
+    """What a part is called once it is decrypted."""
+    return part_path.removesuffix(ENCRYPTED_SUFFIX)
 
 
 def backup_id_of_file(name: str) -> str:

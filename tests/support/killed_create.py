@@ -13,7 +13,7 @@ from unittest import mock
 
 from db_backup.cli.main import main
 from db_backup.jobs import create
-from db_backup.jobs.creation import Creation
+from db_backup.jobs.placing import Placing
 
 
 def die(*_: object) -> None:
@@ -22,6 +22,6 @@ def die(*_: object) -> None:
 
 if __name__ == "__main__":
     when, *arguments = sys.argv[1:]
-    owner, name = (Creation, "_commit") if when == "before" else (create, "_index")
+    owner, name = (Placing, "commit_parts") if when == "before" else (create, "_index")
     with mock.patch.object(owner, name, die):
         main(["create", *arguments])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from db_backup import naming
 from db_backup.errors import UnknownBackup
 from db_backup.model import BackupType, Compression
-from db_backup.naming import BackupName, is_backup_id, parse_backup_id
+from db_backup.naming import BackupName, PartNames, is_backup_id, parse_backup_id
 
 pytestmark = pytest.mark.unit
 
@@ -81,10 +81,29 @@ def test_a_trailing_newline_makes_no_id() -> None:
 def test_every_file_of_a_backup_leads_back_to_its_id(compression: Compression) -> None:
     backup_id = str(BackupName("shop", BackupType.FULL, MOMENT))
     files = [
-        *naming.part_names(backup_id, ["dump"], compression),
-        *naming.part_names(backup_id, ["sql", "sql"], compression),
+        *(PartNames(backup_id, ("dump",), compression, encrypted).name(1) for encrypted in (False, True)),
+        *(
+            PartNames(backup_id, ("sql", "sql"), compression).name(stream, piece)
+            for stream in (1, 2)
+            for piece in (1, 2)
+        ),
         naming.manifest_key(backup_id).rpartition("/")[2],
         naming.state_key(backup_id).rpartition("/")[2],
     ]
 
     assert {naming.backup_id_of_file(name) for name in files} == {backup_id}
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("compression", Compression, ids=str)
+def test_parts_sort_in_the_order_of_loading_and_never_share_a_name(compression: Compression, encrypted: bool) -> None:
+    backup_id = str(BackupName("shop", BackupType.FULL, MOMENT))
+    for suffixes in (("sql",), ("sql", "sql", "sql")):
+        names = PartNames(backup_id, suffixes, compression, encrypted)
+        in_order = [names.name(stream, piece) for stream in range(1, len(suffixes) + 1) for piece in range(1, 12)]
+        assert in_order == sorted(set(in_order))
+        for name in in_order:
+            assert name.endswith(f"{naming.CODEC_SUFFIX[compression]}{'.enc' if encrypted else ''}")
+            assert f"{naming.plain_name(name, compression)}{naming.CODEC_SUFFIX[compression]}" == (
+                naming.unencrypted_name(name)
+            )

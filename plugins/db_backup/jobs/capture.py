@@ -8,10 +8,10 @@ from db_backup.engines.chain import ChainEngine
 from db_backup.errors import ArtefactError, BackupError, ChainBroken
 from db_backup.jobs.chains import link_of, newest_link, record_break
 from db_backup.jobs.copies import newest_manifest
-from db_backup.jobs.creation import Creation, Plan
+from db_backup.jobs.creation import Creation, Made, Plan
 from db_backup.jobs.sources import BaseSource, IncrementSource
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.manifest import RunInfo
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation, Progress, Silent
 from db_backup.recovery import FULL_INSTEAD
@@ -33,7 +33,7 @@ class Capture:
     progress: Progress
     cancellation: Cancellation
 
-    def publish(self) -> tuple[Manifest, State]:
+    def publish(self) -> Made:
         """The increment, or the full that begins a new chain; its first warning then says why.
 
         :raises ChainBroken: no increment can follow, and no full is wanted.
@@ -67,7 +67,7 @@ class Capture:
             record_break(self.workspace, entry, parent.manifest.id, damaged, self.run)
             return self._full(damaged)
 
-    def _full(self, reason: BackupError) -> tuple[Manifest, State]:
+    def _full(self, reason: BackupError) -> Made:
         entry = self.plan.entry
         if self.full_days is None:
             anew = f"Run `db-backup create {entry.name} --type full`, which begins a new chain."

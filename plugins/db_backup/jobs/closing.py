@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from db_backup.engines.chain import ChainEngine
 from db_backup.errors import BackupError, ChainBroken, Interrupted
 from db_backup.jobs.chains import link_of, newest_link, record_break
-from db_backup.jobs.creation import Creation, Plan
+from db_backup.jobs.creation import Creation, Made, Plan
 from db_backup.jobs.sources import IncrementSource
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.manifest import RunInfo
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation, Progress, Silent
 
@@ -24,7 +24,7 @@ from db_backup.progress import Cancellation, Progress, Silent
 class Closed:
     """The increment; or, where there is none, what a person should know of it."""
 
-    increment: tuple[Manifest, State] | None = None
+    increment: Made | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from db_backup import naming
-from db_backup.errors import ArtefactError, ArtefactMissing, ObjectMissing, StorageError
+from db_backup.errors import ArtefactError, ArtefactMissing, EncryptionKeyError, ObjectMissing, StorageError
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Part
 from db_backup.progress import Cancellation, Progress
@@ -53,15 +53,36 @@ def checked_stored(located: Located, part: Part, progress: Progress) -> Iterator
         yield from read_stored(stored_bytes(located, part), part, progress=progress)
 
 
-def check_copy(located: Located, progress: Progress, cancellation: Cancellation) -> None:
-    """Read every stored byte of this copy back; no key is needed.
+def plain_part(located: Located, part: Part, stored: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
+    """The plain bytes of one part; the key is looked for when they are asked for, and where it is encrypted.
 
-    :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt: it is not what was written.
+    :param stored: the part as it is stored.
+    :raises ArtefactTruncated, ArtefactSwapped, ArtefactCorrupt: as late as the end.
+    :raises EncryptionKeyError: no key opens it here.
+    """
+    key = located.keyring.data_key(located.manifest, located.state) if part.cipher else None
+    yield from read_plain(stored, part, progress=progress, key=key, siblings=located.manifest.parts)
+
+
+def check_copy(located: Located, progress: Progress, cancellation: Cancellation) -> str | None:
+    """Read every stored byte of this copy back; with the key at hand, the cipher is authenticated in the same pass.
+
+    :return: why the cipher was not authenticated: no key opens it here; "" where it was; None: it is not encrypted.
+    :raises ArtefactMissing, ArtefactTruncated, ArtefactSwapped, ArtefactCorrupt: it is not what was written.
     :raises StorageError: it cannot be read now.
     """
+    manifest = located.manifest
+    key, unread = None, None
+    if any(part.cipher for part in manifest.parts):
+        try:
+            key, unread = located.keyring.data_key(manifest, located.state), ""
+        except EncryptionKeyError as error:
+            unread = error.message
     with blamed_on(located):
-        for part in located.manifest.parts:
-            check_stored(cancellation.watch(stored_bytes(located, part)), part, progress=progress)
+        for part in manifest.parts:
+            blocks = cancellation.watch(stored_bytes(located, part))
+            check_stored(blocks, part, progress=progress, key=key, siblings=manifest.parts)
+    return unread
 
 
 class FetchClock:
@@ -87,7 +108,8 @@ def plain_streams(located: Located, progress: Progress, clock: FetchClock | None
     """The dump's streams as its tools wrote them, in the order of loading, every hash checked by the end of each.
 
     :param clock: is told how long the storage took.
-    :raises ArtefactMissing, ArtefactTruncated, ArtefactCorrupt: as late as the end.
+    :raises ArtefactMissing, ArtefactTruncated, ArtefactSwapped, ArtefactCorrupt: as late as the end.
+    :raises EncryptionKeyError: no key opens it here.
     """
     clock = clock or FetchClock()
     return tuple(_plain_bytes(located, parts, progress, clock) for parts in located.manifest.streams.values())
@@ -112,4 +134,4 @@ def stream_of(located: Located, name: str, progress: Progress, clock: FetchClock
 def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress, clock: FetchClock) -> Iterator[bytes]:
     with blamed_on(located):
         for part in parts:
-            yield from read_plain(clock.watch(stored_bytes(located, part)), part, progress=progress)
+            yield from plain_part(located, part, clock.watch(stored_bytes(located, part)), progress)

@@ -16,7 +16,6 @@ from db_backup.errors import (
     BackupError,
     CatalogError,
     EntryLocked,
-    FeatureNotAvailable,
     Interrupted,
     PublishedUnindexed,
     UsageError,
@@ -25,13 +24,15 @@ from db_backup.jobs.acts import Act, audited
 from db_backup.jobs.capture import Capture
 from db_backup.jobs.closing import close_chain
 from db_backup.jobs.copies import newest_manifest
-from db_backup.jobs.creation import Creation, Plan
-from db_backup.jobs.roots import ready_storages
+from db_backup.jobs.creation import Creation, Made, Plan
+from db_backup.jobs.locking import lock_copies
+from db_backup.jobs.roots import reachable_storages
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.sources import BaseSource, DatabaseSource
 from db_backup.jobs.tidying import tidy
 from db_backup.jobs.timing import time_limit
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.manifest import Manifest, RunInfo
 from db_backup.model import BackupType, Compression, Scope
 from db_backup.progress import Cancellation, Progress
 from db_backup.stream.compression import check_level
@@ -49,6 +50,7 @@ class CreateRequest:
     ``wait_seconds``: how long to wait for another backup of the same entry before ``EntryLocked`` is raised.
     ``safety``: it is made because the database is about to be replaced: of the database itself even where dumps are
     taken of a replica, and with the rows of every table. Whoever asks for it holds the entry's lock.
+    ``encrypt``: whether its artefacts are encrypted.
     ``full_instead``: where no increment can follow, a full is made, which begins a new chain.
     """
 
@@ -59,6 +61,7 @@ class CreateRequest:
     jobs: int | None = None
     retention_days: int | None = None
     storages: tuple[str, ...] | None = None
+    encrypt: bool | None = None
     wait_seconds: float = 0.0
     safety: bool = False
     full_instead: bool = True
@@ -70,6 +73,9 @@ def create_backup(
     """Back up one entry; the result is published, complete and hashed, and not yet proven.
 
     :raises ChainBroken: an increment was asked for, none can follow, and no full may be made instead.
+    Where a storage cannot take it and another one can, it is made all the same, and ``missing_copies`` and a warning
+    say so.
+
     :raises PublishedUnindexed: the backup is there, whole, and the catalogue could not take it in.
     :raises BackupError: any other: nothing was published, and nothing half-written is left.
     """
@@ -87,10 +93,9 @@ def create_backup(
             plan = _plan(workspace, entry, request, compression, level)
             tidy(workspace, plan.storages)
             if isinstance(engine, Engine):
-                manifest, state = Creation(plan, DatabaseSource(engine), run, progress, limited).publish()
-                act.backup_id = manifest.id
-                _index(workspace, manifest, state)
-                return summarise(manifest, state)
+                made = Creation(plan, DatabaseSource(engine), run, progress, limited).publish()
+                act.backup_id = made.manifest.id
+                return _summary(made, _index(workspace, made))
             full_days = _days_of_full(entry, request)
             link = _Link(workspace, plan, engine, full_days, run, progress, limited)
             return link.publish(act)
@@ -110,18 +115,18 @@ class _Link:
 
     def publish(self, act: Act) -> BackupSummary:
         if self.plan.type is BackupType.INCREMENTAL:
-            manifest, state = Capture(
+            made = Capture(
                 self.workspace, self.plan, self.engine, self.full_days, self.run, self.progress, self.cancellation
             ).publish()
         else:
             source = BaseSource(self.engine)
-            manifest, state = Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
+            made = Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
+        manifest = made.manifest
         act.backup_id = manifest.id
-        _index(self.workspace, manifest, state)
-        told: tuple[str, ...] = ()
+        told = _index(self.workspace, made)
         try:
             if _closes(self.plan, self.engine):
-                told = self._close(manifest.id)
+                told += self._close(manifest.id)
         except Interrupted as stop:
             raise Interrupted(
                 f"{manifest.id} is whole, and the chain before it was not closed: {stop.message}",
@@ -131,8 +136,7 @@ class _Link:
             ) from stop
         finally:
             told += _tell(self.engine, manifest, act)
-        made = summarise(manifest, state)
-        return made.model_copy(update={"warnings": (*made.warnings, *told)})
+        return _summary(made, told)
 
     def _close(self, full_id: str) -> tuple[str, ...]:
         """The chain before this full, up to it; returns warnings."""
@@ -147,9 +151,10 @@ class _Link:
         )
         if closed.increment is not None:
             try:
-                _index(self.workspace, *closed.increment)
+                locked = _index(self.workspace, closed.increment)
             except PublishedUnindexed as error:
                 return (f"{error.message} {error.hint}",)
+            return (*closed.increment.warnings, *locked)
         return closed.warnings
 
 
@@ -179,12 +184,6 @@ def _possible(workspace: Workspace, entry: Entry, request: CreateRequest) -> tup
     """
     if not entry.can_take(request.type):
         raise _impossible(entry, request.type)
-    if entry.encrypt:
-        raise FeatureNotAvailable(
-            f"Encryption is not there yet, and '{entry.name}' asks for it.",
-            hint="Set encrypt to false to store plain text knowingly.",
-            database=entry.name,
-        )
     for name in request.storages or entry.storages:
         workspace.storage(name)
     compression = request.compression or entry.compression
@@ -258,7 +257,8 @@ def _plan(
     workspace: Workspace, entry: Entry, request: CreateRequest, compression: Compression, level: int | None
 ) -> Plan:
     settings = workspace.settings
-    storages = ready_storages(workspace, request.storages or entry.storages)
+    storages, missing = reachable_storages(workspace, request.storages or entry.storages)
+    encrypt = entry.encrypt if request.encrypt is None else request.encrypt
     return Plan(
         entry=entry,
         type=request.type,
@@ -267,6 +267,8 @@ def _plan(
         jobs=request.jobs or entry.jobs,
         retention_days=request.retention_days or entry.retention[request.type],
         storages=storages,
+        missing=missing,
+        new_key=workspace.keyring.new_data_key if encrypt else None,
         limits=Limits(
             max_stored_bytes=settings.backup_max_size_mb * _MEGABYTE or None,
             deadline=time.monotonic() + settings.backup_timeout_seconds,
@@ -277,7 +279,12 @@ def _plan(
     )
 
 
-def _index(workspace: Workspace, manifest: Manifest, state: State) -> None:
+def _index(workspace: Workspace, made: Made) -> tuple[str, ...]:
+    """Take it into the catalogue, and lock the copies that are to be locked; returns warnings.
+
+    :raises PublishedUnindexed:
+    """
+    manifest, state, _ = made
     try:
         workspace.catalog.record(manifest, state)
     except CatalogError as error:
@@ -287,3 +294,10 @@ def _index(workspace: Workspace, manifest: Manifest, state: State) -> None:
             database=manifest.entry,
             backup_id=manifest.id,
         ) from error
+    storage = workspace.storage(state.present[0].storage)
+    return lock_copies(workspace, Located(storage, manifest, state, workspace.keyring))
+
+
+def _summary(made: Made, told: tuple[str, ...]) -> BackupSummary:
+    summary = summarise(made.manifest, made.state)
+    return summary.model_copy(update={"warnings": (*summary.warnings, *made.warnings, *told)})

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
+from typing import NamedTuple
 
 from db_backup import naming, standing
 from db_backup.config import Entry
+from db_backup.encryption import CIPHER, DataKey
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary
 from db_backup.engines.exclusion import matches
-from db_backup.errors import SizeLimitExceeded, StorageConflict, StorageFull
+from db_backup.errors import SizeLimitExceeded, StorageFull
+from db_backup.jobs.placing import Placing, missing_warnings
 from db_backup.jobs.sources import Source
-from db_backup.manifest import Copy, Manifest, Part, RunInfo, State
+from db_backup.manifest import Cipher, Copy, Manifest, Part, RunInfo, State, WrappedKey
 from db_backup.model import BackupType, Compression, Method, Scope, utc_now
 from db_backup.progress import Cancellation, Progress
-from db_backup.storage import Sink, Storage
-from db_backup.stream.parallel import Route, pump_all
-from db_backup.stream.pipeline import Limits, StreamDigest
+from db_backup.storage import Storage
+from db_backup.stream.parallel import Route, Target, pump_all
+from db_backup.stream.pipeline import Limits, StreamDigest, most_plain_bytes
 from db_backup.units import human_bytes
 
 _ID_TRIES = 100
@@ -35,6 +37,8 @@ SECRETS = (
 class Plan:
     """What to do, with the configuration filled in.
 
+    :param missing: the copies in storages that should get it too, and that were out of reach from the start.
+    :param new_key: makes the data key of a backup id, with its wraps; None: it is not encrypted.
     :param previous: the entry's newest backup of this type, from which the size of this one is estimated.
     :param warnings: what the manifest is to say first of all.
     """
@@ -48,7 +52,17 @@ class Plan:
     storages: tuple[Storage, ...]
     limits: Limits
     previous: Manifest | None
+    missing: tuple[Copy, ...] = ()
+    new_key: Callable[[str], tuple[DataKey, tuple[WrappedKey, ...]]] | None = None
     safety: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class Made(NamedTuple):
+    """A backup that was published. ``warnings``: what the manifest, which does not change, does not say."""
+
+    manifest: Manifest
+    state: State
     warnings: tuple[str, ...] = ()
 
 
@@ -65,49 +79,50 @@ class Creation:
         self.cancellation = cancellation
         self.created_at = utc_now()
 
-    def publish(self) -> tuple[Manifest, State]:
+    def publish(self) -> Made:
         """All of it; leaving by an exception leaves nothing in the storages."""
-        request = DumpRequest(self.plan.entry.name, self.plan.type, self.plan.entry.exclude_tables, jobs=self.plan.jobs)
-        with ExitStack() as stack:
-            backup_id = self._reserve(stack)
-            self.progress.stage(f"connecting to {self.plan.entry.name}")
-            dump = stack.enter_context(self.source.open(request, self.cancellation))
-            refuse_what_outgrew(self.plan, dump.preflight.estimated_plain_bytes)
-            refuse_without_room(self.plan, dump.preflight.estimated_plain_bytes)
-            self.progress.stage(f"dumping {self.plan.entry.name}", dump.preflight.estimated_plain_bytes)
-            parts, sinks = self._store(dump, backup_id, stack)
-            summary = dump.complete()
-            self.cancellation.check()
-            manifest = self._describe(backup_id, dump, summary, parts)
-            return manifest, self._commit(manifest, sinks)
+        entry = self.plan.entry.name
+        request = DumpRequest(entry, self.plan.type, self.plan.entry.exclude_tables, jobs=self.plan.jobs)
+        placing = Placing(self.plan.storages, self.plan.missing)
+        with placing.claimed(self._names(), entry) as backup_id:
+            key, wraps = self.plan.new_key(backup_id) if self.plan.new_key else (None, ())
+            self.progress.stage(f"connecting to {entry}")
+            with self.source.open(request, self.cancellation) as dump:
+                refuse_what_outgrew(self.plan, dump.preflight.estimated_plain_bytes)
+                leave_out_without_room(self.plan, placing, dump.preflight.estimated_plain_bytes)
+                self.progress.stage(f"dumping {entry}", dump.preflight.estimated_plain_bytes)
+                parts = self._store(dump, backup_id, key, placing)
+                summary = dump.complete()
+                self.cancellation.check()
+                placing.commit_parts()
+                manifest = self._describe(backup_id, dump, summary, parts)
+                state = placing.publish(manifest, State(id=backup_id, wrapped_keys=wraps))
+        return Made(manifest, state, (*missing_warnings(state), *placing.remarks))
 
-    def _reserve(self, stack: ExitStack) -> str:
-        """The first free id of this second, claimed in every storage (DESIGN, "On storage")."""
+    def _names(self) -> Iterator[str]:
+        """The ids of this second (DESIGN, "On storage")."""
         for serial in range(1, _ID_TRIES):
-            name = naming.BackupName(self.plan.entry.name, self.plan.type, self.created_at.astimezone(UTC), serial)
-            with ExitStack() as claims:
-                try:
-                    for storage in self.plan.storages:
-                        claims.enter_context(storage.reserve(str(name)))
-                except StorageConflict:
-                    continue
-                stack.enter_context(claims.pop_all())
-                return str(name)
-        raise StorageConflict(
-            f"No free backup id was found for '{self.plan.entry.name}' in this second.",
-            hint="Run it again in a moment.",
-            database=self.plan.entry.name,
-        )
+            yield str(naming.BackupName(self.plan.entry.name, self.plan.type, self.created_at.astimezone(UTC), serial))
 
-    def _store(self, dump: Dump, backup_id: str, stack: ExitStack) -> tuple[tuple[Part, ...], list[Sink]]:
+    def _store(self, dump: Dump, backup_id: str, key: DataKey | None, placing: Placing) -> tuple[Part, ...]:
         """Every stream through the pipeline into every storage, under temporary names."""
-        names = naming.part_names(backup_id, [stream.suffix for stream in dump.streams], self.plan.compression)
-        routes = [
-            Route(stream, self._open_sinks(name, stack), partial(dump.stream_ended, number))
-            for number, (stream, name) in enumerate(zip(dump.streams, names, strict=True))
-        ]
-        digests = pump_all(
-            routes,
+        suffixes = tuple(stream.suffix for stream in dump.streams)
+        names = naming.PartNames(backup_id, suffixes, self.plan.compression, encrypted=key is not None)
+
+        def open_part(stream: int, piece: int) -> Target:
+            name = names.name(stream, piece)
+            largest = placing.max_object_bytes
+            return Target(
+                (placing.open_part(name),),
+                partial(key.encryptor, backup_id=backup_id, part=name) if key else None,
+                None if largest is None else most_plain_bytes(largest),
+            )
+
+        carried = pump_all(
+            [
+                Route(stream, partial(open_part, number), partial(dump.stream_ended, number - 1))
+                for number, stream in enumerate(dump.streams, 1)
+            ],
             compression=self.plan.compression,
             level=self.plan.level,
             limits=self.plan.limits,
@@ -115,22 +130,13 @@ class Creation:
             cancellation=self.cancellation,
             database=self.plan.entry.name,
         )
-        parts = tuple(
-            self._part(name, stream.name, digest)
-            for name, stream, digest in zip(names, dump.streams, digests, strict=True)
+        return tuple(
+            self._part(names.name(number, piece), stream.name, digest, key)
+            for number, (stream, digests) in enumerate(zip(dump.streams, carried, strict=True), 1)
+            for piece, digest in enumerate(digests, 1)
         )
-        return parts, [sink for route in routes for sink in route.sinks]
 
-    def _open_sinks(self, part_name: str, stack: ExitStack) -> tuple[Sink, ...]:
-        """One in every storage; what was not committed when ``stack`` ends is aborted."""
-        sinks = []
-        for storage in self.plan.storages:
-            sink = storage.open_sink(naming.part_key(part_name))
-            stack.callback(sink.abort)
-            sinks.append(sink)
-        return tuple(sinks)
-
-    def _part(self, name: str, stream: str, digest: StreamDigest) -> Part:
+    def _part(self, name: str, stream: str, digest: StreamDigest, key: DataKey | None) -> Part:
         return Part(
             path=name,
             stream=stream,
@@ -140,6 +146,7 @@ class Creation:
             plain_sha256=digest.plain_sha256,
             compression=self.plan.compression,
             level=self.plan.level,
+            cipher=Cipher(name=CIPHER, key_id=key.fingerprint) if key else None,
         )
 
     def _describe(self, backup_id: str, dump: Dump, summary: DumpSummary, parts: tuple[Part, ...]) -> Manifest:
@@ -176,34 +183,8 @@ class Creation:
 
     def _notes(self) -> tuple[str, ...]:
         physical = self.source.method is Method.PHYSICAL
-        if self.source.scope is Scope.SERVER and (physical or self.plan.type is BackupType.INCREMENTAL):
-            return (SECRETS,)
-        return ()
-
-    def _commit(self, manifest: Manifest, sinks: Sequence[Sink]) -> State:
-        """Parts first, then the state, the manifest last; a failure on the way takes back what was made visible."""
-        moment = utc_now()
-        state = State(
-            id=manifest.id,
-            copies=tuple(
-                Copy(storage=storage.name, storage_id=storage.storage_id, created_at=moment)
-                for storage in self.plan.storages
-            ),
-        )
-        with ExitStack() as undo:
-            for storage in self.plan.storages:
-                for part in manifest.parts:
-                    undo.callback(storage.delete, naming.part_key(part.path))
-                undo.callback(storage.delete, naming.state_key(manifest.id))
-                undo.callback(storage.delete, naming.manifest_key(manifest.id))
-            for sink in sinks:
-                sink.commit()
-            for storage in self.plan.storages:
-                storage.create(naming.state_key(manifest.id), state.to_json())
-            for storage in self.plan.storages:
-                storage.create(naming.manifest_key(manifest.id), manifest.to_json())
-            undo.pop_all()
-        return state
+        as_written = physical or self.plan.type is BackupType.INCREMENTAL
+        return (SECRETS,) if self.source.scope is Scope.SERVER and as_written and self.plan.new_key is None else ()
 
 
 def refuse_what_outgrew(plan: Plan, estimated_plain_bytes: int | None) -> None:
@@ -220,15 +201,16 @@ def refuse_what_outgrew(plan: Plan, estimated_plain_bytes: int | None) -> None:
         )
 
 
-def refuse_without_room(plan: Plan, estimated_plain_bytes: int | None) -> None:
-    """Fail before the dump when a storage has no room for the backup.
+def leave_out_without_room(plan: Plan, placing: Placing, estimated_plain_bytes: int | None) -> None:
+    """Leave out, before the dump, the storages that have no room for the backup.
 
-    :raises StorageFull: with the estimate, the storage and what it has left.
+    :raises StorageFull: none has, with the estimate, the first storage and what it has left.
     """
     expected = _expected_bytes(plan, estimated_plain_bytes)
     if expected is None:
         return
-    for storage in plan.storages:
+
+    def look(storage: Storage) -> None:
         free = storage.free_bytes()
         if free is not None and expected > free:
             raise StorageFull(
@@ -236,6 +218,8 @@ def refuse_without_room(plan: Plan, estimated_plain_bytes: int | None) -> None:
                 hint="Make room (`db-backup cleanup --dry-run` shows what may go), or compress more.",
                 database=plan.entry.name,
             )
+
+    placing.in_each(look)
 
 
 def _expected_bytes(plan: Plan, estimated_plain_bytes: int | None) -> float | None:

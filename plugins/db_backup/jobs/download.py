@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from db_backup import naming
 from db_backup.errors import BackupError
 from db_backup.jobs.acts import audited
-from db_backup.jobs.contents import blamed_on, check_copy, stored_bytes
+from db_backup.jobs.contents import blamed_on, check_copy, plain_part, stored_bytes
 from db_backup.jobs.copies import leased, locate
 from db_backup.jobs.fallback import Fallback, PassedOver
 from db_backup.jobs.new_file import new_file, refuse_taken
@@ -28,7 +28,7 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Part, RunInfo
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage.base import Block
-from db_backup.stream.reader import read_plain, read_stored
+from db_backup.stream.reader import read_stored
 
 _READ_MODE = 0o600  # what is downloaded holds the database: for nobody else
 _TAKEN = "Choose another place with -o, or replace it with --force."
@@ -48,7 +48,7 @@ class DownloadRequest:
 
     :param backup: an id or an artefact's file name.
     :param target: a file, a folder that exists, or None for the working folder; there it gets the backup's own name.
-    :param raw: the bytes as they are stored, not decompressed.
+    :param raw: the bytes as they are stored, neither decrypted nor decompressed.
     :param force: an existing file may be replaced.
     :param from_storage: the copy in this storage and no other; None: the best one, or the next that can be read.
     """
@@ -178,13 +178,13 @@ def _write(located: Located, raw: bool, output: Output, progress: Progress, canc
 
 
 def _blocks(located: Located, part: Part, raw: bool, progress: Progress) -> Iterator[Block]:
-    read = read_stored if raw else read_plain
     with blamed_on(located):
-        yield from read(stored_bytes(located, part), part, progress=progress)
+        stored = stored_bytes(located, part)
+        yield from read_stored(stored, part, progress=progress) if raw else plain_part(located, part, stored, progress)
 
 
 def _part_name(part: Part, raw: bool) -> str:
-    return part.path if raw else part.path.removesuffix(naming.CODEC_SUFFIX[part.compression])
+    return part.path if raw else naming.plain_name(part.path, part.compression)
 
 
 def _member(located: Located, name: str, size_bytes: int) -> tarfile.TarInfo:

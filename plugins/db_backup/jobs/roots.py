@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from db_backup.errors import StorageNotMounted
+from db_backup.errors import BackupError, StorageNotMounted
+from db_backup.jobs.placing import STORAGE_FAILS, missing_copy
 from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Copy
 from db_backup.storage import Storage
 
 
@@ -18,6 +20,26 @@ def ready_storages(workspace: Workspace, names: Sequence[str]) -> tuple[Storage,
     :raises UnknownStorage, StorageNotMounted, StorageError:
     """
     return tuple(_ready(workspace, workspace.storage(name)) for name in names)
+
+
+def reachable_storages(workspace: Workspace, names: Sequence[str]) -> tuple[tuple[Storage, ...], tuple[Copy, ...]]:
+    """Of :func:`ready_storages` those that are, and the copies that will be missing in the others.
+
+    :raises UnknownStorage:
+    :raises StorageError, ConfigurationError: the first failure, where none is.
+    """
+    ready: list[Storage] = []
+    missing: list[Copy] = []
+    first_failure: BackupError | None = None
+    for storage in [workspace.storage(name) for name in names]:
+        try:
+            ready.append(_ready(workspace, storage))
+        except STORAGE_FAILS as error:
+            first_failure = first_failure or error
+            missing.append(missing_copy(storage.name, workspace.catalog.storage_id(storage.name) or "", error))
+    if first_failure is not None and not ready:
+        raise first_failure
+    return tuple(ready), tuple(missing)
 
 
 def _ready(workspace: Workspace, storage: Storage) -> Storage:

@@ -11,18 +11,40 @@ from db_backup.errors import Interrupted
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage.base import Sink
-from db_backup.stream.pipeline import Limits, PlainSource, StoredBytes, StreamDigest, pump, usable_cores
+from db_backup.stream.pipeline import (
+    Encryption,
+    Intake,
+    Limits,
+    PlainSource,
+    StoredBytes,
+    StreamDigest,
+    pump,
+    usable_cores,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one part of a stream goes; what does not fit into it goes into a next one.
+
+    :param at_most_bytes: how many plain bytes it holds; None: all there are.
+    """
+
+    sinks: Sequence[Sink]
+    encryption: Encryption | None = None
+    at_most_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Route:
     """Where one stream goes.
 
+    :param open_part: gives the first, second … part of it, one after the other, in the stream's own thread.
     :param ended: called when it was carried to its end; what it raises stops the other streams.
     """
 
     source: PlainSource
-    sinks: Sequence[Sink]
+    open_part: Callable[[int], Target]
     ended: Callable[[], None] = lambda: None
 
 
@@ -35,8 +57,10 @@ def pump_all(
     progress: Progress,
     cancellation: Cancellation,
     database: str = "",
-) -> tuple[StreamDigest, ...]:
+) -> tuple[tuple[StreamDigest, ...], ...]:
     """``pump`` for every route at once; ``limits`` hold for all of them together.
+
+    Of each route, its parts. A source that ends where a part is full leaves no empty part behind.
 
     When an error is raised here, every thread has ended. It is the first that was met, of those that
     ``pump`` and ``ended`` raise.
@@ -45,21 +69,28 @@ def pump_all(
     together = Cancellation()
     watched = _Serialised(progress)
 
-    def carry(route: Route) -> StreamDigest:
-        digest = pump(
-            route.source,
-            compression=compression,
-            level=level,
-            sinks=route.sinks,
-            limits=limits,
-            progress=watched,
-            cancellation=together,
-            database=database,
-            threads=max(1, usable_cores() // len(routes)),
-            stored=stored,
-        )
+    def carry(route: Route) -> tuple[StreamDigest, ...]:
+        intake = Intake(route.source)
+        parts: list[StreamDigest] = []
+        while not intake.ended:
+            target = route.open_part(len(parts) + 1)
+            digest = pump(
+                intake,
+                compression=compression,
+                level=level,
+                sinks=target.sinks,
+                limits=limits,
+                progress=watched,
+                cancellation=together,
+                database=database,
+                threads=max(1, usable_cores() // len(routes)),
+                stored=stored,
+                encryption=target.encryption,
+                at_most_bytes=target.at_most_bytes,
+            )
+            parts.append(digest)
         route.ended()
-        return digest
+        return tuple(parts)
 
     with cancellation.on_cancel(lambda: together.cancel(cancellation.reason)):
         if len(routes) == 1:
@@ -73,7 +104,7 @@ def pump_all(
         return _results(running)
 
 
-def _results(ended: Sequence[Future[StreamDigest]]) -> tuple[StreamDigest, ...]:
+def _results(ended: Sequence[Future[tuple[StreamDigest, ...]]]) -> tuple[tuple[StreamDigest, ...], ...]:
     """:raises BackupError: what went wrong; the stop of the others that followed from it is not told."""
     failures = [failure for future in ended if (failure := future.exception()) is not None]
     for failure in failures:

@@ -1,7 +1,11 @@
-"""One pass over a dump: read, hash, compress on several threads, hash again, write to every sink.
+"""One pass over a dump: read, hash, compress on several threads, encrypt, hash again, write to every sink.
 
 The memory is a ring of reusable blocks: a slow sink holds the ring, an empty ring holds the reader, and a reader that
 does not read holds the dump tool. Nothing grows with the size of the database.
+
+The sinks are fed one after the other, by one thread. One for each sink would gain little: an object storage's sink
+sends in the background, and a local file's bytes are the kernel's to write; and it would cost a copy of every block, or
+a ring that the slowest of them holds.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from db_backup.encryption import Encryptor
 from db_backup.errors import DumpFailed, SizeLimitExceeded, TimeLimitExceeded
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Progress
@@ -30,6 +36,7 @@ _LOOK_UP_SECONDS = 0.1  # how often a wait looks up for cancellation, deadline a
 # Observers copy what they are shown, some several times: whole blocks of zstd took 15 MB more.
 _OBSERVED_BYTES = 256 << 10
 _MEBIBYTE = 1 << 20
+_LEAST_OBJECT_BYTES = 4096  # frames of the first block and of the cipher, generously
 
 
 class PlainSource(Protocol):
@@ -58,6 +65,41 @@ class Limits:
     timeout_seconds: float | None = None
 
 
+class Intake:
+    """A source that is read into one part after another, and whether there is more of it."""
+
+    def __init__(self, source: PlainSource) -> None:
+        self.source = source
+        self.ended = False
+        self._ahead = b""
+        self._poll = select.poll()
+        self._poll.register(source.fileno(), select.POLLIN)
+
+    def fill(self, view: memoryview, may_go_on: Callable[[], bool]) -> int | None:
+        """As much as there is room for, less only at the source's end; None when it may not go on.
+
+        :raises OSError: it cannot be read.
+        """
+        filled = len(self._ahead)
+        view[:filled] = self._ahead
+        self._ahead = b""
+        while filled < len(view) and not self.ended:
+            if not may_go_on():
+                return None
+            if not self._poll.poll(_LOOK_UP_SECONDS * 1000):
+                continue
+            count = os.readv(self.source.fileno(), [view[filled:]])
+            self.ended = count == 0
+            filled += count
+        return filled
+
+    def look_ahead(self, may_go_on: Callable[[], bool]) -> None:
+        """Wait until it is known whether there is more. :raises OSError: it cannot be read."""
+        byte = bytearray(1)
+        if self.fill(memoryview(byte), may_go_on):
+            self._ahead = bytes(byte)
+
+
 class StoredBytes:
     """How much a backup has stored so far; one for all of its streams, which may be pumped at the same time."""
 
@@ -82,8 +124,12 @@ class StreamDigest:
     stored_sha256: str
 
 
+#: Makes what encrypts one part, given where its encrypted bytes go.
+Encryption = Callable[[Callable[[Block], object]], Encryptor]
+
+
 def pump(
-    source: PlainSource,
+    source: PlainSource | Intake,
     *,
     compression: Compression,
     level: int | None,
@@ -94,22 +140,29 @@ def pump(
     database: str = "",
     threads: int | None = None,
     stored: StoredBytes | None = None,
+    encryption: Encryption | None = None,
+    at_most_bytes: int | None = None,
 ) -> StreamDigest:
-    """Carry all of ``source`` into every sink, compressed. Committing or aborting the sinks is left to the caller.
+    """Carry all of ``source`` into every sink, compressed, as one part.
+
+    Committing or aborting the sinks is left to the caller: what is in them is whole only when this returns. An
+    encrypted part that was not carried to its end never decrypts as complete.
 
     Whatever goes wrong in any thread, all threads have ended when the error is raised here. Cancellation and deadline
     are noticed while the source is silent; a sink that hangs in ``write`` is waited for.
 
     :param database: whom errors name.
     :param threads: how many may compress; None: as many as there are cores.
-    :param stored: what ``limits`` count, where this is one of several streams.
+    :param stored: what ``limits`` count, where this is one of several streams or parts.
+    :param encryption: None: not encrypted. ``limits`` count encrypted bytes.
+    :param at_most_bytes: how many plain bytes the part may hold; ``Intake.ended`` then tells whether there are more.
     :raises Interrupted: cancelled.
     :raises TimeLimitExceeded, SizeLimitExceeded: beyond ``limits``.
     :raises DumpFailed: the source cannot be read.
     :raises UsageError: no such level.
     """
     run = _Run(
-        source,
+        source if isinstance(source, Intake) else Intake(source),
         compression,
         level,
         sinks,
@@ -119,6 +172,8 @@ def pump(
         database,
         threads=threads or usable_cores(),
         stored=stored or StoredBytes(),
+        encryption=encryption,
+        at_most_bytes=at_most_bytes,
     )
     return run.to_the_end()
 
@@ -137,7 +192,7 @@ class _Run:
 
     def __init__(
         self,
-        source: PlainSource,
+        intake: Intake,
         compression: Compression,
         level: int | None,
         sinks: Sequence[Sink],
@@ -148,9 +203,13 @@ class _Run:
         *,
         threads: int,
         stored: StoredBytes,
+        encryption: Encryption | None,
+        at_most_bytes: int | None,
     ) -> None:
-        self._source = source
+        self._intake = intake
+        self._at_most_bytes = at_most_bytes
         self._encoder = CODECS[compression].encoder(check_level(compression, level))
+        self._encryptor = encryption(self._store) if encryption else None
         self._sinks = sinks
         self._limits = limits
         self._stored_together = stored
@@ -185,6 +244,8 @@ class _Run:
         finally:
             self._in_flight.put(None)
             self._writer.join()
+            if self._encryptor is not None:
+                self._encryptor.abandon()
             self._pool.shutdown(cancel_futures=True)
         if self._failure is not None:
             raise self._failure
@@ -195,11 +256,10 @@ class _Run:
     # The reader: the calling thread
 
     def _read_all(self) -> None:
-        poll = select.poll()
-        poll.register(self._source.fileno(), select.POLLIN)
+        left = self._at_most_bytes
         first = True
-        while (buffer := self._next_free()) is not None:
-            plain = self._fill(buffer, poll)
+        while (first or not self._intake.ended) and (buffer := self._next_free()) is not None:
+            plain = self._fill(memoryview(buffer)[:left])
             if plain is None or not (plain or first):
                 return
             first = False
@@ -208,8 +268,12 @@ class _Run:
             self._plain_hash.update(plain)
             self._plain_bytes += len(plain)
             for start in range(0, len(plain), _OBSERVED_BYTES):
-                self._source.observe(plain[start : start + _OBSERVED_BYTES])
+                self._intake.source.observe(plain[start : start + _OBSERVED_BYTES])
             self._progress.advance(len(plain))
+            if left is not None and (left := left - len(plain)) == 0:
+                with self._explained():
+                    self._intake.look_ahead(self._may_go_on)
+                return
 
     def _next_free(self) -> bytearray | None:
         """A block of the ring; None when another thread has failed."""
@@ -220,26 +284,22 @@ class _Run:
                 continue
         return None
 
-    def _fill(self, buffer: bytearray, poll: select.poll) -> memoryview | None:
+    def _fill(self, view: memoryview) -> memoryview | None:
         """A block as full as the source makes it, shorter only at its end; None when another thread has failed."""
-        view, filled = memoryview(buffer), 0
-        while filled < len(view):
-            if not self._may_go_on():
-                return None
-            if not poll.poll(_LOOK_UP_SECONDS * 1000):
-                continue
-            try:
-                count = os.readv(self._source.fileno(), [view[filled:]])
-            except OSError as error:
-                raise DumpFailed(
-                    f"The dump{self._of_database} cannot be read: {error.strerror}.",
-                    hint="See the log of the machine that runs the backup for failing disks.",
-                    database=self._database,
-                ) from error
-            if count == 0:
-                break
-            filled += count
-        return view[:filled]
+        with self._explained():
+            filled = self._intake.fill(view, self._may_go_on)
+        return None if filled is None else view[:filled]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DumpFailed(
+                f"The dump{self._of_database} cannot be read: {error.strerror}.",
+                hint="See the log of the machine that runs the backup for failing disks.",
+                database=self._database,
+            ) from error
 
     def _await_writer(self) -> None:
         while self._writer.is_alive():
@@ -259,16 +319,19 @@ class _Run:
     # The writer: a thread of its own
 
     def _write_all(self) -> None:
+        write = self._store if self._encryptor is None else self._encryptor.write
         try:
             while (block := self._in_flight.get()) is not None:
                 if self._failing.is_set():
                     return
                 for piece in self._encoder.join(block.plain, block.compressed.result()):
-                    self._store(piece)
+                    write(piece)
                 self._free.put(block.buffer)
             if not self._failing.is_set():
                 for piece in self._encoder.finish():
-                    self._store(piece)
+                    write(piece)
+                if self._encryptor is not None:
+                    self._encryptor.finish()
         except BaseException as error:  # noqa: BLE001 - raised again by to_the_end
             self._fail(error)
 
@@ -308,6 +371,13 @@ class _Run:
             hint="Raise BACKUP_TIMEOUT_SECONDS, or find out what slows the dump.",
             database=self._database,
         )
+
+
+def most_plain_bytes(stored_bytes: int) -> int:
+    """How many plain bytes surely fit into an object of so many stored ones, whatever the codec and the cipher make of
+    them: what cannot be compressed grows, in bzip2 by 1 %, and each block and segment has a frame.
+    """
+    return max(1, (stored_bytes - _LEAST_OBJECT_BYTES) * 32 // 33)
 
 
 def usable_cores() -> int:

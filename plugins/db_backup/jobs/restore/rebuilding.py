@@ -160,7 +160,7 @@ def _backed_up(
         previous=None,
     )
     source = DatabaseSource(engine_for(connection, options))
-    manifest, state = Creation(plan, source, run, progress, cancellation).publish()
+    manifest, state, _ = Creation(plan, source, run, progress, cancellation).publish()
     return Located(storage, _as_of_the_source(manifest, recovery, rebuilt), state, recovery.links[-1].keyring)
 
 
