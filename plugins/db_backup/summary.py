@@ -73,6 +73,11 @@ class BackupSummary(BaseModel):
     safety: bool = False  # made before a restore replaced the database
     log_kept_seconds: int | None = None  # how long the server kept its log of changes when this was made
 
+    @property
+    def only_cold(self) -> bool:
+        """Whether no copy can be read before it was thawed."""
+        return bool(self.storages) and set(self.storages) <= set(self.cold)
+
 
 def _seconds(restore: Proof | None) -> float | None:
     """Evidence is free text to readers: what is no number was not timed."""

@@ -25,7 +25,7 @@ def chains_to_replay(
 
     Due is a chain whose last replay is a week old; one that a newer full has ended since; and one that never was
     replayed, once it has ended or is a day old. Of each entry those come first whose last replay is the oldest.
-    Increments that lean on what is bad or gone are left out.
+    Increments that lean on what is bad, gone or cold are left out.
 
     :param backups: fulls and increments of any entries.
     """
@@ -86,6 +86,8 @@ def _chains(backups: Iterable[BackupSummary]) -> Iterator[_Chain]:
 def _fault(backup: BackupSummary) -> str | None:
     if backup.safety:
         return "is a safety backup"
+    if backup.only_cold:
+        return "lies in cold storage"
     return None if backup.status in _STANDING else f"is {backup.status}"
 
 

@@ -62,7 +62,7 @@ def choose_due(
     First come all that were never verified as far as their type requires. Then, of each entry, the ``sample`` whose
     newest proof is the oldest: as proving one makes its proof the newest, every backup has its turn. Those that failed,
     are suspect, or could not be tried to the end have theirs as well; so do safety backups, for nothing else holds what
-    is in them. What is being deleted is left out.
+    is in them. What is being deleted is left out, and so is what would have to be thawed.
 
     Before them come the newest increments of as many chains of each entry as are due to be replayed.
     """
@@ -78,6 +78,8 @@ def choose_due(
         checked_at = backup.proof_checked_at or datetime.min.replace(tzinfo=UTC)
         if backup.status in _UNRELIABLE:
             unreliable.append(_due(backup, f"{backup.status}: {backup.proof_reason}".rstrip(": ")))
+        if backup.only_cold:
+            continue  # nothing is thawed, at a price, to be verified
         if backup.status is BackupStatus.UNVERIFIED and backup.proof_result is not ProofResult.INCONCLUSIVE:
             unproven.append(_due(backup, _lacking(backup)))
         elif checked_at <= now - (_TRIED if backup.status is BackupStatus.UNVERIFIED else _FRESH):

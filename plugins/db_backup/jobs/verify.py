@@ -15,6 +15,7 @@ from db_backup.errors import (
     BackupError,
     ChainBroken,
     LoadFailed,
+    ObjectCold,
     PointOutOfReach,
     ScratchUnavailable,
     StorageFull,
@@ -182,7 +183,7 @@ class _Proving:
                 self.damaged = error.backup_id
             findings.result, findings.reason = ProofResult.FAILED, error.message
             findings.differences = (_artefact_difference(self.manifest, error),)
-        except (ScratchUnavailable, StorageFull, ToolError, _Inconclusive) as error:
+        except (ScratchUnavailable, ObjectCold, StorageFull, ToolError, _Inconclusive) as error:
             self.cancellation.check()
             findings.result, findings.reason = ProofResult.INCONCLUSIVE, str(error)
         else:
