@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from db_backup.catalog import AuditAct, AuditRecord
 from db_backup.errors import ActUnaudited, BackupError, CatalogError, EntryLocked, Interrupted, Refused, StorageError
+from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import utc_now
+from db_backup.storage import Storage
 
 
 @dataclass
@@ -58,14 +61,11 @@ def _close(workspace: Workspace, record: AuditRecord, error: BaseException | Non
         workspace.catalog.audit(record)
     except CatalogError as unwritten:
         missing.append(unwritten)
-    storage = workspace.storages[workspace.settings.backup_storage_disk]
-    try:
-        storage.append_record(f"audit/{record.at:%Y-%m}.jsonl", record.to_json_line().encode())
-    except StorageError as unwritten:
-        if workspace.break_glass:
-            workspace.warnings.append(f"The storage's own audit trail lacks this act: {unwritten.message}")
-        else:
-            missing.append(unwritten)
+    unstored = _unstored(workspace, record)
+    if unstored is not None and workspace.break_glass:
+        workspace.warnings.append(f"The storage's own audit trail lacks this act: {unstored.message}")
+    elif unstored is not None:
+        missing.append(unstored)
     for lost in missing:
         if error is None:
             raise ActUnaudited(
@@ -75,6 +75,29 @@ def _close(workspace: Workspace, record: AuditRecord, error: BaseException | Non
                 backup_id=record.backup_id,
             ) from lost
         error.add_note(f"The audit line could not be written: {lost}")
+
+
+def _unstored(workspace: Workspace, record: AuditRecord) -> BackupError | None:
+    """Write the line into BACKUP_STORAGE_DISK, or where that takes none, into the next storage that does.
+
+    :return: why the first one did not take it, where none did.
+    """
+    usual = workspace.settings.backup_storage_disk
+    refusals: list[BackupError] = []
+    for name in (usual, *(other for other in workspace.storages if other != usual)):
+        try:
+            answer = ask(workspace, workspace.storage(name), partial(_append, record))
+        except StorageError as error:
+            refusals.append(error)
+            continue
+        if not isinstance(answer, Unanswered):
+            return None
+        refusals.append(answer.error)
+    return refusals[0]
+
+
+def _append(record: AuditRecord, storage: Storage) -> None:
+    storage.append_record(f"audit/{record.at:%Y-%m}.jsonl", record.to_json_line().encode())
 
 
 def _words(record: AuditRecord) -> str:
