@@ -22,12 +22,16 @@ pytest.register_assert_rewrite(
 
 import db_backup  # noqa: E402
 from db_backup.model import EngineName  # noqa: E402
+from support import azurite_server as azurite_support  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
 from support import quick_tools  # noqa: E402
+from support.azurite_server import AzuriteServer  # noqa: E402
+from support.gcs_server import GcsServer  # noqa: E402
 from support.lab import EngineLab  # noqa: E402
 from support.lab_mysql import MysqlLab  # noqa: E402
 from support.lab_postgres import PostgresDirectoryLab, PostgresLab, PostgresTarLab  # noqa: E402
 from support.lab_sqlite import CompactedSqliteLab, SqliteLab  # noqa: E402
+from support.moto_server import S3Server  # noqa: E402
 from support.mysql_server import MariaDbServer  # noqa: E402
 from support.places import choose_temporary_folder  # noqa: E402
 from support.postgres_server import PostgresServer, postgres_server  # noqa: E402
@@ -49,6 +53,29 @@ def mysql_server() -> Iterator[MariaDbServer]:
     if reason := mysql_support.missing_binaries():
         pytest.skip(reason)
     with MariaDbServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One moto; every test makes buckets of its own."""
+    with S3Server.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite_server() -> Iterator[AzuriteServer]:
+    """One Azurite; every test makes containers of its own."""
+    if reason := azurite_support.missing_program():
+        pytest.skip(reason)
+    with AzuriteServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    """One Google Cloud Storage of our own; every test makes buckets of its own."""
+    with GcsServer.start() as server:
         yield server
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from db_backup.connections.access import CloudAccess
 from db_backup.errors import ObjectCold, ObjectMissing, StorageConflict
@@ -24,6 +25,9 @@ from db_backup.storage.object_store.limits import Limits
 from db_backup.storage.object_store.reading import Reading
 from db_backup.storage.object_store.sink import ObjectSink
 from db_backup.storage.object_store.sweeping import sweep_bucket
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 _ID_FILE = ".storage-id"
 
@@ -115,7 +119,7 @@ class ObjectStorage(Storage):
         split_key(key)
         with self._reading():
             found = self._bucket.head(key)
-            return StoredObject(key, found["size"], found["last_modified"])
+            return self._stored(found)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         split_key(prefix)
@@ -220,10 +224,14 @@ class ObjectStorage(Storage):
             if not found:
                 self._check_identity()
         for meta in found:
-            key = self._bucket.key(meta["path"])
-            name = key.removeprefix(f"{prefix}/")
+            found_object = self._stored(meta)
+            name = found_object.key.removeprefix(f"{prefix}/")
             if "/" not in name and not name.startswith("."):
-                yield StoredObject(key, meta["size"], meta["last_modified"])
+                yield found_object
+
+    def _stored(self, meta: ObjectMeta) -> StoredObject:
+        """In whole seconds: some providers tell more of them in a listing than of one object."""
+        return StoredObject(self._bucket.key(meta["path"]), meta["size"], meta["last_modified"].replace(microsecond=0))
 
     def _give_identity(self) -> None:
         with suppress(StorageConflict):  # another process was first
