@@ -19,24 +19,39 @@ from db_backup.settings.addresses import StorageAddress, StorageKind
 
 @dataclass(frozen=True)
 class _Cloud:
-    """``usual``: Airflow's default id. ``types``: the types of connection that fit; the first is the one to name."""
+    """``usual``: Airflow's default id. ``types``: the types of connection that fit; the first is the one to name.
+
+    ``secrets``: the fields of the extra that open the storage; the password does, too.
+    """
 
     usual: str
     types: tuple[str, ...]
+    secrets: tuple[str, ...]
     example: str
     access: Callable[[Fields, StorageAddress], CloudAccess]
 
 
 _CLOUDS: Mapping[StorageKind, _Cloud] = {
-    StorageKind.S3: _Cloud("aws_default", ("aws", "s3", "generic"), aws.EXAMPLE, aws.s3_access),
+    StorageKind.S3: _Cloud(
+        usual="aws_default",
+        types=("aws", "s3", "generic"),
+        secrets=("aws_secret_access_key",),
+        example=aws.EXAMPLE,
+        access=aws.s3_access,
+    ),
     StorageKind.GCS: _Cloud(
-        "google_cloud_default", ("google_cloud_platform", "gcs", "generic"), google.EXAMPLE, google.google_access
+        usual="google_cloud_default",
+        types=("google_cloud_platform", "gcs", "generic"),
+        secrets=("keyfile_dict", "key_path", "credential_config_file", "is_anonymous"),
+        example=google.EXAMPLE,
+        access=google.google_access,
     ),
     StorageKind.AZURE: _Cloud(
-        "wasb_default",
-        ("wasb", "adls", "azure_data_lake", "azure_blob_storage", "generic"),
-        azure.EXAMPLE,
-        azure.azure_access,
+        usual="wasb_default",
+        types=("wasb", "adls", "azure_data_lake", "azure_blob_storage", "generic"),
+        secrets=("connection_string", "shared_access_key", "sas_token", "account_key"),
+        example=azure.EXAMPLE,
+        access=azure.azure_access,
     ),
 }
 
@@ -89,6 +104,14 @@ def find_storage_connection(
     """
     fields = _fields(_CLOUDS[kind], conn_id, environment)
     return fields.connection if fields.exists else None
+
+
+def opens_by_itself(kind: StorageKind, conn_id: str, connection: AirflowConnection | None) -> bool:
+    """Whether the connection holds the credentials; otherwise those of the machine that uses it count."""
+    if connection is None:
+        return False
+    fields = Fields(conn_id, connection)
+    return bool(connection.password) or any(fields.value(name) for name in _CLOUDS[kind].secrets)
 
 
 def _fields(cloud: _Cloud, conn_id: str | None, environment: Mapping[str, str] | None) -> Fields:

@@ -15,7 +15,14 @@ import db_backup
 from db_backup.catalog import AuditAct, Catalog
 from db_backup.config import Config
 from db_backup.config.document import read_text
-from db_backup.connections import AirflowConnection, connection_variable, portable_connection
+from db_backup.connections import (
+    AirflowConnection,
+    connection_variable,
+    find_storage_connection,
+    opens_by_itself,
+    portable_connection,
+    usual_connection,
+)
 from db_backup.errors import ConfigurationError, KitError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.kit.document import KIT_VERSION, Kit
@@ -64,7 +71,7 @@ def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, re
     with audited(workspace, AuditAct.KIT_EXPORT, run) as act:
         act.detail = f"to {target}"
         refuse_taken(target, replace=replace, taken=_TAKEN)
-        connections = _connections(workspace)
+        connections, warnings = _connections(workspace)
         kit = _gathered(workspace, connections, run)
         passphrase = ask()
         sealed = kit.seal(passphrase)
@@ -81,7 +88,7 @@ def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, re
         settings=tuple(kit.settings),
         configuration=workspace.config.name,
         keys=tuple(kit.keys),
-        warnings=tuple(_warnings(connections)),
+        warnings=(*warnings, *_files(connections)),
     )
 
 
@@ -122,10 +129,13 @@ def _gathered(workspace: Workspace, connections: dict[str, AirflowConnection], r
     )
 
 
-def _connections(workspace: Workspace) -> dict[str, AirflowConnection]:
-    """:raises ConnectionNotFound, ConfigurationError:"""
-    found: dict[str, AirflowConnection] = {}
-    by_variable: dict[str, str] = {}
+def _connections(workspace: Workspace) -> tuple[dict[str, AirflowConnection], list[str]]:
+    """Those that go into the kit, and what a person must hear of those that open nothing elsewhere.
+
+    :raises ConnectionNotFound, ConfigurationError:
+    """
+    found, warnings = _of_storages(workspace)
+    by_variable = {connection_variable(conn_id): conn_id for conn_id in found}
     for conn_id, engine in _named(workspace):
         other = by_variable.setdefault(connection_variable(conn_id), conn_id)
         if other != conn_id:
@@ -136,7 +146,26 @@ def _connections(workspace: Workspace) -> dict[str, AirflowConnection]:
             )
         if conn_id not in found:
             found[conn_id] = portable_connection(conn_id, engine=engine, environment=workspace.environment)
-    return found
+    return found, warnings
+
+
+def _of_storages(workspace: Workspace) -> tuple[dict[str, AirflowConnection], list[str]]:
+    """The connections of the object storages, also those that are used without being named."""
+    found: dict[str, AirflowConnection] = {}
+    warnings = []
+    for storage in workspace.config.storages.values():
+        conn_id = storage.conn_id or usual_connection(storage.kind)
+        if conn_id is None:
+            continue
+        connection = find_storage_connection(storage.kind, conn_id, environment=workspace.environment)
+        if connection is not None:
+            found[conn_id] = connection
+        if not opens_by_itself(storage.kind, conn_id, connection):
+            warnings.append(
+                f"The storage '{storage.name}' is opened by what this machine may do by itself, which is not in the "
+                f"kit: elsewhere, set {connection_variable(conn_id)} to a connection with credentials."
+            )
+    return found, warnings
 
 
 def _named(workspace: Workspace) -> Iterator[tuple[str, EngineName | None]]:
@@ -148,14 +177,11 @@ def _named(workspace: Workspace) -> Iterator[tuple[str, EngineName | None]]:
             yield entry.read_conn_id, entry.engine
     for target in config.restore_targets.values():
         yield target.conn_id, None
-    for storage in config.storages.values():
-        if storage.conn_id:
-            yield storage.conn_id, None
     if workspace.settings.backup_catalog_conn_id:
         yield workspace.settings.backup_catalog_conn_id, EngineName.POSTGRES
 
 
-def _warnings(connections: dict[str, AirflowConnection]) -> Iterator[str]:
+def _files(connections: dict[str, AirflowConnection]) -> Iterator[str]:
     """Files that a connection only names, such as a certificate, are not in the kit."""
     for conn_id, connection in connections.items():
         for key, value in connection.extra.items():

@@ -58,6 +58,7 @@ def open_by_kit(kit: Kit, *, indexed: bool, own: Mapping[str, str] | None = None
 
 
 def _catalogue_of(kit: Kit, own: Mapping[str, str]) -> Path:
-    """Its own for each storage, so that the kits of two places never meet in one catalogue."""
-    storage = hashlib.sha256(kit.settings.get("BACKUP_LOCAL_PATH", "").encode()).hexdigest()
+    """Its own for each set of storages, so that the kits of two places never meet in one catalogue."""
+    places = (kit.settings.get(name, "") for name in ("BACKUP_LOCAL_PATH", "BACKUP_CLOUD_URL"))
+    storage = hashlib.sha256("\n".join((*places, kit.configuration or "")).encode()).hexdigest()
     return airflow_home(own) / f"db_backup_kit_{storage[:16]}.sqlite"
