@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from db_backup.connections.access import CloudAccess
 from db_backup.settings.addresses import StorageAddress
 from db_backup.storage import Limits, ObjectStorage
+from db_backup.storage.object_store.opening import OpenedAccess
 
 _START_SECONDS = 60
+_TESTS = Path(__file__).parents[1]
 #: As small as S3 takes them, and no waiting.
 QUICK = Limits(part_bytes=5 << 20, retries=2, pause_seconds=0.01, identity_seconds=0)
 
@@ -45,6 +49,14 @@ class CloudServer(ABC):
         options.setdefault("limits", QUICK)
         return ObjectStorage(self.scheme, address, lambda: self.access(bucket, prefix, endpoint=endpoint), **options)
 
+    def raw(self, bucket: str) -> Any:
+        """obstore's own store of the whole bucket: for what another program does there."""
+        return OpenedAccess(self.access(bucket), QUICK).store
+
+    def remove(self, bucket: str, path: str) -> None:
+        """Delete an object, as another program would."""
+        self.raw(bucket).delete(path)
+
 
 def fresh_name() -> str:
     """A name for a bucket, as all providers take it."""
@@ -52,10 +64,14 @@ def fresh_name() -> str:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, *, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+def running(command: Sequence[str], port: int) -> Iterator[None]:
     """A server's process, listening on a port of 127.0.0.1; it is killed at the end."""
     with subprocess.Popen(
-        list(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+        list(command),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": f"{_TESTS}{os.pathsep}{_TESTS.parent / 'plugins'}"},
+        start_new_session=True,
     ) as process:
         try:
             _wait_for(port, process)
