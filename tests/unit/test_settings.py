@@ -52,7 +52,6 @@ SPECIFIED_DEFAULTS = dict(text.split("=", 1) for text in SPECIFIED.split())
 
 # A value of every variable that is not there yet, away from its default.
 ASKED_TOO_EARLY = {
-    "BACKUP_KEEP_LOCAL_COPY": "false",
     "BACKUP_NOTIFICATIONS_ENABLED": "true",
     "BACKUP_NOTIFY_FAILURE": "false",
     "BACKUP_NOTIFY_SUCCESS": "true",

@@ -64,6 +64,7 @@ TESTED_BY = {
     "PGSQL_BACKUP_FORMAT": f"{_BEHAVIOUR}::test_the_format_of_postgres_is_what_its_dump_is",
     "PGSQL_BACKUP_NO_OWNER": f"{_BEHAVIOUR}::test_owners_and_privileges_come_back_as_the_settings_say",
     "PGSQL_BACKUP_NO_PRIVILEGES": f"{_BEHAVIOUR}::test_owners_and_privileges_come_back_as_the_settings_say",
+    "BACKUP_KEEP_LOCAL_COPY": "integration/test_replicate.py::test_the_local_copy_goes_once_another_was_read_back",
     "BACKUP_RESTORE_FOUR_EYES": "airflow/test_backup_restore.py::test_with_four_eyes_nobody_approves_their_own_restore",
     "BACKUP_SQLITE_VACUUM": f"{_BEHAVIOUR}::test_a_compacted_sqlite_image_has_no_unused_pages",
 }

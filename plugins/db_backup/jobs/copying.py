@@ -88,9 +88,10 @@ def make_copy(
         made = Located(target, manifest, sources[0].state, sources[0].keyring)
         check_copy(made, progress, cancellation)
         proof = read_back(made, began)
-        _publish(copies, sources[0], target, proof)
+        word = _word(target, there, proof)
+        _publish(copies, sources[0], target, _with_copy(sources[0].state, word, proof))
         undo.pop_all()
-    state = update_state(workspace, sources[0], lambda state: _with_copy(state, target, proof))
+    state = update_state(workspace, sources[0], lambda state: _with_copy(state, word, proof))
     made = replace(made, state=state)
     return MadeCopy(
         backup_id=manifest.id,
@@ -188,21 +189,23 @@ def _is_whole(source: Located, target: Storage, part: Part, cancellation: Cancel
     return True
 
 
-def _with_copy(state: State, target: Storage, proof: Proof) -> State:
-    """The state, and in it that the copy is there and was read back. What is so already stays as it is."""
-    there = next((copy for copy in state.copies if copy.storage == target.name), None)
-    if there is None or there.missing or there.storage_id != target.storage_id:
-        made = Copy(storage=target.name, storage_id=target.storage_id, created_at=proof.checked_at)
-        others = tuple(copy for copy in state.copies if copy.storage != target.name)
-        state = state.model_copy(update={"copies": (*others, made)})
-    return with_proof(state, proof)
+def _word(target: Storage, there: Located | None, proof: Proof) -> Copy:
+    """What the states are to say of the copy; of one that was there, as they did."""
+    known = next((copy for copy in there.state.present if copy.storage == target.name), None) if there else None
+    return known or Copy(storage=target.name, storage_id=target.storage_id, created_at=proof.checked_at)
 
 
-def _publish(copies: Copies, source: Located, target: Storage, proof: Proof) -> None:
+def _with_copy(state: State, word: Copy, proof: Proof) -> State:
+    """The state, and in it that the copy is there and was read back."""
+    others = tuple(copy for copy in state.copies if copy.storage != word.storage)
+    return with_proof(state.model_copy(update={"copies": (*others, word)}), proof)
+
+
+def _publish(copies: Copies, source: Located, target: Storage, state: State) -> None:
     """The sidecars, the manifest last: until then there is no copy."""
     backup_id = source.manifest.id
     if target.name not in copies.own_states:
-        _put(target, naming.state_key(backup_id), _with_copy(source.state, target, proof).to_json())
+        _put(target, naming.state_key(backup_id), state.to_json())
     _put(target, naming.manifest_key(backup_id), source.manifest.to_json())
 
 

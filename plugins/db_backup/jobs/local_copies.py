@@ -12,7 +12,7 @@ from functools import partial
 from db_backup import naming, standing
 from db_backup.catalog import AuditAct
 from db_backup.config import LOCAL_STORAGE
-from db_backup.errors import ArtefactError, Refused, StorageError
+from db_backup.errors import ArtefactError, BackupError, Interrupted, Refused, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import check_copy
 from db_backup.jobs.copies import Copies, known_copies, update_state
@@ -20,9 +20,11 @@ from db_backup.jobs.fallback import damaged, read_back, with_proof
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import utc_now
+from db_backup.model import BackupStatus, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage import Storage
+
+_STANDING = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
 
 
 def drop_local_copy(
@@ -55,10 +57,28 @@ def drop_local_copy(
     return True
 
 
+def drop_proved_copy(
+    workspace: Workspace, backup_id: str, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+) -> tuple[str, ...]:
+    """:func:`drop_local_copy` for whoever has just proved the backup: what goes wrong is a warning, and returned.
+
+    :raises Interrupted:
+    """
+    try:
+        drop_local_copy(workspace, backup_id, run=run, progress=progress, cancellation=cancellation)
+    except Interrupted:
+        raise
+    except BackupError as error:
+        return (f"The local copy of {backup_id} stays for now: {error.message}",)
+    return ()
+
+
 def _is_to_go(copies: Copies) -> bool:
-    """Whether there is a local copy, or what is left of one, of a backup that is to lie elsewhere."""
+    """Whether there is a local copy, or what is left of one, of a backup that stands and is to lie elsewhere."""
     state = copies.state
-    if state is None or state.tombstone is not None or state.legal_hold or not _others(copies):
+    if state is None or state.legal_hold or not _others(copies):
+        return False
+    if standing.status(copies.manifest, state) not in _STANDING:  # whoever looks for what is wrong may want it
         return False
     if any(silent.storage.name == LOCAL_STORAGE for silent in copies.unasked):
         return False

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from db_backup.catalog import BackupQuery
 from db_backup.jobs.copies import locate
 from db_backup.jobs.create import CreateRequest, create_backup
-from db_backup.jobs.verify import verify_backup
+from db_backup.jobs.local_copies import drop_proved_copy
+from db_backup.jobs.verify import verify_backup, verify_copies
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof, RunInfo
 from db_backup.model import BackupStatus, BackupType, ProofResult, Scope
@@ -34,19 +35,22 @@ def create_and_prove(
     """
     backup = create_backup(workspace, request, run=run, progress=progress, cancellation=cancellation)
     try:
-        proof = verify_backup(workspace, backup.id, None, run=run, progress=progress, cancellation=cancellation)
-        told = backup.warnings
-        for closing in _closing(workspace, backup):
-            closed = verify_backup(workspace, closing, None, run=run, progress=progress, cancellation=cancellation)
+        proven = verify_copies(workspace, backup.id, None, run=run, progress=progress, cancellation=cancellation)
+        told = (*backup.warnings, *proven.remarks)
+        closing = _closing(workspace, backup)
+        for increment in closing:
+            closed = verify_backup(workspace, increment, None, run=run, progress=progress, cancellation=cancellation)
             if closed.result is ProofResult.FAILED:
                 told += (
-                    f"{closing}, which closes the chain before this full, has failed verification: {closed.reason}",
+                    f"{increment}, which closes the chain before this full, has failed verification: {closed.reason}",
                 )
+        for proved in (backup.id, *closing):
+            told += drop_proved_copy(workspace, proved, run=run, progress=progress, cancellation=cancellation)
         located = locate(workspace, backup.id)
     except Exception as error:  # noqa: BLE001 - whatever happened to the proof, the backup is there
         return Made(backup, unproven=error)
     newest = summarise(located.manifest, located.state)
-    return Made(newest.model_copy(update={"warnings": told}), proof)  # one may be of the making alone
+    return Made(newest.model_copy(update={"warnings": told}), proven.leading)  # one may be of the making alone
 
 
 def _closing(workspace: Workspace, backup: BackupSummary) -> list[str]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
-from db_backup.errors import ChainBroken, Refused, RestoreMismatch, UnknownBackup, UsageError
+from db_backup.errors import ChainBroken, Refused, RestoreMismatch, StorageError, UnknownBackup, UsageError
 from db_backup.model import ProofResult, VerificationLevel, utc_now
 from db_backup.operators.base import Job, WorkspaceOperator, choice, given, yes_or_no
 
 if TYPE_CHECKING:
+    from db_backup.jobs.verify import Verification
     from db_backup.jobs.workspace import Workspace
     from db_backup.manifest import Manifest, Proof
 
@@ -40,11 +41,13 @@ class VerifyOperator(WorkspaceOperator):
     :param backup_id: the backup.
     :param level: checksum, archive or restore; not given: what the backup's type requires.
     :param database: the backup's entry, for names of mapped tasks.
+    :param from_storage: the copy in this storage and no other; not given: the best as far as ``level``, and every byte
+        of the others. One that is damaged while the backup stands by another is logged as an error.
     :param enabled: ``false``: the task is skipped, and the backup stays as it is.
     :param skip_deleted: that the backup was deleted since it was chosen skips the task, and does not fail it.
     """
 
-    template_fields: Sequence[str] = ("backup_id", "level", "database", "enabled")
+    template_fields: Sequence[str] = ("backup_id", "level", "database", "from_storage", "enabled")
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class VerifyOperator(WorkspaceOperator):
         backup_id: str,
         level: str | None = None,
         database: str | None = None,
+        from_storage: str | None = None,
         enabled: bool | str = True,
         skip_deleted: bool = False,
         **kwargs: Any,
@@ -61,6 +65,7 @@ class VerifyOperator(WorkspaceOperator):
         self.backup_id = backup_id
         self.level = level
         self.database = database
+        self.from_storage = from_storage
         self.enabled = enabled
         self.skip_deleted = skip_deleted
 
@@ -75,11 +80,15 @@ class VerifyOperator(WorkspaceOperator):
         if not given(self.backup_id):
             raise UsageError("VerifyOperator was given no backup id.", hint="See `db-backup list`.")
         try:
-            manifest, proof = self._prove(job)
+            manifest, verification = self._prove(job)
         except (UnknownBackup, Refused) as gone:  # deleted, or being deleted
             if not self.skip_deleted:
                 raise
             raise AirflowSkipException(f"It was deleted since it was chosen: {gone.message}") from gone
+        self._let_local_copy_go(job, manifest)
+        proof = verification.leading
+        for remark in verification.remarks:
+            self.log.error("%s", remark)
         if proof.result is ProofResult.FAILED:
             raise RestoreMismatch(
                 f"{manifest.id} did not pass verification at level {proof.level}: {proof.reason}",
@@ -102,22 +111,37 @@ class VerifyOperator(WorkspaceOperator):
             "checked_at": proof.checked_at.isoformat(),
             "duration_seconds": proof.duration_seconds,
             "differences": [],
+            "storage": proof.storage,
+            "copies": [
+                {"storage": copy.storage, "reached": copy.reached, "result": copy.result, "reason": copy.reason}
+                for copy in verification.proofs
+            ],
         }
 
-    def _prove(self, job: Job) -> tuple[Manifest, Proof]:
+    def _prove(self, job: Job) -> tuple[Manifest, Verification]:
         """:raises UnknownBackup, Refused: it was deleted, or is being deleted."""
         from db_backup.jobs.copies import locate
-        from db_backup.jobs.verify import verify_backup
+        from db_backup.jobs.verify import verify_copies
 
-        proof = verify_backup(
+        verification = verify_copies(
             job.workspace,
             str(self.backup_id),
             choice(VerificationLevel, self.level, "level"),
+            storage=str(self.from_storage) if given(self.from_storage) else None,
             run=job.run,
             progress=job.progress,
             cancellation=job.cancellation,
         )
-        return locate(job.workspace, str(self.backup_id)).manifest, proof
+        return locate(job.workspace, str(self.backup_id)).manifest, verification
+
+    def _let_local_copy_go(self, job: Job, manifest: Manifest) -> None:
+        from db_backup.jobs.local_copies import drop_proved_copy
+
+        told = drop_proved_copy(
+            job.workspace, manifest.id, run=job.run, progress=job.progress, cancellation=job.cancellation
+        )
+        for warning in told:
+            self.log.warning("%s", warning)
 
     def _announce(self, job: Job, manifest: Manifest, proof: Proof) -> None:
         job.context["outlet_events"][VERIFIED_BACKUPS].add(
@@ -165,6 +189,6 @@ def _stands(workspace: Workspace, backup_id: str) -> bool:
 
     try:
         line = lineage_of(workspace, locate(workspace, backup_id))
-    except ChainBroken:
+    except (ChainBroken, StorageError):
         return False
     return all(standing.is_verified(link.manifest, link.state) for link in line)

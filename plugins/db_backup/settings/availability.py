@@ -13,7 +13,6 @@ _ENCRYPTION = "encryption"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
-    "BACKUP_KEEP_LOCAL_COPY": "removal of the local copy",
     "BACKUP_NOTIFICATIONS_ENABLED": _NOTIFICATIONS,
     "BACKUP_NOTIFY_FAILURE": _NOTIFICATIONS,
     "BACKUP_NOTIFY_SUCCESS": _NOTIFICATIONS,
