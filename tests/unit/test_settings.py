@@ -61,7 +61,6 @@ ASKED_TOO_EARLY = {
     "BACKUP_EMAIL_TO": "a@example.com,b@example.com",
     "BACKUP_SMTP_CONN_ID": "mail",
     "BACKUP_ENCRYPT": "true",
-    "BACKUP_ENCRYPTION_KEY_ID": "key-1",
     "BACKUP_ADMIN_ROLES": "Admin,Op",
 }
 

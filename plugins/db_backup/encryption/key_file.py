@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def generate_secret(name: str) -> Key:
     import tink
     from tink import aead
 
-    aead.register()
+    _register()
     return _described(name, KeyKind.SECRET, tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM), utc_now())
 
 
@@ -68,13 +69,22 @@ def generate_pair(name: str) -> tuple[Key, Key]:
     import tink
     from tink import hybrid
 
-    hybrid.register()
+    _register()
     template = hybrid.hybrid_key_templates.DHKEM_X25519_HKDF_SHA256_HKDF_SHA256_AES_256_GCM
     handle, moment = tink.new_keyset_handle(template), utc_now()
     return (
         _described(name, KeyKind.PRIVATE, handle, moment),
         _described(name, KeyKind.PUBLIC, handle.public_keyset_handle(), moment),
     )
+
+
+@cache
+def _register() -> None:
+    """Make these kinds of key known to Tink, once in a process: each time takes a millisecond."""
+    from tink import aead, hybrid
+
+    aead.register()
+    hybrid.register()
 
 
 def _described(name: str, kind: KeyKind, handle: Any, moment: datetime) -> Key:
@@ -89,10 +99,9 @@ def _described(name: str, kind: KeyKind, handle: Any, moment: datetime) -> Key:
 
 def keyset_handle(key: Key) -> Any:
     """The key as Tink works with it. :raises tink.TinkError: it is none of its kind."""
-    from tink import aead, hybrid, json_proto_keyset_format, secret_key_access
+    from tink import json_proto_keyset_format, secret_key_access
 
-    aead.register()
-    hybrid.register()
+    _register()
     if key.kind is KeyKind.PUBLIC:
         return json_proto_keyset_format.parse_without_secret(key.keyset)
     return json_proto_keyset_format.parse(key.keyset, secret_key_access.TOKEN)

@@ -37,6 +37,10 @@ class KeysHere:
         """Use the content of these key files too, by their bare names: a break-glass kit brings them along."""
         self._carried.update(key_files)
 
+    def forget(self) -> None:
+        """Look every key up again: it may have gone since."""
+        self._named.clear()
+
     def named(self, name: str) -> Recipient:
         """The key that the configuration calls so.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 from db_backup.encryption.key_file import Key, KeyKind, keyset_handle
@@ -111,19 +112,21 @@ class KeyRecipient:
         except TinkError:
             raise damaged(wrapped, backup_id) from None
 
+    @cached_property
+    def _handle(self) -> Any:
+        return keyset_handle(self._key)
+
     def _encrypt(self, data_key: bytes, associated: bytes) -> bytes:
         from tink import aead, hybrid
 
-        handle: Any = keyset_handle(self._key)
         if self._key.kind is KeyKind.SECRET:
-            return bytes(handle.primitive(aead.Aead).encrypt(data_key, associated))
-        public = handle.public_keyset_handle() if self._key.kind is KeyKind.PRIVATE else handle
+            return bytes(self._handle.primitive(aead.Aead).encrypt(data_key, associated))
+        public = self._handle.public_keyset_handle() if self._key.kind is KeyKind.PRIVATE else self._handle
         return bytes(public.primitive(hybrid.HybridEncrypt).encrypt(data_key, associated))
 
     def _decrypt(self, ciphertext: bytes, associated: bytes) -> bytes:
         from tink import aead, hybrid
 
-        handle: Any = keyset_handle(self._key)
         if self._key.kind is KeyKind.SECRET:
-            return bytes(handle.primitive(aead.Aead).decrypt(ciphertext, associated))
-        return bytes(handle.primitive(hybrid.HybridDecrypt).decrypt(ciphertext, associated))
+            return bytes(self._handle.primitive(aead.Aead).decrypt(ciphertext, associated))
+        return bytes(self._handle.primitive(hybrid.HybridDecrypt).decrypt(ciphertext, associated))

@@ -44,6 +44,7 @@ class Canary(BaseModel):
 
 def try_keys(workspace: Workspace, *, run: RunInfo) -> tuple[Canary, ...]:
     """Unwrap the data key of every entry's newest encrypted backup; what came of it is kept in the audit trail."""
+    workspace.keyring.keys.forget()
     newest: dict[str, str] = {}
     for summary in workspace.catalog.newest_first(BackupQuery()):
         if summary.encrypted and summary.status is not BackupStatus.DELETING:

@@ -12,15 +12,16 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from db_backup.catalog import AuditAct
-from db_backup.errors import BackupError, Interrupted, UnknownBackup
+from db_backup.errors import BackupError, Interrupted, ObjectMissing, UnknownBackup
 from db_backup.jobs.acts import audited
-from db_backup.jobs.copies import Copies, known_copies, update_state
+from db_backup.jobs.copies import Copies, known_copies
 from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.roots import ready_storages
-from db_backup.jobs.sidecars import backup_ids
+from db_backup.jobs.sidecars import backup_ids, deleted_meanwhile, rewrite_state
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
 from db_backup.progress import Cancellation, Progress
+from db_backup.storage import Storage
 
 _SECONDS_BETWEEN_STAGES = 0.5
 
@@ -184,6 +185,26 @@ class _Rotation:
         return same and self.keyring.is_wrapped_for(state)
 
     def _rewrap(self, copies: Copies, manifest: Manifest, state: State) -> None:
-        """:raises UnknownBackup: it was deleted meanwhile."""
+        """In every copy. The catalogue knows nothing of wraps, and so has nothing to learn.
+
+        :raises UnknownBackup: it was deleted meanwhile.
+        :raises StorageError: no copy's state could be written.
+        """
         wraps = self.keyring.rewrap(manifest, state)
-        update_state(self.workspace, copies.found[0], lambda newest: newest.model_copy(update={"wrapped_keys": wraps}))
+
+        def rewritten(storage: Storage) -> State:
+            return rewrite_state(
+                storage, manifest.id, lambda newest: newest.model_copy(update={"wrapped_keys": wraps}), lost=state
+            )
+
+        silent: list[Unanswered] = []
+        for located in copies.found:
+            try:
+                answer = ask(self.workspace, located.storage, rewritten)
+            except ObjectMissing as error:
+                raise deleted_meanwhile(manifest.id) from error
+            if isinstance(answer, Unanswered):
+                silent.append(answer)
+        self.unreached |= {answer.storage.name: answer for answer in silent}
+        if len(silent) == len(copies.found):
+            raise silent[0].error
