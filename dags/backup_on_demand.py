@@ -35,6 +35,7 @@ def backup_on_demand() -> None:
         compression="{{ params.compression }}",
         level="{{ params.level }}",
         storage="{{ params.storage }}",
+        encrypt="{{ params.encrypt }}",
         retention_days="{{ params.retention }}",
         verify="{{ params.verify }}",
     )

@@ -65,7 +65,7 @@ def test_the_forms_defaults_fit_the_form_and_an_emptied_multi_select_does_too(ma
         ("level", "9"),
         ("storage", "s3"),
         ("retention", 0),
-        ("encrypt", True),
+        ("encrypt", "yes"),
         ("verify", "no"),
         ("databases", "shop"),
         ("databases", ["../shop"]),

@@ -105,7 +105,7 @@ def test_what_is_asked_for_over_rest_is_made_and_what_cannot_be_is_status_400(
     assert form["databases"]["schema"]["examples"] == ["crm", "shop"]
     assert {param["schema"]["section"] for param in form.values()} == {"What", "How", "Afterwards"}
 
-    for wrong in ({"type": "whole"}, {"compression": "zip"}, {"level": 99}, {"databases": "shop"}, {"encrypt": True}):
+    for wrong in ({"type": "whole"}, {"compression": "zip"}, {"level": 99}, {"databases": "shop"}, {"encrypt": "yes"}):
         refused = airflow.trigger(ON_DEMAND, wrong)
         assert refused.status_code == 400, f"{wrong}: {refused.text}"
         assert next(iter(wrong)) in refused.json()["detail"]

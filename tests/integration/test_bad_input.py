@@ -86,7 +86,6 @@ def test_an_unknown_backup_is_named(project: Project, earlier: dict[str, bytes])
         (["--storage", "s4"], ("s4", "local")),
         (["--type", "incremental"], ("incremental",)),
         (["--compression", "xz", "--level", "10"], ("xz", "1", "9")),
-        (["--encrypt"], ("--encrypt",)),
         (["--jobs", "0"], ("--jobs", "0")),
         (["--jobs", "65"], ("--jobs", "65")),
         (["--retention", "99999999"], ("--retention", "36500")),
@@ -96,6 +95,11 @@ def test_what_cannot_be_is_refused_and_named(
     project: Project, earlier: dict[str, bytes], arguments: list[str], words: tuple[str, ...]
 ) -> None:
     refused(project, "create", "shop", *arguments, exit_code=2, words=words)
+    assert untouched(project, earlier)
+
+
+def test_encryption_without_a_key_never_writes_plain_text(project: Project, earlier: dict[str, bytes]) -> None:
+    refused(project, "create", "shop", "--encrypt", exit_code=1, words=("default.json", "keys generate"))
     assert untouched(project, earlier)
 
 

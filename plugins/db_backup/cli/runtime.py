@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from db_backup.errors import FeatureNotAvailable, Interrupted
+from db_backup.errors import Interrupted
 from db_backup.manifest import RunInfo
 from db_backup.model import MOST_DAYS
 from db_backup.progress import Cancellation
@@ -72,21 +72,3 @@ def answering() -> Iterator[None]:
 def at_terminal() -> bool:
     """Whether somebody can read a question and type the answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _refuse(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    if value in {None, False}:
-        return
-    raise FeatureNotAvailable(f"{parameter.opts[0]} is not there yet.", hint="Leave it out.")
-
-
-def not_yet(*names: str, flag: bool = False) -> Callable[[F], F]:
-    """Options that SPEC §3 promises and that a later release brings: refused when used, never accepted in silence."""
-
-    def decorate(function: F) -> F:
-        for name in names:
-            option = click.option(name, is_flag=flag, hidden=True, expose_value=False, callback=_refuse)
-            function = option(function)
-        return function
-
-    return decorate

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from db_backup.engines.base import Dump, DumpRequest, DumpSummary, Engine
 from db_backup.engines.chain import ChainEngine, Link
+from db_backup.engines.stock import decrypt_commands
 from db_backup.errors import DumpIncomplete
 from db_backup.manifest import Chain, Manifest, Part, StockCommand
 from db_backup.model import ConnectionInfo, EngineName, Method, Scope
@@ -37,7 +38,9 @@ class Source(ABC):
         """As ``Engine.open_backup``."""
 
     def stock_commands(self, parts: Sequence[Part], format: str) -> tuple[StockCommand, ...]:
-        return self.engine.stock_commands(parts, format)
+        """Those of the engine, behind those that decrypt what they read."""
+        decrypt, decrypted = decrypt_commands(parts)
+        return (*decrypt, *self.engine.stock_commands(decrypted, format))
 
     def databases(self, summary: DumpSummary) -> tuple[str, ...]:
         """The databases that it holds, by their own names."""

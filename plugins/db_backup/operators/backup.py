@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from db_backup.errors import UsageError
 from db_backup.model import MOST_DAYS, MOST_JOBS, BackupStatus, BackupType, Compression, utc_now
-from db_backup.operators.base import Job, WorkspaceOperator, choice, given, names, whole_number
+from db_backup.operators.base import Job, WorkspaceOperator, choice, given, names, whole_number, yes_or_no
 from db_backup.units import human_bytes
 
 BACKUP_ID_KEY = "backup_id"
@@ -52,6 +52,7 @@ class BackupOperator(WorkspaceOperator):
     :param jobs: how many streams are dumped at the same time.
     :param retention_days: how long to keep this backup.
     :param storage: a storage's name, or several.
+    :param encrypt: whether it is encrypted.
     :param wait_seconds: how long to wait while another backup of this entry is at work; then the task is skipped.
     :param skip_when_overtaken: in a run that the schedule started, which had to wait, the task is skipped when a backup
         of this entry has begun since the run was due: it holds all that this one was to hold.
@@ -65,6 +66,7 @@ class BackupOperator(WorkspaceOperator):
         "jobs",
         "retention_days",
         "storage",
+        "encrypt",
         "wait_seconds",
     )
 
@@ -78,6 +80,7 @@ class BackupOperator(WorkspaceOperator):
         jobs: int | str | None = None,
         retention_days: int | str | None = None,
         storage: str | Sequence[str] | None = None,
+        encrypt: bool | str | None = None,
         wait_seconds: int | str = 60,
         skip_when_overtaken: bool = False,
         **kwargs: Any,
@@ -90,6 +93,7 @@ class BackupOperator(WorkspaceOperator):
         self.jobs = jobs
         self.retention_days = retention_days
         self.storage = storage
+        self.encrypt = encrypt
         self.wait_seconds = wait_seconds
         self.skip_when_overtaken = skip_when_overtaken
 
@@ -112,6 +116,7 @@ class BackupOperator(WorkspaceOperator):
             jobs=whole_number(self.jobs, "jobs", most=MOST_JOBS),
             retention_days=whole_number(self.retention_days, "retention_days", most=MOST_DAYS),
             storages=names(self.storage),
+            encrypt=yes_or_no(self.encrypt, "encrypt", default=False) if given(self.encrypt) else None,
             wait_seconds=whole_number(self.wait_seconds, "wait_seconds", least=0) or 0,
         )
         made = create_backup(job.workspace, request, run=job.run, progress=job.progress, cancellation=job.cancellation)

@@ -77,11 +77,10 @@ def on_demand_params() -> dict[str, Param]:
             + _AS_CONFIGURED,
         ),
         "encrypt": Param(
-            False,
-            type="boolean",
-            enum=[False],
+            None,
+            type=["boolean", "null"],
             section=_HOW,
-            description="Encryption is not in this version yet: it can only be off.",
+            description=f"Whether the backups are encrypted. {_AS_CONFIGURED}",
         ),
         "verify": Param(True, type="boolean", section=_THEN, description="Prove each backup by restoring it."),
         "cleanup": Param(

@@ -13,7 +13,7 @@ from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
-from db_backup.cli.runtime import DAYS, cli_run, json_option, not_yet, stoppable
+from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
 from db_backup.config import Config
 from db_backup.errors import BackupError, Interrupted, UsageError
 from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, DeletedBackup, clean_up, leap_to
@@ -91,7 +91,7 @@ class _Results:
 )
 @click.option("--no-full", is_flag=True, help="Where no increment can follow, fail instead of making a full backup.")
 @click.option("--no-cleanup", is_flag=True, help="Delete no old backups of that entry and type afterwards.")
-@not_yet("--encrypt", flag=True)
+@click.option("--encrypt", is_flag=True, help="Encrypt it, also where the configuration does not say so.")
 @json_option
 def command(
     databases: tuple[str, ...],
@@ -104,6 +104,7 @@ def command(
     no_verify: bool,
     no_full: bool,
     no_cleanup: bool,
+    encrypt: bool,
     as_json: bool,
 ) -> int:
     """Back up DATABASES (all, when none is named), prove each backup, and delete old ones of that entry and type.
@@ -132,6 +133,7 @@ def command(
                 jobs=jobs,
                 retention_days=retention_days,
                 storages=storage or None,
+                encrypt=encrypt or None,
                 wait_seconds=_LOCK_WAIT_SECONDS,
                 full_instead=not no_full,
             )
