@@ -81,16 +81,16 @@ def test_cleanup_leaves_an_entry_alone_whose_connection_is_missing(
 def test_cleanup_leaves_an_entry_alone_whose_backup_did_not_pass_its_proof(
     tmp_path: Path, project: ProjectOf, daily: Daily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from db_backup.jobs import verify
+    from db_backup.jobs import proving
     from db_backup.manifest import Difference
 
     def differs(*_arguments: object) -> None:
         difference = Difference(kind="rows", name="orders", expected="200", found="0")
-        raise verify._Different((difference,))
+        raise proving._Different((difference,))
 
     project(shop=sqlite_database(tmp_path, "shop"))
     past(*A_MONTH)
-    monkeypatch.setattr(verify._Proving, "_archive", differs)
+    monkeypatch.setattr(proving.Proving, "_archive", differs)
 
     run = daily()
 

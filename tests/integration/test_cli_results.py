@@ -160,7 +160,7 @@ def test_an_interrupted_create_tells_of_every_database(project: Project, monkeyp
 def test_a_backup_whose_proof_was_interrupted_is_reported_as_made(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_at(monkeypatch, proving, "verify_backup", 1)
+    stop_at(monkeypatch, proving, "verify_copies", 1)
     document = project.json("create", "shop", exit_code=130)
     (backup,) = document["backups"]
     assert backup["status"] == "unverified"
@@ -175,7 +175,7 @@ def test_an_interrupted_verification_prints_the_proofs_made_so_far(
     from db_backup.cli.commands import verify
 
     project.json("create", "--no-verify")
-    stop_at(monkeypatch, verify, "verify_backup", 2)
+    stop_at(monkeypatch, verify, "verify_copies", 2)
     document = project.json("verify", "--all", "--level", "checksum", exit_code=130)
     assert len(document["proofs"]) == 1
     assert [failed["backup_id"] in failed["error"] for failed in document["failed"]] == [True]

@@ -8,7 +8,7 @@ from datetime import datetime
 from db_backup import lineage, naming, standing
 from db_backup.catalog import AuditAct
 from db_backup.engines.chain import Link
-from db_backup.errors import BackupError, ChainBroken, ManifestError, ObjectMissing
+from db_backup.errors import BackupError, ChainBroken, ManifestError, ObjectMissing, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import FetchClock, stream_of
 from db_backup.jobs.copies import locate
@@ -123,6 +123,7 @@ def lineage_of(workspace: Workspace, located: Located) -> tuple[Located, ...]:
     """All that this backup needs, and itself at the end: the base and every increment between, by their sidecars.
 
     :raises ChainBroken: one of them is gone, cannot be read, has failed or is being deleted.
+    :raises StorageError: a storage that may hold one does not answer.
     """
     found = [located]
     while (parent := _parent_id(found[0].manifest)) is not None:
@@ -130,6 +131,8 @@ def lineage_of(workspace: Workspace, located: Located) -> tuple[Located, ...]:
             raise _useless(located.manifest, f"{parent} is said to follow itself")
         try:
             before = locate(workspace, parent)
+        except StorageError:
+            raise
         except BackupError as error:
             raise _useless(located.manifest, error.message.removesuffix(".")) from error
         status = standing.status(before.manifest, before.state)

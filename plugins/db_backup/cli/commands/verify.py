@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from db_backup.cli.completing import complete_backups
+from db_backup.cli.completing import complete_backups, complete_storages
 from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table
@@ -17,7 +17,7 @@ from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.errors import BackupError, Interrupted, UsageError
 from db_backup.jobs.select import every_backup, newest_backups
-from db_backup.jobs.verify import verify_backup
+from db_backup.jobs.verify import Verification, verify_copies
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Proof
 from db_backup.model import ProofResult, VerificationLevel
@@ -29,15 +29,20 @@ from db_backup.units import human_duration
 class _Results:
     """What came of each backup; one that could not be tried stops no other."""
 
-    proofs: list[tuple[str, Proof]] = field(default_factory=list)
+    verifications: list[tuple[str, Verification]] = field(default_factory=list)  # by the backup as it was named
     failed: list[tuple[str, BackupError]] = field(default_factory=list)
+
+    @property
+    def proofs(self) -> list[tuple[str, Proof]]:
+        """One for each copy, of each backup first that of the copy that was proved as far as was asked."""
+        return [(backup, proof) for backup, verification in self.verifications for proof in verification.proofs]
 
     @property
     def exit_code(self) -> int:
         codes = {error.exit_code for _, error in self.failed}
         if Interrupted.exit_code in codes:
             return Interrupted.exit_code
-        results = {proof.result for _, proof in self.proofs}
+        results = {verification.worst.result for _, verification in self.verifications}
         if ProofResult.FAILED in results or 3 in codes:
             return 3
         if codes:
@@ -62,17 +67,25 @@ class _Results:
     type=click.Choice([item.value for item in VerificationLevel]),
     help="How far to go. Default: what the backup's type requires.",
 )
+@click.option(
+    "--from-storage", metavar="NAME", help="The copy in this storage and no other.", shell_complete=complete_storages
+)
 @json_option
-def command(backups: tuple[str, ...], everything: bool, latest: bool, level: str | None, as_json: bool) -> int:
+def command(
+    backups: tuple[str, ...], everything: bool, latest: bool, level: str | None, from_storage: str | None, as_json: bool
+) -> int:
     """Prove BACKUPS (ids or file names) and record the proofs. One that cannot be tried stops no other.
 
-    Exit code 3 when one failed; 1 when one could not be tried, or was inconclusive: not tried as far as asked, so
-    that the proof that was asked for is not there.
+    One copy is proved as far as asked; of every other one each byte is read and compared with what was written.
+
+    Exit code 3 when one failed, also where the backup stands by another copy; 1 when one could not be tried, or was
+    inconclusive: not tried as far as asked, so that the proof that was asked for is not there.
 
     \b
     Examples:
       db-backup verify backup_shop_full_2026-01-31_03-00-00
       db-backup verify --latest --level restore
+      db-backup verify backup_shop_full_2026-01-31_03-00-00 --from-storage s3
       db-backup verify --all --level checksum --json
     """
     if sum((bool(backups), everything, latest)) != 1:
@@ -80,7 +93,7 @@ def command(backups: tuple[str, ...], everything: bool, latest: bool, level: str
     with opened_workspace() as workspace, stoppable() as cancellation, terminal_progress() as progress:
         chosen = backups or (every_backup(workspace) if everything else newest_backups(workspace))
         asked = VerificationLevel(level) if level else None
-        results = _verify(workspace, chosen, asked, progress, cancellation)
+        results = _verify(workspace, chosen, asked, from_storage, progress, cancellation)
     if as_json:
         print_json(results.document())
     else:
@@ -93,6 +106,7 @@ def _verify(
     workspace: Workspace,
     chosen: Iterable[str],
     level: VerificationLevel | None,
+    storage: str | None,
     progress: Progress,
     cancellation: Cancellation,
 ) -> _Results:
@@ -100,14 +114,16 @@ def _verify(
     results = _Results()
     for backup in chosen:
         try:
-            proof = verify_backup(workspace, backup, level, run=run, progress=progress, cancellation=cancellation)
+            verification = verify_copies(
+                workspace, backup, level, storage=storage, run=run, progress=progress, cancellation=cancellation
+            )
         except (Interrupted, KeyboardInterrupt):
             results.failed.append((backup, _interrupted(backup, cancellation.reason)))
             break
         except Exception as error:  # noqa: BLE001 - a bug met in one backup stops no other
             results.failed.append((backup, as_backup_error(error)))
         else:
-            results.proofs.append((backup, proof))
+            results.verifications.append((backup, verification))
     return results
 
 
@@ -121,8 +137,11 @@ def _interrupted(backup: str, reason: str) -> Interrupted:
 def _print(results: _Results) -> None:
     if results.proofs:
         print_table(
-            ("BACKUP", "PROOF", "TOOK"),
-            [(backup, proof_words(proof), human_duration(proof.duration_seconds)) for backup, proof in results.proofs],
+            ("BACKUP", "COPY", "PROOF", "TOOK"),
+            [
+                (backup, proof.storage, proof_words(proof), human_duration(proof.duration_seconds))
+                for backup, proof in results.proofs
+            ],
             right=("TOOK",),
         )
     elif not results.failed:
@@ -131,7 +150,9 @@ def _print(results: _Results) -> None:
 
 def _tell(results: _Results) -> None:
     """On stderr, beside the document too: what did not pass, and why."""
-    for backup, proof in results.proofs:
-        print_shortcoming(backup, proof)
+    for backup, verification in results.verifications:
+        print_shortcoming(backup, verification.leading)
+        for remark in verification.remarks:
+            click.echo(f"Warning: {remark}", err=True)
     for backup, error in results.failed:
         print_error(error, about=backup)
