@@ -104,7 +104,7 @@ def test_encryption_without_a_key_never_writes_plain_text(project: Project, earl
 
 
 def test_encryption_asked_for_by_a_setting_never_writes_plain_text(project: Project, earlier: dict[str, bytes]) -> None:
-    refused(project, "create", "shop", exit_code=2, words=("BACKUP_ENCRYPT",), BACKUP_ENCRYPT="true")
+    refused(project, "create", "shop", exit_code=1, words=("default.json", "keys generate"), BACKUP_ENCRYPT="true")
     assert untouched(project, earlier)
 
 

@@ -72,6 +72,15 @@ def test_the_compression_level_makes_backups_larger_or_smaller(project: Project)
     assert fast["stored_bytes"] > small["stored_bytes"]
 
 
+def test_backups_are_encrypted_when_the_setting_says_so(project: Project) -> None:
+    keys = {"BACKUP_KEYS_PATH": str(project.folder / "keys")}
+    assert project.run("keys", "generate", "default", **keys).returncode == 0
+    assert [backup_of(project, BACKUP_ENCRYPT=value, **keys)["encrypted"] for value in ("true", "false")] == [
+        True,
+        False,
+    ]
+
+
 def test_another_configuration_file_has_other_entries(project: Project, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({"databases": {"bazaar": {"conn_id": "shop_db"}}}))

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from db_backup.config import Config, Entry, choose_compression, load_config
+from db_backup.config import Config, Entry, KeyConfig, choose_compression, load_config
 from db_backup.config.schema import Check, Hook, RestoreTarget
 from db_backup.errors import ConfigurationError, FeatureNotAvailable, UnknownDatabase
 from db_backup.model import BackupType, Compression, EngineName, Scope, Tier, VerificationLevel
@@ -413,7 +413,7 @@ def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines(refus
             levl: 3
           crm:
             level: 12
-          Erp: {conn_id: a, encrypt: true}
+          Erp: {conn_id: a, channels: {slack: x}}
         projekt: x
     """)
     assert said.splitlines()[0] == "include/backup.yaml: 7 problems."
@@ -424,14 +424,13 @@ def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines(refus
         "line 6, databases.crm",
         "line 7, databases.crm.level",
         "line 8, databases.Erp",
-        "line 8, databases.Erp.encrypt",
+        "line 8, databases.Erp.channels",
         "line 9, projekt",
     ]
 
 
 # A value away from its default for every key that is not there yet, and for every value that is not.
 TOO_EARLY_IN_ENTRY = {
-    "encrypt": "encrypt: true",
     "channels": "channels: {slack: '#alerts'}",
 }
 
@@ -446,9 +445,51 @@ def test_a_key_of_an_entry_whose_feature_is_not_there_is_refused(read: ReadConfi
         read(f"databases:\n  shop:\n    conn_id: a\n    {TOO_EARLY_IN_ENTRY[key]}\n")
 
 
-def test_a_default_whose_feature_is_not_there_is_refused(read: ReadConfig) -> None:
-    with pytest.raises(FeatureNotAvailable, match=r"line 2, defaults\.encrypt"):
-        read("defaults:\n  encrypt: true\ndatabases: {shop: {conn_id: a}}\n")
+def test_an_entry_is_encrypted_as_it_says_itself_else_as_the_defaults_say(read: ReadConfig) -> None:
+    config = read("""
+        defaults: {encrypt: true}
+        databases:
+          shop: {conn_id: a}
+          open: {conn_id: b, encrypt: false}
+    """)
+    assert {name: entry.encrypt for name, entry in config.entries.items()} == {"shop": True, "open": False}
+
+
+# Keys
+
+_KMS = "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/0f1e"
+
+
+def test_keys_are_files_connections_or_addresses_of_key_services(read: ReadConfig) -> None:
+    config = read(f"""
+        keys:
+          main: {{file: /etc/keys/main.json}}
+          vault: {{conn_id: key_vault}}
+          kms: {{kms: "{_KMS}", conn_id: aws_default}}
+        databases: {{shop: {{conn_id: a}}}}
+    """)
+    assert config.keys == {
+        "main": KeyConfig("main", file="/etc/keys/main.json"),
+        "vault": KeyConfig("vault", conn_id="key_vault"),
+        "kms": KeyConfig("kms", conn_id="aws_default", kms=_KMS),
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("main: {}", r"keys\.main: this says nowhere where the key is"),
+        ("main: {fil: x.json}", r"keys\.main\.fil: there is no such key\. Did you mean 'file'"),
+        ("main: {file: x.json, conn_id: vault}", r"keys\.main: a key is of one kind"),
+        ("main: {file: x.json, kms: 'gcp-kms://x'}", r"keys\.main: a key is of one kind"),
+        ("Main: {file: x.json}", r"'Main' cannot be a name"),
+        ("main: {kms: 'aws-kms://arn:aws:kms:eu-central-1:123456789012:alias/main'}", "no alias"),
+        ("main: {kms: 's3://bucket'}", "a key's own address"),
+        ("main: {conn_id: 'vault://token@host'}", "the id of a connection"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused_with_its_place(refusal: Callable[[str], str], key: str, said: str) -> None:
+    assert re.search(said, refusal(f"keys:\n  {key}\ndatabases: {{shop: {{conn_id: a}}}}\n"))
 
 
 def test_a_server_takes_fulls_and_increments_of_all_its_databases_unless_it_says_otherwise(read: ReadConfig) -> None:

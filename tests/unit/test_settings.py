@@ -60,7 +60,6 @@ ASKED_TOO_EARLY = {
     "BACKUP_WEBHOOK_URL": "https://example.com/hunter2",
     "BACKUP_EMAIL_TO": "a@example.com,b@example.com",
     "BACKUP_SMTP_CONN_ID": "mail",
-    "BACKUP_ENCRYPT": "true",
     "BACKUP_ADMIN_ROLES": "Admin,Op",
 }
 

@@ -66,6 +66,7 @@ TESTED_BY = {
     "PGSQL_BACKUP_NO_PRIVILEGES": f"{_BEHAVIOUR}::test_owners_and_privileges_come_back_as_the_settings_say",
     "BACKUP_KEEP_LOCAL_COPY": "integration/test_replicate.py::test_the_local_copy_goes_once_another_was_read_back",
     "BACKUP_RESTORE_FOUR_EYES": "airflow/test_backup_restore.py::test_with_four_eyes_nobody_approves_their_own_restore",
+    "BACKUP_ENCRYPT": f"{_BEHAVIOUR}::test_backups_are_encrypted_when_the_setting_says_so",
     "BACKUP_ENCRYPTION_KEY_ID": "unit/test_rotate_keys.py::test_rotation_is_for_the_keys_of_the_setting_and_no_others",
     "BACKUP_KEYS_PATH": "unit/test_rotate_keys.py::test_rotation_is_for_the_keys_of_the_setting_and_no_others",
     "BACKUP_SQLITE_VACUUM": f"{_BEHAVIOUR}::test_a_compacted_sqlite_image_has_no_unused_pages",

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _NOTIFICATIONS = "notifications"
-_ENCRYPTION = "encryption"
 
 #: Variable → the feature that it belongs to.
 NOT_YET_VARIABLES: Mapping[str, str] = {
@@ -21,7 +20,6 @@ NOT_YET_VARIABLES: Mapping[str, str] = {
     "BACKUP_WEBHOOK_URL": _NOTIFICATIONS,
     "BACKUP_EMAIL_TO": _NOTIFICATIONS,
     "BACKUP_SMTP_CONN_ID": _NOTIFICATIONS,
-    "BACKUP_ENCRYPT": _ENCRYPTION,
     "BACKUP_ADMIN_ROLES": "the REST API",
 }
 
@@ -36,6 +34,5 @@ class NotYet:
 
 #: Keys of an entry and of ``defaults``.
 NOT_YET_ENTRY_KEYS: Mapping[str, NotYet] = {
-    "encrypt": NotYet(_ENCRYPTION, (None, False)),
     "channels": NotYet(_NOTIFICATIONS, (None, {})),
 }

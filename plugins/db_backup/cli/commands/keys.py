@@ -109,6 +109,7 @@ def _print_generated(made: GeneratedKey) -> None:
         click.echo(f"Wrote {path}")
     click.echo(f"  Key: {made.name} ({made.kind}), fingerprint {made.fingerprint}")
     click.echo("Keep a copy of it away from this machine and from the backups: a lost key is lost backups.")
+    click.echo("A break-glass kit that was exported before does not hold it: export a new one.")
     if made.kind is KeyKind.PRIVATE:
         click.echo(
             f"This worker needs only {made.files[1].name} to write backups; with {made.files[0].name} it reads them."

@@ -34,10 +34,11 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @json_option
 def export(file: Path, passphrase_file: str | None, force: bool, as_json: bool) -> None:
-    """Write backup.yaml, the settings that are set and every connection that they name into FILE, encrypted.
+    """Write backup.yaml, the settings that are set, every connection that they name and all key files into FILE.
 
-    The passphrase has 12 characters at least and is typed twice. FILE is an age file: `age -d FILE` opens it too. A
-    connection that cannot be found is an error, and no file is written. An existing file is refused with exit code 4.
+    FILE is encrypted; it is an age file, which `age -d FILE` opens too. The passphrase has 12 characters at least and
+    is typed twice. A connection that cannot be found is an error, and no file is written. An existing file is refused
+    with exit code 4. Of keys that are not in the kit a warning tells.
 
     \b
     Examples:
@@ -67,7 +68,8 @@ def export(file: Path, passphrase_file: str | None, force: bool, as_json: bool) 
 def import_(file: Path, into: Path | None, passphrase_file: str | None, as_json: bool) -> None:
     """Write the kit FILE out for good: include/backup.yaml, and .env with settings, connections and passwords.
 
-    Nothing is overwritten: where one of the two is there already, it is refused with exit code 4. To restore, there is
+    Keys go into BACKUP_KEYS_PATH. Nothing is overwritten: where one of the files is there already and is not the same
+    key, it is refused with exit code 4. To restore, there is
     no need to import: `db-backup --kit FILE restore …` leaves nothing behind.
 
     \b
@@ -89,7 +91,7 @@ def _print_export(report: KitReport) -> None:
     click.echo(f"  Entries: of {report.configuration}")
     click.echo(f"  Connections: {', '.join(report.connections)}")
     click.echo(f"  Settings: {', '.join(report.settings)}")
-    click.echo("  Keys: none, for this version makes no encrypted backups")
+    click.echo(f"  Keys: {', '.join(report.keys) or 'none'}")
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     click.echo("Keep it away from this machine, and its passphrase away from it. Try it now:")

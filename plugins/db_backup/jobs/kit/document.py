@@ -34,8 +34,7 @@ class Kit(BaseModel):
     """All that a restore needs besides the storage. It never prints.
 
     ``settings``: variables as they were set, paths absolute. ``configuration``: the text of backup.yaml; None where
-    there was none. ``connections``: Airflow's fields by connection id. ``keys``: of encrypted backups; this version
-    makes none, so it is empty.
+    there was none. ``connections``: Airflow's fields by connection id. ``keys``: the content of key files by bare name.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -26,6 +26,7 @@ from db_backup.connections import (
 from db_backup.errors import ConfigurationError, KitError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.kit.document import KIT_VERSION, Kit
+from db_backup.jobs.kit.keys import KitKeys, keys_for_kit
 from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
@@ -71,8 +72,9 @@ def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, re
     with audited(workspace, AuditAct.KIT_EXPORT, run) as act:
         act.detail = f"to {target}"
         refuse_taken(target, replace=replace, taken=_TAKEN)
-        connections, warnings = _connections(workspace)
-        kit = _gathered(workspace, connections, run)
+        keys = keys_for_kit(workspace)
+        connections, warnings = _connections(workspace, keys)
+        kit = _gathered(workspace, connections, keys, run)
         passphrase = ask()
         sealed = kit.seal(passphrase)
         if Kit.unseal(sealed, passphrase, source=str(target)) != kit:
@@ -80,6 +82,8 @@ def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, re
         with new_file(target, replace=replace, taken=_TAKEN, elsewhere="in FILE") as output:
             output.write(sealed)
         act.detail = f"to {target}, with the connections {', '.join(connections)}"
+        if kit.keys:
+            act.detail += f" and the keys {', '.join(kit.keys)}"
         if kit.configuration is not None:
             act.detail += f", backup.yaml {_fingerprint(kit.configuration)}"
     return KitReport(
@@ -88,7 +92,7 @@ def export_kit(workspace: Workspace, target: Path, ask: Callable[[], str], *, re
         settings=tuple(kit.settings),
         configuration=workspace.config.name,
         keys=tuple(kit.keys),
-        warnings=(*warnings, *_files(connections)),
+        warnings=(*warnings, *keys.warnings, *_files(connections)),
     )
 
 
@@ -113,7 +117,7 @@ def _fingerprint(configuration: str) -> str:
     return hashlib.sha256(configuration.encode()).hexdigest()[:16]
 
 
-def _gathered(workspace: Workspace, connections: dict[str, AirflowConnection], run: RunInfo) -> Kit:
+def _gathered(workspace: Workspace, connections: dict[str, AirflowConnection], keys: KitKeys, run: RunInfo) -> Kit:
     settings, config = workspace.settings, workspace.config
     variables = settings.given() | {"BACKUP_LOCAL_PATH": str(settings.backup_local_path)}
     variables.pop("BACKUP_CONFIG", None)  # its text is in the kit
@@ -126,17 +130,18 @@ def _gathered(workspace: Workspace, connections: dict[str, AirflowConnection], r
         settings=variables,
         configuration=read_text(config.path, config.name) if config.path else None,
         connections={name: connection.fields for name, connection in connections.items()},
+        keys=keys.files,
     )
 
 
-def _connections(workspace: Workspace) -> tuple[dict[str, AirflowConnection], list[str]]:
+def _connections(workspace: Workspace, keys: KitKeys) -> tuple[dict[str, AirflowConnection], list[str]]:
     """Those that go into the kit, and what a person must hear of those that open nothing elsewhere.
 
     :raises ConnectionNotFound, ConfigurationError:
     """
     found, warnings = _of_storages(workspace)
     by_variable = {connection_variable(conn_id): conn_id for conn_id in found}
-    for conn_id, engine in _named(workspace):
+    for conn_id, engine in (*_named(workspace), *((conn_id, None) for conn_id in keys.connections)):
         other = by_variable.setdefault(connection_variable(conn_id), conn_id)
         if other != conn_id:
             raise ConfigurationError(

@@ -20,7 +20,7 @@ from db_backup.jobs.kit.using import CATALOGUE_VARIABLES
 from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
-from db_backup.settings import project_root
+from db_backup.settings import load_settings, project_root
 
 _TAKEN = "Import into another folder with --into, or move it away first."
 _PLAIN = re.compile(r"[\w./:,@%+-]*")
@@ -40,7 +40,7 @@ class ImportReport(BaseModel):
 
 
 def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
-    """Write what is in the kit into a folder, for good; all of it or nothing.
+    """Write what is in the kit into a folder, for good; all of it or nothing. Keys go to where the keyring looks.
 
     :param folder: None: the project's root, where it takes effect at once.
     :raises Refused: one of the files is there already.
@@ -51,6 +51,8 @@ def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
     documents = {place / ".env": dotenv_text(kit.variables())}
     if kit.configuration is not None:
         documents[place / "include" / "backup.yaml"] = kit.configuration
+    keys = _keys_folder(kit) if place == root else place / "db_backup_keys"
+    documents |= {keys / name: text for name, text in kit.keys.items() if not _is_there(keys / name, text)}
     for path in documents:
         refuse_taken(path, replace=False, taken=_TAKEN)
     with _opened(kit) as workspace, audited(workspace, AuditAct.KIT_IMPORT, run) as act:
@@ -71,6 +73,19 @@ def import_kit(kit: Kit, folder: Path | None, *, run: RunInfo) -> ImportReport:
         connections=tuple(kit.connections),
         warnings=tuple(workspace.warnings),
     )
+
+
+def _keys_folder(kit: Kit) -> Path:
+    """Where the keyring will look for them here."""
+    return load_settings(kit.environment(os.environ)).backup_keys_path
+
+
+def _is_there(path: Path, text: str) -> bool:
+    """Whether the same key lies there already: of all that a kit holds, a key is what most often survives."""
+    try:
+        return path.read_text() == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _opened(kit: Kit) -> Workspace:

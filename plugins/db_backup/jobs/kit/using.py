@@ -47,6 +47,7 @@ def open_by_kit(kit: Kit, *, indexed: bool, own: Mapping[str, str] | None = None
     configuration = None if own.get("BACKUP_CONFIG") else kit.configuration
     workspace = Workspace.open_without_need_of_catalogue(environment, configuration=configuration)
     workspace.break_glass = True
+    workspace.keyring.keys.carry(kit.keys)
     try:
         if indexed and (not shared or workspace.catalog_lost):  # others' catalogue knows of more than this storage
             for problem in refresh_index(workspace):
