@@ -30,6 +30,8 @@ from db_backup.jobs.listing import survey
 from db_backup.jobs.local_copies import drop_local_copy
 from db_backup.jobs.merging import merged_state
 from db_backup.jobs.placement import wanted_storages
+from db_backup.jobs.reach import ask
+from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.progress import Cancellation, Progress
@@ -152,6 +154,8 @@ class _Replication:
         if request.to is not None:
             workspace.storage(request.to)  # raises
         self.tally = _Tally()
+        for storage in workspace.storages.values():  # a root that was never used is no storage that is down
+            ask(workspace, storage, lambda asked: ready_storages(workspace, (asked.name,)))
         self.survey = survey(workspace)
         self.silent = {silent.storage.name: silent for silent in self.survey.unasked}
         self.given_up: set[str] = set()
