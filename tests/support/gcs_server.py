@@ -1,4 +1,5 @@
-"""Google Cloud Storage's XML API as far as obstore and we use it, in a process of its own, in memory.
+"""Google Cloud Storage's XML API as far as obstore and we use it, and what of its JSON API tells and changes classes,
+in a process of its own, in memory.
 
 Conditions are kept as Google's reference says them: ``x-goog-if-generation-match``, ``If-Match``. Nobody has to sign
 anything. What a request has to be else, is not checked.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import re
 import sys
 import threading
@@ -31,6 +33,7 @@ from support.cloud_server import CloudServer, fresh_name, running
 from support.ports import free_port
 
 _PAGE = 1000
+_OBJECT_OF_JSON = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)(/rewriteTo/b/[^/]+/o/[^/]+)?")
 
 
 class GcsServer(CloudServer):
@@ -129,6 +132,9 @@ class Gcs(BaseHTTPRequestHandler):
     def _carry_out(self, action: Callable[[], None]) -> None:
         parts = urlsplit(self.path)
         bucket, _, path = unquote(parts.path).lstrip("/").partition("/")
+        if of_json := _OBJECT_OF_JSON.fullmatch(parts.path):
+            bucket, path, action = of_json[1], unquote(of_json[2]), self._rewrite if of_json[3] else self._look
+            action = self._delete_generation if self.command == "DELETE" else action
         self.bucket_name, self.object_path = bucket, path
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.content = self._body()
@@ -219,6 +225,38 @@ class Gcs(BaseHTTPRequestHandler):
             _ = self._blob
             del self._bucket.blobs[self.object_path]
         self._answer(HTTPStatus.NO_CONTENT)
+
+    # The JSON API, of one object: its class, and rewriting it onto itself, which takes two calls
+
+    def _look(self) -> None:
+        blob = self._blob
+        self._answer_json(
+            {
+                "name": self.object_path,
+                "generation": str(blob.generation),
+                "size": str(len(blob.content)),
+                "storageClass": blob.storage_class,
+                "crc32c": hashlib.md5(blob.content, usedforsecurity=False).hexdigest(),
+            }
+        )
+
+    def _rewrite(self) -> None:
+        blob = self._blob
+        if self.query["ifGenerationMatch"] != str(blob.generation):
+            raise Refusal(HTTPStatus.PRECONDITION_FAILED, "conditionNotMet")
+        if "rewriteToken" not in self.query:
+            self._answer_json({"done": False, "rewriteToken": "half-way"})
+            return
+        self._keep(blob.content, json.loads(self.content)["storageClass"])
+        self._answer_json({"done": True})
+
+    def _delete_generation(self) -> None:
+        if self.query["generation"] != str(self._blob.generation):
+            raise Refusal(HTTPStatus.NOT_FOUND, "notFound")
+        self._delete()
+
+    def _answer_json(self, document: dict[str, object]) -> None:
+        self._answer(HTTPStatus.OK, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
     def _list(self) -> None:
         prefix = self.query.get("prefix", "")

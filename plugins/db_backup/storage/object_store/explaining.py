@@ -60,7 +60,7 @@ class Place:
                 hint=f"Create the {self._bucket}, or correct the url or the connection of storage '{self.storage}'.",
             )
         conflict = isinstance(error, exceptions.AlreadyExistsError | exceptions.PreconditionError)
-        if conflict or code in _CONFLICTS:
+        if (conflict or code in _CONFLICTS) and code not in _COLD:
             return self.conflict(key)
         what = f"'{key}'" if key else "The storage"
         message = f"{what} could not be {done} in {self}: {_reason(error)}."
