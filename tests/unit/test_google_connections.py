@@ -7,77 +7,30 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from db_backup.connections import GoogleAccess, storage_access
 from db_backup.errors import BackupError, ConfigurationError, StorageAccessDenied, StorageError
 from db_backup.settings.addresses import StorageAddress
+from support.google_tokens import TOKEN, TokenEndpoint
 
 pytestmark = pytest.mark.unit
 
-TOKEN = "ya29.hunter2"
 
-
-class TokenEndpoint(BaseHTTPRequestHandler):
-    """Answers with ``answer`` and keeps what it was asked."""
-
-    asked: list[dict[str, list[str]]]
-    answer: tuple[int, dict[str, Any]]
-
-    def do_POST(self) -> None:
-        self.asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
-        status, body = self.answer
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+@pytest.fixture
+def google() -> Iterator[TokenEndpoint]:
+    with TokenEndpoint.start() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
-def google() -> Iterator[tuple[type[TokenEndpoint], str]]:
-    class Endpoint(TokenEndpoint):
-        pass
-
-    Endpoint.asked = []
-    Endpoint.answer = (200, {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
-    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Endpoint, f"http://127.0.0.1:{server.server_port}/token"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    plain = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode()
-
-
-@pytest.fixture
-def keyfile(google: tuple[type[TokenEndpoint], str], private_key: str) -> dict[str, str]:
-    return {
-        "type": "service_account",
-        "project_id": "shop",
-        "private_key_id": "1",
-        "private_key": private_key,
-        "client_email": "backup@shop.iam.gserviceaccount.com",
-        "token_uri": google[1],
-    }
+def keyfile(google: TokenEndpoint) -> dict[str, str]:
+    return google.key()
 
 
 @pytest.fixture(autouse=True)
@@ -118,31 +71,27 @@ def test_a_key_may_be_an_object_a_text_or_in_a_file(keyfile: dict[str, str], tmp
     ):
         found = access(extra | {"project": "shop", "num_retries": 5})
         assert (found.bucket, found.prefix, found.endpoint) == ("bucket", "db", "")
-        assert found.token is not None
         assert found.token()["token"] == TOKEN, extra
 
 
 def test_a_key_whose_line_ends_were_written_twice_is_read(keyfile: dict[str, str]) -> None:
     twice = keyfile | {"private_key": keyfile["private_key"].replace("\n", "\\n")}
-    assert access({"keyfile_dict": twice}).token is not None
+    assert access({"keyfile_dict": twice}).token()["token"] == TOKEN
 
 
 def test_the_token_says_when_it_expires_in_utc_itself_and_is_kept_until_shortly_before(
-    google: tuple[type[TokenEndpoint], str], keyfile: dict[str, str]
+    google: TokenEndpoint, keyfile: dict[str, str]
 ) -> None:
-    endpoint, _ = google
     found = access({"keyfile_dict": keyfile})
-    assert found.token is not None
     expiry = found.token()["expires_at"]
     assert expiry is not None
     assert expiry.tzinfo is UTC
     assert timedelta(minutes=58) < expiry - datetime.now(UTC) <= timedelta(hours=1)
-    assert len(endpoint.asked) == 1
-    endpoint.answer = (200, {"access_token": "next", "expires_in": 300})
+    assert len(google.asked) == 1
+    google.answer = (200, {"access_token": "next", "expires_in": 300})
     brief = access({"keyfile_dict": keyfile})
-    assert brief.token is not None
     assert brief.token()["token"] == "next"
-    assert len(endpoint.asked) == 3  # one when it was opened, one because five minutes are too few
+    assert len(google.asked) == 3  # one when it was opened, one because five minutes are too few
 
 
 def asked_scopes(form: dict[str, list[str]]) -> str:
@@ -151,12 +100,10 @@ def asked_scopes(form: dict[str, list[str]]) -> str:
     return str(json.loads(base64.urlsafe_b64decode(claims + "=="))["scope"])
 
 
-def test_the_scope_is_what_the_connection_says(
-    google: tuple[type[TokenEndpoint], str], keyfile: dict[str, str]
-) -> None:
+def test_the_scope_is_what_the_connection_says(google: TokenEndpoint, keyfile: dict[str, str]) -> None:
     access({"keyfile_dict": keyfile})
     access({"keyfile_dict": keyfile, "scope": "https://a.example/one, https://a.example/two"})
-    assert [asked_scopes(asked) for asked in google[0].asked] == [
+    assert [asked_scopes(asked) for asked in google.asked] == [
         "https://www.googleapis.com/auth/cloud-platform",
         "https://a.example/one https://a.example/two",
     ]
@@ -170,7 +117,6 @@ def test_without_a_key_the_credentials_of_this_machine_count(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     for extra in (None, {}, {"project": "shop"}):
         found = access(extra)
-        assert found.token is not None
         assert found.token()["token"] == TOKEN
 
 
@@ -200,7 +146,7 @@ def test_what_cannot_work_is_refused_with_the_field(extra: dict[str, Any], words
 
 def test_an_emulator_may_be_asked_without_a_name() -> None:
     found = access({"is_anonymous": True, "endpoint_url": "http://localhost:4443/"})
-    assert found.token is None
+    assert found.token() == {"token": "anonymous", "expires_at": None}
     assert (found.endpoint, found.allow_http) == ("http://localhost:4443", True)
 
 
@@ -208,10 +154,8 @@ def test_an_endpoint_alone_does_not_make_it_anonymous() -> None:
     assert "no credentials" in refused({"endpoint_url": "http://localhost:4443"})
 
 
-def test_credentials_that_google_refuses_are_told_as_such(
-    google: tuple[type[TokenEndpoint], str], keyfile: dict[str, str]
-) -> None:
-    google[0].answer = (400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
+def test_credentials_that_google_refuses_are_told_as_such(google: TokenEndpoint, keyfile: dict[str, str]) -> None:
+    google.answer = (400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
     assert "refuses the credentials" in refused({"keyfile_dict": keyfile}, StorageAccessDenied)
 
 
@@ -228,7 +172,7 @@ def test_impersonation_asks_for_the_last_account_by_way_of_the_others(
     monkeypatch.setattr(impersonated_credentials.Credentials, "refresh", lambda self, _: setattr(self, "token", TOKEN))
     for chain in ("a@shop, b@shop", ["a@shop", "b@shop"]):
         found = access({"keyfile_dict": keyfile, "impersonation_chain": chain})
-        credentials = found.token.credentials  # type: ignore[union-attr]
+        credentials = found.token.credentials  # type: ignore[attr-defined]
         assert credentials._target_principal == "b@shop"
         assert credentials._delegates == ["a@shop"]
 

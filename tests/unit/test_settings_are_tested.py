@@ -16,6 +16,8 @@ pytestmark = pytest.mark.unit
 TESTS = Path(__file__).resolve().parents[1]
 
 _BEHAVIOUR = "integration/test_settings_change_behaviour.py"
+_CONNECTIONS = "integration/test_storage_connections.py"
+_CLOUD = f"{_CONNECTIONS}::test_backups_go_to_the_cloud_disk_as_well_when_the_cloud_is_enabled"
 _SCHEDULES = "unit/test_schedules.py"
 _DAILY = "airflow/test_backup_daily.py"
 
@@ -44,6 +46,9 @@ TESTED_BY = {
         "integration/test_cli_results.py::test_an_inconclusive_proof_is_a_warning_of_create_and_a_failure_of_verify"
     ),
     "BACKUP_STORAGE_DISK": f"{_BEHAVIOUR}::test_backups_go_to_the_storage_of_the_setting",
+    "BACKUP_CLOUD_ENABLED": _CLOUD,
+    "BACKUP_CLOUD_DISK": _CLOUD,
+    "BACKUP_CLOUD_URL": _CLOUD,
     "BACKUP_LOCAL_PATH": f"{_BEHAVIOUR}::test_backups_go_into_the_folder_of_the_local_storage",
     "BACKUP_FILE_GROUP": f"{_BEHAVIOUR}::test_files_belong_to_the_group_of_the_setting",
     "BACKUP_MAX_SIZE_MB": (

@@ -60,9 +60,9 @@ class S3Access(CloudAccess):
 
 @dataclass(frozen=True)
 class GoogleAccess(CloudAccess):
-    """``token`` gives the bearer token of this moment; None: requests are not signed (an emulator's)."""
+    """``token`` gives the bearer token of this moment."""
 
-    token: Callable[[], GoogleToken] | None = field(default=None, repr=False)
+    token: Callable[[], GoogleToken] = field(kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)

@@ -278,9 +278,11 @@ class _AssumedRole:
         self._assume = assume
 
     def load(self) -> Any:
-        from botocore.credentials import DeferredRefreshableCredentials
+        from botocore.credentials import RefreshableCredentials
 
-        return DeferredRefreshableCredentials(refresh_using=self._assume, method=self.METHOD)
+        return RefreshableCredentials.create_from_metadata(
+            self._assume(), refresh_using=self._assume, method=self.METHOD
+        )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -299,7 +301,7 @@ def _expiry(credentials: Any) -> datetime | None:
 
 def _told(error: Exception, fields: Fields) -> BackupError:
     """What boto3, botocore or the provider raised, as an error of ours."""
-    from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, ParamValidationError
 
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "refused")
@@ -312,5 +314,9 @@ def _told(error: Exception, fields: Fields) -> BackupError:
             f"AWS does not answer by the connection '{fields.conn_id}' ({type(error).__name__}).",
             hint="Check the network, and the endpoints in the connection (service_config, endpoint_url, verify).",
         )
+    if isinstance(error, ParamValidationError):  # its text has the values, too
+        names = re.findall(r'(?:parameter|input:) "?(\w+)"?[,:]', str(error))
+        what = f"its role_arn or assume_role_kwargs are not valid ({', '.join(dict.fromkeys(names))})"
+        return fields.wrong(what, "Their keys and values are those of AssumeRole in the reference of AWS's STS.")
     told = str(error).splitlines()[0] if isinstance(error, BotoCoreError) and str(error) else type(error).__name__
     return fields.wrong(told.rstrip("."), "Check its fields: profile_name, role_arn, service_config, config_kwargs.")

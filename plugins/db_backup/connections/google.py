@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,11 +37,12 @@ def google_access(fields: Fields, address: StorageAddress) -> GoogleAccess:
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise fields.wrong("its endpoint_url does not begin with https://", "Write it as https://host:port.")
     ca_bundle, verify_tls = fields.trust("verify")
-    token = None
     if fields.value("is_anonymous") is not True:
-        token = _Tokens(fields, _credentials(fields))
+        token: Callable[[], GoogleToken] = _Tokens(fields, _credentials(fields))
         token()
-    elif not endpoint:
+    elif endpoint:
+        token = _of_nobody
+    else:
         fix = "Remove is_anonymous and give it a key, or name the emulator in endpoint_url."
         raise fields.wrong("it is anonymous, and nobody may write backups to Google without a name", fix)
     return GoogleAccess(
@@ -76,6 +77,11 @@ class _Tokens:
                 mask_in_task(self.credentials.token)
             expiry = self.credentials.expiry
             return {"token": self.credentials.token, "expires_at": expiry.replace(tzinfo=UTC) if expiry else None}
+
+
+def _of_nobody() -> GoogleToken:
+    """For emulators, which look at no token: without one obstore would ask Google's metadata address for it."""
+    return {"token": "anonymous", "expires_at": None}
 
 
 def _soon() -> datetime:

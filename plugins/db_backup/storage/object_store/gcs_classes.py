@@ -98,8 +98,7 @@ class GcsClasses:
             f"{self._access.endpoint or _GOOGLE}/storage/v1/b/{self._access.bucket}/o/{quote(path, safe='')}{suffix}"
             f"?{urlencode(query or {})}"
         )
-        token = self._access.token
-        headers = {"Authorization": f"Bearer {token()['token']}"} if token else {}
+        headers = {"Authorization": f"Bearer {self._access.token()['token']}"}
         if document is not None:
             headers["Content-Type"] = "application/json"
         try:

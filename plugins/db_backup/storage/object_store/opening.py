@@ -64,8 +64,6 @@ class OpenedAccess:
         if isinstance(access, GoogleAccess):
             if access.endpoint:
                 options["base_url"] = access.endpoint
-            if access.token is None:
-                return store.GCSStore(access.bucket, skip_signature=True, **options)
             return store.GCSStore(access.bucket, credential_provider=self._watched(access.token), **options)
         assert isinstance(access, AzureAccess)  # noqa: S101 - there are no others
         own: Any = {"account_name": access.account, "endpoint": access.endpoint, **access.options}
