@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from db_backup.comparison import compare
+from db_backup.encryption.key_file import generate_secret
 from db_backup.manifest import Manifest
 from db_backup.model import BackupType, Compression, EngineName
 from db_backup.naming import CODEC_SUFFIX
 from db_backup.progress import Cancellation, Silent
 from db_backup.stream.reader import read_plain
+from support.encrypted import put_key
 from support.lab import EngineLab
 from support.project import Project
 
@@ -83,6 +85,27 @@ def test_a_backup_is_proved_and_restored(
         assert compare(manifest.inventory, lab.engine(name).take_inventory(manifest, Cancellation())) == ()
         counts = lab.counts_of_structure if backup_type is BackupType.STRUCTURE else lab.own_counts
         assert lab.own_counts(name) == counts(place.source)
+    finally:
+        lab.drop(name)
+
+
+def test_an_encrypted_backup_is_proved_and_restored(place: Place, tmp_path: Path) -> None:
+    lab, project = place.lab, place.project
+    keys = project.folder / "keys"
+    put_key(keys, generate_secret("default"))
+    project.environment["BACKUP_KEYS_PATH"] = str(keys)
+    options = ("--encrypt", "--compression", "zstd", "--jobs", "3", "--no-cleanup")
+    (backup,) = project.json("create", "shop", *options)["backups"]
+    assert (backup["status"], backup["proof_level"], backup["encrypted"]) == ("good", "restore", True)
+    manifest = place.manifest(backup["id"])
+    for part in manifest.parts:
+        assert part.path.endswith(".zst.enc")
+        assert not (project.storage / "database" / part.path).read_bytes().startswith(b"\x28\xb5\x2f\xfd")
+
+    name = str(tmp_path / "restored.sqlite") if lab.engine_name is EngineName.SQLITE else lab.fresh_name()
+    try:
+        assert project.json("restore", backup["id"], "--as", name)["differences"] == []
+        assert lab.own_counts(name) == lab.own_counts(place.source)
     finally:
         lab.drop(name)
 

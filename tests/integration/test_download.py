@@ -48,7 +48,7 @@ def backup(project: Project) -> str:
     return backup_id
 
 
-def split_in_two(project: Project, backup: str) -> list[bytes]:
+def split_in_two(project: Project, backup: str, *, streams: tuple[str, str] = ("one", "two")) -> list[bytes]:
     """Publish the backup again as one of two parts, as a parallel dump is; returns their plain bytes."""
     manifest = Manifest.from_json(project.manifest_path(backup).read_bytes(), source="m")
     (part,) = manifest.parts
@@ -57,7 +57,7 @@ def split_in_two(project: Project, backup: str) -> list[bytes]:
     for number in (1, 2):
         path = f"{backup}.part-00{number}.sqlite{naming.CODEC_SUFFIX[part.compression]}"
         (project.storage / "database" / path).write_bytes(stored)
-        parts.append(part.model_copy(update={"path": path}))
+        parts.append(part.model_copy(update={"path": path, "stream": streams[number - 1]}))
     project.manifest_path(backup).write_bytes(manifest.model_copy(update={"parts": tuple(parts)}).to_json())
     project.json("catalog", "reindex")
     return [gzip.decompress(stored)] * 2
@@ -207,6 +207,17 @@ def test_several_parts_come_as_one_tar_with_the_manifest(project: Project, backu
         stored = archive.extractfile(f"{names[0]}.gz")
         assert stored is not None
         assert stored.read() == (project.storage / "database" / f"{names[0]}.gz").read_bytes()
+
+
+def test_one_stream_of_several_parts_comes_as_one_file(project: Project, backup: str, tmp_path: Path) -> None:
+    plain = split_in_two(project, backup, streams=("main", "main"))
+
+    report = project.json("download", backup, "-o", str(tmp_path))
+    raw = project.json("download", backup, "-o", str(tmp_path), "--raw")
+
+    assert report["parts"] == [f"{backup}.part-001.sqlite"]
+    assert Path(report["path"]).read_bytes() == b"".join(plain)
+    assert raw["path"] == str(tmp_path / f"{backup}.tar")
 
 
 def test_of_several_parts_a_damaged_last_one_spoils_the_whole(project: Project, backup: str, tmp_path: Path) -> None:

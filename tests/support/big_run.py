@@ -1,6 +1,7 @@
 """A fresh process that carries a given number of bytes into a local storage and reads them back; prints its peak.
 
-python -m support.big_run COMPRESSION LEVEL BYTES FOLDER → {"plain_bytes", "stored_bytes", "read_bytes", "peak_bytes"}
+python -m support.big_run COMPRESSION LEVEL BYTES encrypted|plain FOLDER
+→ {"plain_bytes", "stored_bytes", "read_bytes", "peak_bytes"}
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-from db_backup.manifest import Part
+from db_backup.encryption import CIPHER, DataKey
+from db_backup.manifest import Cipher, Part
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Silent
 from db_backup.storage import LocalStorage
@@ -47,10 +50,11 @@ def _peak_bytes() -> int:
     return int(line.split()[1]) << 10
 
 
-def main(compression: Compression, level: int | None, size: int, root: Path) -> dict[str, int]:
+def main(compression: Compression, level: int | None, size: int, encrypted: bool, root: Path) -> dict[str, int]:
     storage = LocalStorage("local", root)
     storage.initialise()
     sink = storage.open_sink("database/big.gz")
+    key = DataKey.generate() if encrypted else None
     with subprocess.Popen([sys.executable, "-c", _TOOL, str(size)], stdout=subprocess.PIPE) as tool:
         digest = pump(
             _Stdout(tool),
@@ -60,6 +64,7 @@ def main(compression: Compression, level: int | None, size: int, root: Path) -> 
             limits=Limits(),
             progress=Silent(),
             cancellation=Cancellation(),
+            encryption=partial(key.encryptor, backup_id="big", part="big.gz") if key else None,
         )
     sink.commit()
     part = Part(
@@ -69,8 +74,9 @@ def main(compression: Compression, level: int | None, size: int, root: Path) -> 
         plain_bytes=digest.plain_bytes,
         plain_sha256=digest.plain_sha256,
         compression=compression,
+        cipher=Cipher(name=CIPHER, key_id=key.fingerprint) if key else None,
     )
-    read = sum(map(len, read_plain(storage.read("database/big.gz"), part, progress=Silent())))
+    read = sum(map(len, read_plain(storage.read("database/big.gz"), part, progress=Silent(), key=key)))
     return {
         "plain_bytes": digest.plain_bytes,
         "stored_bytes": digest.stored_bytes,
@@ -80,5 +86,6 @@ def main(compression: Compression, level: int | None, size: int, root: Path) -> 
 
 
 if __name__ == "__main__":
-    _, name, level_text, size_text, folder = sys.argv
-    print(json.dumps(main(Compression(name), int(level_text) if level_text else None, int(size_text), Path(folder))))
+    _, name, level_text, size_text, closed, folder = sys.argv
+    level = int(level_text) if level_text else None
+    print(json.dumps(main(Compression(name), level, int(size_text), closed == "encrypted", Path(folder))))

@@ -1,7 +1,7 @@
 """Fetch a backup out of its storage: decoded or as it is stored, every hash checked on the way, in constant memory.
 
-A backup of one part is one file. One of several parts comes as a tar of them, in the manifest's order, with the
-manifest at its head, as it also comes over the REST API.
+A backup of one part is one file; decoded, so is one of a single stream, however many parts that has. Others come as a
+tar, in the manifest's order, with the manifest at its head, as they also come over the REST API.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from db_backup.jobs.fallback import Fallback, PassedOver
 from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Part, RunInfo
+from db_backup.manifest import Manifest, Part, RunInfo
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage.base import Block
 from db_backup.stream.reader import read_stored
@@ -142,8 +142,8 @@ def _fallback(workspace: Workspace, located: Located, request: DownloadRequest, 
 
 def file_name(located: Located, *, raw: bool) -> str:
     """What the download of this backup is called."""
-    parts = located.manifest.parts
-    return _part_name(parts[0], raw) if len(parts) == 1 else f"{located.manifest.id}.tar"
+    files = _files(located.manifest, raw)
+    return files[0].name if len(files) == 1 else f"{located.manifest.id}.tar"
 
 
 @contextmanager
@@ -162,29 +162,47 @@ def _write(located: Located, raw: bool, output: Output, progress: Progress, canc
     manifest = located.manifest
     progress.stage(f"reading {manifest.id}", manifest.size_bytes if raw else manifest.plain_bytes)
     counted = _Counting(output, cancellation)
-    if len(manifest.parts) == 1:
-        for block in _blocks(located, manifest.parts[0], raw, progress):
+    files = _files(manifest, raw)
+    if len(files) == 1:
+        for block in _blocks(located, files[0], raw, progress):
             counted.write(block)
         return counted.count
     with tarfile.open(fileobj=counted, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         document = manifest.to_json()
         archive.addfile(_member(located, f"{manifest.id}.json", len(document)), io.BytesIO(document))
-        for part in manifest.parts:
-            size = part.stored_bytes if raw else part.plain_bytes
-            source = _Readable(_blocks(located, part, raw, progress))
-            archive.addfile(_member(located, _part_name(part, raw), size), source)
+        for file in files:
+            source = _Readable(_blocks(located, file, raw, progress))
+            archive.addfile(_member(located, file.name, file.size_bytes), source)
             source.finish()
     return counted.count
 
 
-def _blocks(located: Located, part: Part, raw: bool, progress: Progress) -> Iterator[Block]:
+@dataclass(frozen=True)
+class _File:
+    """What a person gets as one file: a part as it is stored, or the plain bytes of a stream."""
+
+    name: str
+    size_bytes: int
+    parts: tuple[Part, ...]
+
+
+def _files(manifest: Manifest, raw: bool) -> tuple[_File, ...]:
+    if raw:
+        return tuple(_File(part.path, part.stored_bytes, (part,)) for part in manifest.parts)
+    return tuple(
+        _File(naming.plain_name(parts[0].path, parts[0].compression), sum(part.plain_bytes for part in parts), parts)
+        for parts in manifest.streams.values()
+    )
+
+
+def _blocks(located: Located, file: _File, raw: bool, progress: Progress) -> Iterator[Block]:
     with blamed_on(located):
-        stored = stored_bytes(located, part)
-        yield from read_stored(stored, part, progress=progress) if raw else plain_part(located, part, stored, progress)
-
-
-def _part_name(part: Part, raw: bool) -> str:
-    return part.path if raw else naming.plain_name(part.path, part.compression)
+        for part in file.parts:
+            stored = stored_bytes(located, part)
+            if raw:
+                yield from read_stored(stored, part, progress=progress)
+            else:
+                yield from plain_part(located, part, stored, progress)
 
 
 def _member(located: Located, name: str, size_bytes: int) -> tarfile.TarInfo:
@@ -251,7 +269,7 @@ def _report(reading: Fallback, raw: bool, path: Path | None, size_bytes: int) ->
         backup_id=read.manifest.id,
         path=path,
         size_bytes=size_bytes,
-        parts=tuple(_part_name(part, raw) for part in read.manifest.parts),
+        parts=tuple(file.name for file in _files(read.manifest, raw)),
         read_from=read.storage.name,
         passed_over=reading.passed_over,
         warnings=reading.warnings,
