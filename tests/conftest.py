@@ -13,6 +13,7 @@ pytest.register_assert_rewrite(
     "conformance.chain_contract",
     "conformance.codec_contract",
     "conformance.engine_contract",
+    "conformance.object_storage_contract",
     "conformance.restore_contract",
     "conformance.storage_contract",
     "support.chain_lab",

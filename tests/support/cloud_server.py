@@ -49,6 +49,10 @@ class CloudServer(ABC):
         options.setdefault("limits", QUICK)
         return ObjectStorage(self.scheme, address, lambda: self.access(bucket, prefix, endpoint=endpoint), **options)
 
+    def uploads(self, bucket: str) -> list[str]:
+        """The paths of uploads that have begun and not ended, where the provider tells."""
+        return []
+
     def raw(self, bucket: str) -> Any:
         """obstore's own store of the whole bucket: for what another program does there."""
         return OpenedAccess(self.access(bucket), QUICK).store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from db_backup.errors import StorageConflict, StorageError
+from db_backup.errors import ObjectMissing, StorageConflict, StorageError
 from db_backup.storage.object_store.bucket import Bucket
 from db_backup.storage.object_store.explaining import may_pass
 
@@ -76,7 +76,13 @@ class Reading:
 
     def _explained(self, error: Exception) -> Exception:
         explained = self._bucket.explained(error, self._key, "read")
-        return self._changed() if isinstance(explained, StorageConflict) else explained
+        if not isinstance(explained, StorageConflict):
+            return explained
+        try:
+            self._bucket.head(self._key)
+        except ObjectMissing as missing:  # not everybody's answer to If-Match tells the two apart
+            return missing
+        return self._changed()
 
     def _changed(self) -> StorageError:
         return StorageConflict(

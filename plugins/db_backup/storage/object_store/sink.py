@@ -12,6 +12,7 @@ from db_backup.errors import ObjectMissing, StorageConflict, StorageError
 from db_backup.storage.base import Block
 from db_backup.storage.object_store import claims
 from db_backup.storage.object_store.bucket import Bucket
+from db_backup.storage.object_store.uploads import uploads_of
 
 if TYPE_CHECKING:
     from obstore import WritableFile
@@ -88,9 +89,9 @@ class _Upload:
         self._key = key
         self._written_bytes = 0
         self._claim = claims.upload_claim(key)
-        self._writer: WritableFile | None = None
+        self._over = False  # it is published or aborted
         claims.set_claim(bucket, self._claim)  # before the upload: what has one and no claim has no writer
-        self._writer = obstore.open_writer(
+        self._writer: WritableFile = obstore.open_writer(
             bucket.opened.store,
             bucket.path(key),
             buffer_size=bucket.limits.part_bytes,
@@ -98,14 +99,12 @@ class _Upload:
         )
 
     def write(self, block: Block) -> None:
-        assert self._writer is not None  # noqa: S101 - never after publish or abort
         with self._explained():
             self._writer.write(block)
         self._written_bytes += len(block)
 
     def publish(self) -> None:
         """:raises StorageConflict: the name is taken."""
-        assert self._writer is not None  # noqa: S101
         try:
             with claims.claimed(self._bucket, claims.name_claim(self._key), stale_after=_LONGEST_COMPLETION):
                 if self._size() is not None:
@@ -116,22 +115,35 @@ class _Upload:
                 except StorageError:
                     if self._size() != self._written_bytes:  # else only the answer was lost: the name is ours alone
                         raise
-                self._writer = None
+                self._over = True
         except StorageConflict as error:
             raise self._bucket.place.conflict(self._key) from error
         claims.drop_claim(self._bucket, self._claim)
 
     def abort(self) -> None:
-        """Right at any time. Where even that fails, the claim stays for a sweep."""
-        writer, self._writer = self._writer, None
-        if writer is None:
+        """Right at any time. What cannot be aborted now is left to a sweep."""
+        if self._over:
             return
+        self._over = True
         from obstore.exceptions import BaseError
 
         reason = StorageError("aborted")
-        with contextlib.suppress(BaseError, OSError):
-            writer.__exit__(type(reason), reason, None)  # as obstore's writer aborts: there is no other call
-            claims.drop_claim(self._bucket, self._claim)
+        try:
+            self._writer.__exit__(type(reason), reason, None)  # obstore has no other call for it
+        except (BaseError, OSError):
+            with contextlib.suppress(StorageError):
+                self._abort_by_name()
+        claims.drop_claim(self._bucket, self._claim)
+
+    def _abort_by_name(self) -> None:
+        """A writer whose ``close`` failed takes no more orders, and of a part that failed it leaves the others."""
+        uploads = uploads_of(self._bucket)
+        others = {claim.key for claim in claims.claims(self._bucket, self._claim.rpartition("/")[0])} - {self._claim}
+        if uploads is None or others:
+            return
+        for upload in uploads.begun(self._key.rpartition("/")[2]):
+            if upload.key == self._key:
+                uploads.abort(upload)
 
     def _size(self) -> int | None:
         try:

@@ -36,7 +36,7 @@ def sweep_bucket(bucket: Bucket, *, older_than: timedelta, objects_of: Callable[
 def _sweep_uploads(bucket: Bucket, older_than: timedelta) -> Iterator[str]:
     """Uploads are listed before their claims: a claim is there before its upload is, and until that has ended."""
     uploads = uploads_of(bucket)
-    begun = () if uploads is None else tuple(uploads.all())
+    begun = () if uploads is None else tuple(uploads.begun())
     now = utc_now()
     abandoned: list[Claim] = []
     living: set[str] = set()

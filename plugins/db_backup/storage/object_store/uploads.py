@@ -35,8 +35,11 @@ class Upload:
 class Uploads(Protocol):
     """What a provider says of uploads on their way."""
 
-    def all(self) -> Iterator[Upload]:
-        """Those of our artefacts: below our prefix, in our folder, named after one of our ids."""
+    def begun(self, beginning: str = "") -> Iterator[Upload]:
+        """Those of our artefacts: below our prefix, in our folder, named after one of our ids.
+
+        :param beginning: only those whose file name begins so.
+        """
 
     def abort(self, upload: Upload) -> None:
         """One that is gone is no error."""
@@ -56,11 +59,12 @@ class _S3Uploads:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
-    def all(self) -> Iterator[Upload]:
+    def begun(self, beginning: str = "") -> Iterator[Upload]:
         bucket = self._bucket
+        prefix = bucket.path(f"{DATABASE_FOLDER}/{beginning}")
         pages = bucket.client().get_paginator("list_multipart_uploads")
         with told(str(bucket.place), DATABASE_FOLDER, "be looked through for uploads"):
-            for page in pages.paginate(Bucket=bucket.address.bucket, Prefix=bucket.path(f"{DATABASE_FOLDER}/")):
+            for page in pages.paginate(Bucket=bucket.address.bucket, Prefix=prefix):
                 for found in page.get("Uploads", ()):
                     key = _our_key(bucket, found["Key"])
                     if key is not None:
@@ -80,10 +84,11 @@ class _GoogleUploads:
         self._access = access
         self._pool = pool_for(access)
 
-    def all(self) -> Iterator[Upload]:
+    def begun(self, beginning: str = "") -> Iterator[Upload]:
+        prefix = self._bucket.path(f"{DATABASE_FOLDER}/{beginning}")
         markers: dict[str, str] = {}
         while True:
-            asked = {"uploads": "", "prefix": self._bucket.path(f"{DATABASE_FOLDER}/"), **markers}
+            asked = {"uploads": "", "prefix": prefix, **markers}
             page = self._ask("GET", "", asked).decode(errors="replace")
             for each in re.findall(r"<Upload>(.*?)</Upload>", page, re.DOTALL):
                 key = _our_key(self._bucket, _element(each, "Key"))
@@ -103,7 +108,7 @@ class _GoogleUploads:
         import urllib3
 
         access = self._access
-        headers = {} if access.token is None else {"Authorization": f"Bearer {access.token()['token']}"}
+        headers = {"Authorization": f"Bearer {access.token()['token']}"}
         url = f"{access.endpoint or _GOOGLE}/{access.bucket}/{quote(path)}".rstrip("/")
         try:
             answer = self._pool.request(method, f"{url}?{urlencode(asked)}", headers=headers)

@@ -1,0 +1,21 @@
+"""Every object storage keeps its contract, whatever its server does."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.object_storage_contract import ObjectStorageContract
+
+pytestmark = pytest.mark.integration
+
+
+class TestS3(ObjectStorageContract):
+    server_fixture = "s3_server"
+
+
+class TestAzure(ObjectStorageContract):
+    server_fixture = "azurite_server"
+
+
+class TestGcs(ObjectStorageContract):
+    server_fixture = "gcs_server"
