@@ -79,6 +79,12 @@ def proof_of_copy(state: State, storage: str) -> Proof | None:
     return next((proof for proof in reversed(_in_order(state)) if proof.storage == storage), None)
 
 
+def newest_reading(state: State, storage: str) -> Proof | None:
+    """The last proof for which all bytes of this copy were read and found as they were written."""
+    read = (proof for proof in reversed(_in_order(state)) if proof.storage == storage and proof.reached is not None)
+    return next(read, None)
+
+
 def is_verified(manifest: Manifest, state: State) -> bool:
     """Whether the required level was reached, and no failure stands."""
     standing = _standing(state)

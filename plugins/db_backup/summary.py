@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import standing
-from db_backup.manifest import Manifest, Proof, State
+from db_backup.manifest import Copy, Manifest, Proof, State
 from db_backup.model import (
     BackupStatus,
     BackupType,
@@ -27,6 +27,22 @@ class PartSummary(BaseModel):
     path: str
     size_bytes: int
     sha256: str
+
+
+class CopySummary(BaseModel):
+    """One copy, there or wanted.
+
+    ``missing``: why it is not there; ``damaged``: what its last reading showed that stands; empty: neither.
+    ``proven_at``: when all of its bytes were last read and were as they were written.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    storage: str
+    missing: str = ""
+    damaged: str = ""
+    proven_at: datetime | None = None
+    storage_class: str = ""
 
 
 class BackupSummary(BaseModel):
@@ -55,6 +71,8 @@ class BackupSummary(BaseModel):
     restore_setup_seconds: float = 0.0  # of these, what the scratch server took, whatever the backup's size
     storages: tuple[str, ...]
     missing_copies: tuple[str, ...] = ()  # storages that should hold it too; `db-backup replicate` sees to it
+    damaged_copies: tuple[str, ...] = ()  # storages whose copy is not what was written; replication mends it too
+    copies: tuple[CopySummary, ...] = ()
     cold: tuple[str, ...] = ()  # storages whose copy was archived to where it must be thawed before it can be read
     locked_until: dict[str, datetime] = {}  # by storage: before that it lets nobody delete its copy
     pinned: bool
@@ -98,9 +116,21 @@ def _number(restore: Proof | None, name: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def _copy_summary(state: State, copy: Copy, damage: Proof | None) -> CopySummary:
+    read = standing.newest_reading(state, copy.storage)
+    return CopySummary(
+        storage=copy.storage,
+        missing=copy.missing,
+        damaged=damage.reason if damage else "",
+        proven_at=read.checked_at if read and not damage else None,
+        storage_class=copy.storage_class,
+    )
+
+
 def summarise(manifest: Manifest, state: State) -> BackupSummary:
     proof = standing.newest_proof(state)
     restore = standing.newest_restore(state)
+    damaged = standing.damaged_copies(state)
     return BackupSummary(
         id=manifest.id,
         database=manifest.entry,
@@ -123,6 +153,8 @@ def summarise(manifest: Manifest, state: State) -> BackupSummary:
         restore_setup_seconds=_setup_seconds(restore),
         storages=tuple(copy.storage for copy in state.present),
         missing_copies=tuple(copy.storage for copy in state.missing),
+        damaged_copies=tuple(copy.storage for copy in state.present if copy.storage in damaged),
+        copies=tuple(_copy_summary(state, copy, damaged.get(copy.storage)) for copy in state.copies),
         cold=tuple(copy.storage for copy in state.present if needs_thaw(copy.storage_class)),
         locked_until={copy.storage: copy.locked_until for copy in state.present if copy.locked_until},
         pinned=state.pinned,

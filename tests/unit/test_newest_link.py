@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from db_backup import lineage
 from db_backup.jobs.chains import end_of_chain, fulls_to_follow, increments_since
 from db_backup.model import BackupStatus, BackupType
 from db_backup.naming import BackupName
@@ -50,7 +51,8 @@ SECOND = link("second", 2, FIRST, FULL)
 
 
 def end(*links: Backup) -> str:
-    return end_of_chain(FULL, {one.id: one for one in links})
+    backups = {one.id: one for one in links}
+    return end_of_chain(FULL, backups, lineage.broken(backups, lambda backup: backup.fault))
 
 
 def test_an_increment_follows_the_full_and_then_the_last_increment() -> None:

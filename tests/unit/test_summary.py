@@ -49,6 +49,16 @@ def test_a_verified_backup_in_full() -> None:
         "restore_setup_seconds": 0.0,
         "storages": ["local"],
         "missing_copies": [],
+        "damaged_copies": [],
+        "copies": [
+            {
+                "storage": "local",
+                "missing": "",
+                "damaged": "",
+                "proven_at": "2026-01-31T03:10:00Z",
+                "storage_class": "",
+            }
+        ],
         "cold": [],
         "locked_until": {},
         "pinned": False,

@@ -40,8 +40,8 @@ def forget(database: Database, backup_id: str) -> None:
         connection.execute(delete(backups).where(backups.c.id == backup_id))
 
 
-def replace(database: Database, pairs: Iterable[tuple[Manifest, State]]) -> int:
-    """Make the index hold these backups and no others, in one transaction; returns how many there were.
+def replace(database: Database, pairs: Iterable[tuple[Manifest, State]], kept: Iterable[BackupSummary] = ()) -> int:
+    """Make the index hold these backups and no others, in one transaction; returns how many pairs there were.
 
     ``pairs`` is read to its end before the transaction begins, so that slow storage keeps no writer waiting. What
     others record meanwhile is newer than what was read, and stays.
@@ -53,6 +53,8 @@ def replace(database: Database, pairs: Iterable[tuple[Manifest, State]]) -> int:
         for manifest, state in pairs:
             spool.write(summarise(manifest, state).model_dump_json().encode() + b"\n")
             count += 1
+        for summary in kept:
+            spool.write(summary.model_dump_json().encode() + b"\n")
         spool.seek(0)
         with database.write() as connection:
             connection.execute(delete(backups).where(backups.c.recorded_at < started))

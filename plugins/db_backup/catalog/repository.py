@@ -95,13 +95,15 @@ class Catalog:
         """Leave a backup out of the index; one that is not there is no error."""
         index.forget(self._database, backup_id)
 
-    def replace_index(self, pairs: Iterable[tuple[Manifest, State]]) -> int:
+    def replace_index(self, pairs: Iterable[tuple[Manifest, State]], *, kept: Iterable[BackupSummary] = ()) -> int:
         """Rebuild the index from these pairs, each backup once, in one transaction; returns their number.
 
         Pass an iterator that reads as it goes: a backup that is recorded after this call began, and that the
         iterator did not see, stays. An error of the iterator's leaves the index as it was.
+
+        :param kept: backups that stay as they were known, for nobody can look at them now.
         """
-        return index.replace(self._database, pairs)
+        return index.replace(self._database, pairs, kept)
 
     def get(self, backup: str) -> BackupSummary:
         """The backup of this id, or of which this is a file, with or without its folder.

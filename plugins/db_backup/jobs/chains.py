@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from db_backup import lineage, naming, standing
-from db_backup.catalog import AuditAct
+from db_backup.catalog import AuditAct, BackupQuery
 from db_backup.engines.chain import Link
-from db_backup.errors import BackupError, ChainBroken, ManifestError, ObjectMissing, StorageError
+from db_backup.errors import BackupError, ChainBroken, ManifestError, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import FetchClock, stream_of
 from db_backup.jobs.copies import locate
@@ -29,12 +29,21 @@ def newest_link(workspace: Workspace, entry: str, *, besides: str | None = None)
     :param besides: the id of a full that is passed over.
     :return: None: there is no chain yet.
     :raises ChainBroken: nothing can follow the newest one; ``backup_id`` is the one that is at fault.
-    :raises StorageNotMounted, StorageError:
+    :raises StorageNotMounted, StorageError: no storage answers.
     """
     holdings = Holdings(workspace)
     ids = holdings.stored_ids(entry) - {besides}
+    now = utc_now()
+    beyond = _out_of_reach(workspace, holdings, entry, ids | {besides})
     fallen: Backup | None = None
-    for full_id in fulls_to_follow(ids, now=utc_now()):
+    for full_id in fulls_to_follow(ids | beyond.keys(), now=now):
+        if full_id in beyond:
+            raise ChainBroken(
+                f"The newest chain of '{entry}' begins with {full_id}, which cannot be read now: {beyond[full_id]}",
+                database=entry,
+                backup_id=full_id,
+                worth_a_full=True,
+            )
         base = _stored(holdings, full_id)
         if base is None or base.safety or base.status is BackupStatus.DELETING or base.presence is Presence.ABSENT:
             continue
@@ -45,8 +54,9 @@ def newest_link(workspace: Workspace, entry: str, *, besides: str | None = None)
             continue
         later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
         links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
-        _refuse_unreplayable(workspace, links)
-        return locate(workspace, end_of_chain(base, links))
+        useless = lineage.broken(links, lambda backup: backup.fault)
+        _refuse_unreplayable(workspace, links, useless)
+        return locate(workspace, end_of_chain(base, links, useless))
     if fallen is not None:
         raise ChainBroken(
             f"{fallen.id}, which the newest chain of '{entry}' begins with, {fallen.fault}.",
@@ -54,6 +64,19 @@ def newest_link(workspace: Workspace, entry: str, *, besides: str | None = None)
             backup_id=fallen.id,
         )
     return None
+
+
+def _out_of_reach(workspace: Workspace, holdings: Holdings, entry: str, ids: Collection[str | None]) -> dict[str, str]:
+    """The fulls that the catalogue knows and that only silent storages hold, and which of these does not answer."""
+    silent = {unanswered.storage.name: str(unanswered) for unanswered in holdings.unasked}
+    if not silent:
+        return {}
+    return {
+        full.id: silent[place]
+        for full in workspace.catalog.newest_first(BackupQuery(database=entry, type=BackupType.FULL))
+        for place in full.storages
+        if full.id not in ids and place in silent and full.status in _RELIABLE and not full.safety
+    }
 
 
 def fulls_to_follow(ids: Iterable[str], *, now: datetime) -> list[str]:
@@ -73,15 +96,15 @@ def increments_since(ids: Iterable[str], full_id: str) -> list[str]:
     ]
 
 
-def end_of_chain(base: Backup, backups: Mapping[str, Backup]) -> str:
+def end_of_chain(base: Backup, backups: Mapping[str, Backup], useless: Collection[str]) -> str:
     """The id of the backup that the next increment follows: the last one of this full's chain that stands.
 
     All that it leans on is whole in storage and has not failed. Where an increment has failed, that is the one before
     it: what was in the failed one is captured again.
 
     :param backups: by id; the full is among them.
+    :param useless: the ids of those that cannot be restored.
     """
-    useless = lineage.broken(backups, lambda backup: backup.fault)
     links = [
         backup for backup in backups.values() if backup.id not in useless and base.id in (backup.id, backup.base_id)
     ]
@@ -90,12 +113,11 @@ def end_of_chain(base: Backup, backups: Mapping[str, Backup]) -> str:
     return max(ends, key=lambda end: end.age_key).id
 
 
-def _refuse_unreplayable(workspace: Workspace, links: Mapping[str, Backup]) -> None:
+def _refuse_unreplayable(workspace: Workspace, links: Mapping[str, Backup], useless: Collection[str]) -> None:
     """What is whole, follows what stands, and cannot be replayed all the same, would be captured as it was before.
 
     :raises ChainBroken:
     """
-    useless = lineage.broken(links, lambda backup: backup.fault)
     for link in links.values():
         if link.status is not BackupStatus.FAILED_VERIFICATION or link.presence is not Presence.WHOLE:
             continue
@@ -151,7 +173,7 @@ def _stored(holdings: Holdings, backup_id: str) -> Backup | None:
     """None also where nobody can say what it is: no increment follows that."""
     try:
         return holdings.stored_backup(backup_id)
-    except (ManifestError, ObjectMissing):
+    except (ManifestError, StorageError):
         return None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from db_backup import naming, standing
 from db_backup.catalog import BackupQuery
 from db_backup.config import Entry
-from db_backup.errors import BackupError, ObjectMissing, Refused, UsageError
-from db_backup.jobs.copies import locate
+from db_backup.errors import BackupError, ObjectMissing, Refused, StorageError, UsageError
+from db_backup.jobs.copies import copies_of, locate
 from db_backup.jobs.server_chain import server_backups
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
@@ -85,29 +86,41 @@ class _Judge:
                     failure = error.message.removesuffix(".")
                     self._known[needed] = None, failure
                 else:
-                    failure = _failure(located) or ""
+                    failure = _failure(copies_of(self._workspace, needed) or (located,)) or ""
                     needed = (located.manifest.chain.parent_id if located.manifest.chain else None) or ""
         for name, located in path.items():
             self._known[name] = (None, failure) if failure else (located, "")
         return self._known[backup_id]
 
 
-def _failure(located: Located) -> str | None:
-    """Why this backup is not to be relied on; None when it is."""
+def _failure(copies: Sequence[Located]) -> str | None:
+    """Why this backup is not to be relied on; None when it is: one copy is enough.
+
+    :param copies: all that can be reached, at least one.
+    """
+    located = copies[0]
     manifest = located.manifest
     status = standing.status(manifest, located.state)
     if manifest.safety:
         return f"{manifest.id} is of what a restore was about to replace"
     if status is not BackupStatus.GOOD:
         return f"{manifest.id} is {status}"
-    for part in manifest.parts:
+    faults = [_fault(copy) for copy in copies]
+    return None if "" in faults else faults[0]
+
+
+def _fault(copy: Located) -> str:
+    """Which part of this copy is not there as it was written, going by its size; empty: none."""
+    for part in copy.manifest.parts:
         try:
-            stored = located.storage.stat(naming.part_key(part.path))
+            stored = copy.storage.stat(naming.part_key(part.path))
         except ObjectMissing:
-            return f"{part.path} of {manifest.id} is gone"
+            return f"{part.path} of {copy.manifest.id} is gone"
+        except StorageError as error:
+            return error.message.removesuffix(".")
         if stored.size_bytes != part.stored_bytes:
-            return f"{part.path} of {manifest.id} has another size than its manifest says"
-    return None
+            return f"{part.path} of {copy.manifest.id} has another size than its manifest says"
+    return ""
 
 
 def _age(moment: datetime, now: datetime) -> str:

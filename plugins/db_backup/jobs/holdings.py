@@ -10,8 +10,8 @@ from db_backup import naming
 from db_backup.catalog import BackupQuery
 from db_backup.errors import BackupError, ObjectMissing
 from db_backup.jobs.copies import known_copies
-from db_backup.jobs.listing import Listing, Survey, listed
-from db_backup.jobs.reach import Unanswered, ask, silence
+from db_backup.jobs.listing import Listing, Survey, listed, survey
+from db_backup.jobs.reach import silence
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import read_state
 from db_backup.jobs.workspace import Workspace
@@ -131,16 +131,7 @@ def _ready_and_listed(workspace: Workspace) -> Survey:
         (ready,) = ready_storages(workspace, (storage.name,))
         return listed(ready)
 
-    listings, unasked = [], []
-    for storage in workspace.storages.values():
-        answer = ask(workspace, storage, ready_and_listed)
-        if isinstance(answer, Unanswered):
-            unasked.append(answer)
-        else:
-            listings.append(answer)
-    if not listings:
-        raise unasked[0].error if len(unasked) == 1 else silence(unasked, "No storage can be read")
-    return Survey(tuple(listings), tuple(unasked))
+    return survey(workspace, look=ready_and_listed)
 
 
 def _listed_alone(storage: Storage, summary: BackupSummary) -> Listing:

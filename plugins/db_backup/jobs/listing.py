@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from db_backup import naming
 from db_backup.jobs.reach import Unanswered, ask, silence
@@ -38,15 +39,23 @@ class Survey:
         return tuple(listing for listing in self.listings if backup_id in listing.manifests)
 
 
-def survey(workspace: Workspace, storages: Sequence[Storage] | None = None, *, parts: bool = True) -> Survey:
+def survey(
+    workspace: Workspace,
+    storages: Sequence[Storage] | None = None,
+    *,
+    parts: bool = True,
+    look: Callable[[Storage], Listing] | None = None,
+) -> Survey:
     """List these storages; None: all of them.
 
     :param parts: with the sizes of the stored files, of which there may be many.
+    :param look: how to list one, where more is to be done with it.
     :raises StorageError: none of them answers.
     """
+    look = look or partial(listed, parts=parts)
     listings, unasked = [], []
     for storage in workspace.storages.values() if storages is None else storages:
-        answer = ask(workspace, storage, lambda asked: listed(asked, parts=parts))
+        answer = ask(workspace, storage, look)
         if isinstance(answer, Unanswered):
             unasked.append(answer)
         else:

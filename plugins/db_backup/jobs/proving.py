@@ -27,7 +27,7 @@ from db_backup.errors import (
     ToolError,
 )
 from db_backup.jobs.chains import lineage_of, link_of
-from db_backup.jobs.contents import plain_streams, stored_bytes
+from db_backup.jobs.contents import check_copy, plain_streams
 from db_backup.jobs.rehearsal import rehearse
 from db_backup.jobs.replay import chain_reader, replay
 from db_backup.jobs.sidecars import Located
@@ -35,7 +35,6 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Difference, Manifest, Proof
 from db_backup.model import BackupType, ConnectionInfo, ProofResult, VerificationLevel, utc_now
 from db_backup.progress import Cancellation, Progress
-from db_backup.stream.reader import check_stored
 
 _MEGABYTE = 1 << 20
 _MADE_HERE = "the data key was at hand from the making; this worker holds no key that opens the backup"
@@ -150,9 +149,12 @@ class Proving:
     def _checksum(self) -> None:
         """Every stored byte, read back."""
         self.progress.stage(f"checksums of {self.manifest.id} in {self.located.storage.name}", self.manifest.size_bytes)
-        for part in self.manifest.parts:
-            check_stored(stored_bytes(self.located, part), part, progress=self.progress)
+        unread = check_copy(self.located, self.progress, self.cancellation)
         self.evidence["stored_bytes"] = self.manifest.size_bytes
+        if unread:
+            self.evidence["cipher_not_authenticated"] = unread
+        elif unread is not None:
+            self.evidence["cipher"] = "authenticated"
 
     def _tell_of_key(self) -> None:
         """Whoever relies on the proof must know that this worker cannot open the backup again."""

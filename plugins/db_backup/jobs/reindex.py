@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming
-from db_backup.errors import BackupError, ManifestError, ObjectMissing
+from db_backup.catalog import BackupQuery
+from db_backup.errors import BackupError, ObjectMissing
 from db_backup.jobs.acts import audited
-from db_backup.jobs.roots import adopt_storages
-from db_backup.jobs.sidecars import backup_ids, known_state, read_manifest, read_state
+from db_backup.jobs.copies import GONE, Copies, known_copies
+from db_backup.jobs.listing import Listing, Survey, listed, survey
+from db_backup.jobs.reach import Unanswered
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.manifest import Manifest, RunInfo
 from db_backup.storage import Storage
+from db_backup.summary import BackupSummary
 
 
 class CatalogProblem(BaseModel):
@@ -38,11 +42,16 @@ class CatalogReport(BaseModel):
 
 
 def reindex_catalog(workspace: Workspace, *, run: RunInfo) -> CatalogReport:
-    """Rebuild the index from every manifest and state. Sidecars that cannot be read are reported and left out."""
+    """Rebuild the index from every manifest and state. Sidecars that cannot be read are reported and left out.
+
+    What only storages hold that do not answer stays as the catalogue knows it.
+
+    :raises StorageNotMounted, StorageError: no storage answers.
+    """
     with audited(workspace, "catalog", run) as act:
         problems: list[CatalogProblem] = []
-        adopt_storages(workspace)
-        indexed = workspace.catalog.replace_index(_pairs(workspace, problems))
+        listed = _adopted(workspace, problems)
+        indexed = _reindexed(workspace, listed, problems)
         act.detail = f"reindexed {indexed} backups, {len(problems)} problems"
     return CatalogReport(catalog=workspace.catalog.name, backups=indexed, problems=tuple(problems))
 
@@ -50,45 +59,123 @@ def reindex_catalog(workspace: Workspace, *, run: RunInfo) -> CatalogReport:
 def refresh_index(workspace: Workspace) -> tuple[CatalogProblem, ...]:
     """Let a catalogue that belongs to these storages alone know what lies in them now; writes to none of them.
 
-    :raises StorageError:
+    :raises StorageError: no storage answers.
     """
     problems: list[CatalogProblem] = []
-    workspace.catalog.replace_index(_pairs(workspace, problems))
+    listed = survey(workspace, parts=False)
+    problems += map(_silent, listed.unasked)
+    _reindexed(workspace, listed, problems)
     return tuple(problems)
 
 
 def check_catalog(workspace: Workspace) -> CatalogReport:
-    """Hold catalogue and storages against each other; changes nothing."""
-    problems: list[CatalogProblem] = []
-    found = set()
-    for storage in workspace.storages.values():
-        files = {item.key: item.size_bytes for item in storage.list(naming.DATABASE_FOLDER)}
-        # In this order: whoever holds no lock by now has published what there is of his backup among the files.
-        at_work = {lock.entry for lock in workspace.catalog.locks()}
-        published = set(backup_ids(storage))
-        found |= published
-        for manifest, state in _readable(storage, problems):
-            if state.tombstone is not None:
-                problems.append(_half_deleted(storage, manifest))
-                continue
-            for part in manifest.parts:
-                key = naming.part_key(part.path)
-                size = files[key] if key in files else _size_now(storage, key)  # published since they were listed
-                if size != part.stored_bytes:
-                    problems.append(_wrong_part(storage, manifest, part.path, size, part.stored_bytes))
-        unclaimed = (key for key in sorted(files) if _id_of(key) not in published)
-        problems.extend(_unclaimed(storage, key) for key in unclaimed if naming.entry_of(_id_of(key)) not in at_work)
+    """Hold catalogue and storages against each other; changes nothing.
+
+    :raises StorageError: no storage answers.
+    """
+    # In this order: whoever holds no lock by the time of the second look has published what there is of his backup.
+    files = survey(workspace)
+    at_work = {lock.entry for lock in workspace.catalog.locks()}
+    listed = survey(workspace, [listing.storage for listing in files.listings], parts=False)
+    problems = [_silent(silent) for silent in (*files.unasked, *listed.unasked)]
+    published = listed.published()
+    known = {backup_id: _known(workspace, listed, backup_id, problems) for backup_id in sorted(published)}
+    sizes = {listing.storage.name: listing.part_sizes for listing in files.listings}
+    for listing in listed.listings:
+        problems += _of_storage(listing, sizes[listing.storage.name], known)
+        ids = {name: naming.backup_id_of_file(name) for name in sorted(sizes[listing.storage.name])}
+        problems += [
+            _unclaimed(listing.storage, name)
+            for name, backup_id in ids.items()
+            if backup_id not in listing.manifests and naming.entry_of(backup_id) not in at_work
+        ]
+    problems += _of_index(workspace, published, {silent.storage.name for silent in (*files.unasked, *listed.unasked)})
+    return CatalogReport(catalog=workspace.catalog.name, backups=len(published), problems=tuple(problems))
+
+
+def _adopted(workspace: Workspace, problems: list[CatalogProblem]) -> Survey:
+    """The storages as they are mounted now, taken for the ones that the catalogue should know."""
+
+    def adopt(storage: Storage) -> Listing:
+        workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
+        return listed(storage, parts=False)
+
+    found = survey(workspace, look=adopt)
+    problems += map(_silent, found.unasked)
+    return found
+
+
+def _reindexed(workspace: Workspace, listed: Survey, problems: list[CatalogProblem]) -> int:
+    """Returns how many backups the index holds now."""
+    kept = _beyond_reach(workspace, listed) if listed.unasked else []
+    known = (_known(workspace, listed, backup_id, problems) for backup_id in sorted(listed.published()))
+    pairs = ((copies.found[0].manifest, copies.found[0].state) for copies in known if copies.found)
+    return workspace.catalog.replace_index(pairs, kept=kept)
+
+
+def _beyond_reach(workspace: Workspace, listed: Survey) -> list[BackupSummary]:
+    """What the catalogue knows of backups of which no storage that answers has a copy, though a silent one has."""
+    silent = {unanswered.storage.name for unanswered in listed.unasked}
+    published = listed.published()
+    return [
+        summary
+        for summary in workspace.catalog.newest_first(BackupQuery())
+        if summary.id not in published and silent.intersection(summary.storages)
+    ]
+
+
+def _known(workspace: Workspace, listed: Survey, backup_id: str, problems: list[CatalogProblem]) -> Copies:
+    """The backup as its copies know it; what is wrong with their sidecars is told."""
+    storages = [
+        listing.storage for listing in listed.listings if backup_id in listing.manifests or backup_id in listing.states
+    ]
+    copies = known_copies(workspace, backup_id, storages)
+    held = {copy.storage.name for copy in copies.found}
+    for storage in storages:
+        if storage.name in copies.unreadable:
+            error = copies.unreadable[storage.name]
+            if storage.name in held:
+                problems.append(_lost_state(storage, backup_id, error, alone=not copies.own_states))
+            else:
+                problems.append(
+                    CatalogProblem(storage=storage.name, backup_id=backup_id, problem=error.message, remedy=error.hint)
+                )
+        elif storage.name in held and storage.name not in copies.own_states:
+            missing = f"there is no {naming.state_key(backup_id)}"
+            problems.append(_lost_state(storage, backup_id, missing, alone=not copies.own_states))
+    return copies
+
+
+def _of_storage(listing: Listing, sizes: Mapping[str, int], known: Mapping[str, Copies]) -> Iterator[CatalogProblem]:
+    """What is wrong with the copies in one storage."""
+    for copies in known.values():
+        copy = next((copy for copy in copies.found if copy.storage.name == listing.storage.name), None)
+        if copy is None:
+            if copies.found:
+                yield from _missing(listing.storage, copies.found[0])
+            continue
+        if copy.state.tombstone is not None:
+            yield _half_deleted(copy.storage, copy.manifest)
+            continue
+        for part in copy.manifest.parts:
+            # One that was published since they were listed is looked at by itself.
+            size = sizes[part.path] if part.path in sizes else _size_now(copy.storage, naming.part_key(part.path))
+            if size != part.stored_bytes:
+                yield _wrong_part(copy.storage, copy.manifest, part.path, size, part.stored_bytes)
+
+
+def _of_index(workspace: Workspace, published: set[str], silent: set[str]) -> Iterator[CatalogProblem]:
+    """Where the catalogue and the storages that answer differ."""
     indexed = set(workspace.catalog.ids())
-    problems.extend(
-        CatalogProblem(
+    for backup_id in sorted(indexed ^ published):
+        if backup_id in indexed and silent.intersection(workspace.catalog.get(backup_id).storages):
+            continue  # its storage is told of by itself
+        yield CatalogProblem(
             storage="catalogue",
             backup_id=backup_id,
             problem="is in no storage" if backup_id in indexed else "is not in the catalogue",
             remedy="Run `db-backup catalog reindex`.",
         )
-        for backup_id in sorted(indexed ^ found)
-    )
-    return CatalogReport(catalog=workspace.catalog.name, backups=len(found), problems=tuple(problems))
 
 
 def _size_now(storage: Storage, key: str) -> int | None:
@@ -98,38 +185,39 @@ def _size_now(storage: Storage, key: str) -> int | None:
         return None
 
 
-def _pairs(workspace: Workspace, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:
-    """Each backup once: from the first storage that holds it."""
-    seen: set[str] = set()
-    for storage in workspace.storages.values():
-        for manifest, state in _readable(storage, problems):
-            if manifest.id not in seen:
-                seen.add(manifest.id)
-                yield manifest, state
+def _silent(unanswered: Unanswered) -> CatalogProblem:
+    return CatalogProblem(
+        storage=unanswered.storage.name,
+        backup_id="",
+        problem=f"it did not answer: {unanswered.error.message}",
+        remedy=unanswered.error.hint or "Run it again when the storage answers.",
+    )
 
 
-def _readable(storage: Storage, problems: list[CatalogProblem]) -> Iterator[tuple[Manifest, State]]:
-    for backup_id in backup_ids(storage):
-        try:
-            manifest = read_manifest(storage, backup_id)
-            try:
-                state = read_state(storage, backup_id)
-            except (ManifestError, ObjectMissing) as lost:
-                problems.append(_lost_state(storage, backup_id, lost))
-                state = known_state(storage, manifest)
-            yield manifest, state
-        except (ManifestError, ObjectMissing) as error:
-            problems.append(
-                CatalogProblem(storage=storage.name, backup_id=backup_id, problem=error.message, remedy=error.hint)
+def _missing(storage: Storage, other: Located) -> Iterator[CatalogProblem]:
+    """Where there should be a copy."""
+    for copy in other.state.copies:
+        if copy.storage == storage.name and other.state.tombstone is None:
+            yield CatalogProblem(
+                storage=storage.name,
+                backup_id=other.manifest.id,
+                problem=f"its copy is not there: {copy.missing or GONE}",
+                remedy=f"Run `db-backup replicate`: it lies in '{other.storage.name}'.",
             )
 
 
-def _lost_state(storage: Storage, backup_id: str, error: BackupError) -> CatalogProblem:
+def _lost_state(storage: Storage, backup_id: str, why: BackupError | str, *, alone: bool) -> CatalogProblem:
+    """:param alone: no other copy has its state either."""
+    reason = why if isinstance(why, str) else why.message
     return CatalogProblem(
         storage=storage.name,
         backup_id=backup_id,
-        problem=f"its state is lost, and with it its proofs and pins: {error.message}",
-        remedy="The backup itself is whole: verify it again, and pin it again if it was pinned.",
+        problem=f"its state is lost, and with it its proofs and pins: {reason}"
+        if alone
+        else f"its state is lost here: {reason}",
+        remedy="The backup itself is whole: verify it again, and pin it again if it was pinned."
+        if alone
+        else "Run `db-backup replicate`: the other copies have it.",
     )
 
 
@@ -142,10 +230,6 @@ def _half_deleted(storage: Storage, manifest: Manifest) -> CatalogProblem:
     )
 
 
-def _id_of(key: str) -> str:
-    return naming.backup_id_of_file(key.rpartition("/")[2])
-
-
 def _wrong_part(storage: Storage, manifest: Manifest, path: str, found: int | None, expected: int) -> CatalogProblem:
     problem = f"{path} is missing" if found is None else f"{path} has {found} bytes instead of {expected}"
     return CatalogProblem(
@@ -153,11 +237,10 @@ def _wrong_part(storage: Storage, manifest: Manifest, path: str, found: int | No
     )
 
 
-def _unclaimed(storage: Storage, key: str) -> CatalogProblem:
-    name = key.rpartition("/")[2]
+def _unclaimed(storage: Storage, name: str) -> CatalogProblem:
     return CatalogProblem(
         storage=storage.name,
-        backup_id=_id_of(key),
+        backup_id=naming.backup_id_of_file(name),
         problem=f"{name} has no manifest: its backup was never published",
         remedy="Look at it, then remove the file by hand.",
     )

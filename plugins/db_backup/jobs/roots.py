@@ -53,12 +53,3 @@ def _ready(workspace: Workspace, storage: Storage) -> Storage:
             hint="Mount the right disk, or run `db-backup catalog reindex` if the storage was moved on purpose.",
         )
     return storage
-
-
-def adopt_storages(workspace: Workspace) -> None:
-    """Take the storages as they are mounted now for the ones that the catalogue should know.
-
-    :raises StorageNotMounted: a root has no ``.storage-id``.
-    """
-    for storage in workspace.storages.values():
-        workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
