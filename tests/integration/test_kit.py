@@ -23,6 +23,7 @@ from db_backup.model import ConnectionInfo, EngineName
 from db_backup.stream.process import child_environment
 from support import quick_age
 from support.lab_postgres import PostgresLab
+from support.moto_server import S3Server
 from support.project import Project, connection_variable
 from support.shop_database import sqlite_database
 from support.terminal import TerminalSession
@@ -457,3 +458,76 @@ def test_a_passphrase_is_typed_twice_and_never_shown(project: Project) -> None:
         assert PASSPHRASE not in session.screen + session.written
     assert code == 0
     assert json.loads(out)["connections"] == ["crm_db", "crm_replica", "shop_db"]
+
+
+class TestKeysOfStorages:
+    """The connection of an object storage is in the kit, also where only its usual id stands for it."""
+
+    @pytest.fixture
+    def in_s3(self, project: Project, s3_server: S3Server) -> Project:
+        project.environment |= {
+            "BACKUP_CLOUD_URL": f"s3://{s3_server.new_bucket()}/db",
+            "AIRFLOW_CONN_AWS_DEFAULT": aws_connection(s3_server),
+        }
+        return project
+
+    def test_backups_in_a_bucket_are_found_and_restored_elsewhere(self, in_s3: Project, tmp_path: Path) -> None:
+        (backup,) = in_s3.json("create", "shop", "--storage", "s3", "--no-verify")["backups"]
+        report = in_s3.json("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+        assert "aws_default" in report["connections"]
+        assert not [warning for warning in report["warnings"] if "storage" in warning]
+
+        other = elsewhere(in_s3, tmp_path)
+        target = tmp_path / "rescued.sqlite"
+        done = with_kit(other, "restore", backup["id"], "--as", str(target))
+        assert done.returncode == 0, done.stderr
+        assert target.exists()
+
+    def test_an_imported_kit_needs_no_airflow_to_reach_the_bucket(self, in_s3: Project, tmp_path: Path) -> None:
+        (backup,) = in_s3.json("create", "shop", "--storage", "s3", "--no-verify")["backups"]
+        export(in_s3)
+        variables = Kit.unseal((in_s3.folder / "shop.kit").read_bytes(), PASSPHRASE, source="shop.kit").variables()
+        other = elsewhere(in_s3, tmp_path)
+        (other.folder / "backup.yaml").write_text(in_s3.config.read_text())
+        own = {"BACKUP_CONFIG": str(other.folder / "backup.yaml"), "AIRFLOW_HOME": str(other.folder)}
+        other.environment |= variables | own | {"BACKUP_CATALOG_PATH": str(other.folder / "catalogue.sqlite")}
+        other.run("catalog", "reindex")
+        assert [found["id"] for found in other.json("list")["backups"]] == [backup["id"]]
+
+    def test_a_connection_that_is_named_and_nowhere_lets_no_kit_be_made(self, project: Project) -> None:
+        configure_storages(project, vault={"url": "s3://bucket/db", "conn_id": "vault_conn"})
+        done = project.run("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+        assert done.returncode == 2
+        assert "There is no connection 'vault_conn'" in done.stderr
+        assert not (project.folder / "shop.kit").exists()
+
+    @pytest.mark.parametrize("fields", [None, {"conn_type": "aws", "extra": {"region_name": "eu-central-1"}}])
+    def test_credentials_that_are_the_machines_own_are_told_to_be_missing(
+        self, project: Project, fields: dict[str, object] | None
+    ) -> None:
+        configure_storages(project, vault={"url": "s3://bucket/db"})
+        if fields is not None:
+            project.environment["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(fields)
+        report = project.json("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+        (told,) = [warning for warning in report["warnings"] if "vault" in warning]
+        assert "set AIRFLOW_CONN_AWS_DEFAULT to a connection with credentials" in told
+        assert ("aws_default" in report["connections"]) == (fields is not None)
+
+    def test_the_file_of_a_key_is_told_to_be_missing(self, project: Project) -> None:
+        configure_storages(project, vault={"url": "gs://bucket/db"})
+        key = project.folder / "key.json"
+        key.write_text("{}")
+        fields = {"conn_type": "google_cloud_platform", "extra": {"key_path": str(key)}}
+        project.environment["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"] = json.dumps(fields)
+        report = project.json("kit", "export", "shop.kit", "--passphrase-file", "passphrase")
+        assert any(f"names {key} (key_path)" in warning for warning in report["warnings"])
+
+
+def aws_connection(server: S3Server) -> str:
+    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
+    return json.dumps({"conn_type": "aws", "login": server.key_id, "password": server.secret, "extra": extra})
+
+
+def configure_storages(project: Project, **storages: dict[str, str]) -> None:
+    document = yaml.safe_load(project.config.read_text())
+    project.config.write_text(yaml.safe_dump({**document, "storages": storages}))
