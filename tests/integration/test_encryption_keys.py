@@ -1,0 +1,338 @@
+"""Keys in use: written with one, read with another, rotated, carried in a kit; and never seen anywhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pyrage
+import pytest
+import yaml
+
+from db_backup.encryption.key_file import Key, generate_pair, generate_secret
+from db_backup.jobs.copies import locate
+from db_backup.jobs.workspace import Workspace
+from support import quick_age
+from support.encrypted import put_key
+from support.project import Project
+from support.shop_database import sqlite_database
+
+pytestmark = pytest.mark.integration
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "decrypt_backup.py"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "project", {"shop": sqlite_database(tmp_path, "shop")}, as_process=False)
+    made.environment |= {"BACKUP_KEYS_PATH": str(keys(made)), "BACKUP_ENCRYPT": "true"}
+    keys(made).mkdir()
+    return made
+
+
+def keys(project: Project) -> Path:
+    return project.folder / "keys"
+
+
+def create(project: Project, **environment: str) -> str:
+    (backup,) = project.json("create", "shop", **environment)["backups"]
+    assert backup["encrypted"]
+    return str(backup["id"])
+
+
+def state_path(project: Project, backup_id: str) -> Path:
+    return project.storage / "metadata" / f"{backup_id}.state.json"
+
+
+def state(project: Project, backup_id: str) -> dict[str, object]:
+    document: dict[str, object] = json.loads(state_path(project, backup_id).read_text())
+    return document
+
+
+def restored(project: Project, backup_id: str, name: str = "back.sqlite", **environment: str) -> bool:
+    document = project.json("restore", backup_id, "--as", str(project.folder / name), **environment)
+    return document["differences"] == [] and document["rows"] == 400
+
+
+# A worker that cannot read what it writes
+
+
+def test_a_worker_with_a_public_key_proves_what_it_makes_and_reads_it_never_again(project: Project) -> None:
+    private, public = generate_pair("default")
+    put_key(keys(project), public)
+    (backup,) = project.json("create", "shop")["backups"]
+    assert (backup["verified"], backup["proof_level"]) == (True, "restore")
+    proof = state(project, backup["id"])["proofs"][0]  # type: ignore[index]
+    assert "no key that opens" in proof["evidence"]["encryption_key"]
+
+    (again,) = project.json("verify", backup["id"], exit_code=1)["proofs"]
+    assert (again["result"], again["reached"]) == ("inconclusive", "checksum")
+    assert "only the public half is here" in again["reason"]
+    (listed,) = project.json("list")["backups"]
+    assert (listed["status"], listed["verified"]) == ("good", True)  # what was proven stands
+
+    refused = project.run("restore", backup["id"], "--as", str(project.folder / "back.sqlite"))
+    assert refused.returncode == 1
+    assert private.fingerprint in refused.stderr
+    assert not (project.folder / "back.sqlite").exists()
+
+    put_key(keys(project), private, "from-the-safe.json")
+    assert restored(project, backup["id"])
+
+
+def test_the_canary_of_the_command_line_tells_opened_from_offline_from_lost(project: Project) -> None:
+    private, public = generate_pair("default")
+    put_key(keys(project), public)
+    create(project)
+    assert project.json("keys", "list", "--check")["checks"][0]["result"] == "offline"
+    put_key(keys(project), private)
+    assert project.json("keys", "list", "--check")["checks"][0]["result"] == "opened"
+    for path in keys(project).iterdir():
+        path.unlink()
+    (check,) = project.json("keys", "list", "--check", exit_code=1)["checks"]
+    assert check["result"] == "failed"
+    assert "default.json does not exist" in check["reason"]
+
+
+# Rotation
+
+
+def test_after_a_rotation_the_old_key_may_go(project: Project) -> None:
+    assert project.run("keys", "generate", "default").returncode == 0
+    backup_id = create(project)
+    artefact = project.artefact(backup_id).read_bytes()
+    assert project.run("keys", "generate", "main-2027").returncode == 0
+    new = {"BACKUP_ENCRYPTION_KEY_ID": "main-2027"}
+    assert project.json("keys", "rotate", "--dry-run", **new)["rewrapped"] == 1
+    done = project.run("keys", "rotate", **new)
+    assert (done.returncode, "1 backups wrapped for main-2027" in done.stdout) == (0, True)
+    needed = {key["name"]: key["backups"] for key in project.json("keys", "list", **new)["keys"]}
+    assert needed == {"main-2027": 1, "default": 0}
+    (keys(project) / "default.json").unlink()
+    assert project.artefact(backup_id).read_bytes() == artefact
+    assert restored(project, backup_id, **new)
+    assert [line["act"] for line in project.json("audit")["acts"]].count("key") >= 2
+
+
+def test_a_rotation_that_cannot_open_a_backup_fails_and_says_to_keep_the_old_keys(project: Project) -> None:
+    put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    put_key(keys(project), generate_secret("default"))
+    done = project.run("keys", "rotate")
+    assert done.returncode == 1
+    assert f"{backup_id}: No key here opens" in done.stderr
+    assert "Keep the old keys" in done.stderr
+
+
+# The break-glass kit
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture
+def kit(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", quick_age.encrypt)
+    (project.folder / "passphrase").write_text(f"{PASSPHRASE}\n")
+    return project.folder / "shop.kit"
+
+
+def export(project: Project, kit: Path) -> str:
+    done = project.run("kit", "export", str(kit), "--passphrase-file", "passphrase")
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def without_keys(project: Project) -> None:
+    for path in keys(project).iterdir():
+        path.unlink()
+    keys(project).rmdir()
+
+
+def test_a_kit_opens_what_the_worker_opened(project: Project, kit: Path) -> None:
+    key = generate_secret("default")
+    put_key(keys(project), key)
+    backup_id = create(project)
+    assert "Keys: default.json" in export(project, kit)
+    without_keys(project)
+    target = project.folder / "back.sqlite"
+    by_kit = ["--kit", str(kit), "--passphrase-file", "passphrase", "restore", backup_id, "--as", str(target)]
+    done = project.run(*by_kit)
+    assert done.returncode == 0, done.stderr
+    assert target.exists()
+    assert not keys(project).exists()  # nothing of the kit was written anywhere
+
+
+def test_an_imported_kit_puts_the_keys_where_the_keyring_looks(project: Project, kit: Path, tmp_path: Path) -> None:
+    key = generate_secret("default")
+    put_key(keys(project), key)
+    export(project, kit)
+    without_keys(project)
+    done = project.run("kit", "import", str(kit), "--passphrase-file", "passphrase", "--into", str(tmp_path / "new"))
+    assert done.returncode == 0, done.stderr
+    written = tmp_path / "new" / "db_backup_keys" / "default.json"
+    assert written.read_text() == key.to_json()
+    assert written.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_kit_says_which_private_key_it_has_not(project: Project, kit: Path) -> None:
+    private, public = generate_pair("escrow")
+    put_key(keys(project), public)
+    told = export(project, kit)
+    assert "Keys: escrow.public.json" in told
+    assert f"The private key 'escrow' ({private.fingerprint}) is not in the kit" in told
+
+
+def test_a_kit_holds_the_connection_that_holds_a_key(project: Project, kit: Path) -> None:
+    key = generate_secret("vault")
+    project.environment["AIRFLOW_CONN_KEY_VAULT"] = json.dumps({"conn_type": "generic", "password": key.to_json()})
+    project.environment["BACKUP_ENCRYPTION_KEY_ID"] = "vault"
+    document = yaml.safe_load(project.config.read_text())
+    project.config.write_text(yaml.safe_dump(document | {"keys": {"vault": {"conn_id": "key_vault"}}}))
+    backup_id = create(project)
+    export(project, kit)
+    del project.environment["AIRFLOW_CONN_KEY_VAULT"]
+    assert project.run("restore", backup_id, "--as", str(project.folder / "no.sqlite")).returncode == 1
+    by_kit = ["--kit", str(kit), "--passphrase-file", "passphrase", "restore", backup_id]
+    assert project.run(*by_kit, "--as", str(project.folder / "back.sqlite")).returncode == 0
+
+
+# Without the product
+
+
+def alone(tmp_path: Path) -> list[str]:
+    """An interpreter that sees the standard library, Tink, and what Tink needs."""
+    import absl
+    import google.protobuf
+    import tink
+
+    place = tmp_path / "tink-alone"
+    (place / "google").mkdir(parents=True)
+    for module, name in ((tink, "tink"), (absl, "absl"), (google.protobuf, "google/protobuf")):
+        (place / name).symlink_to(Path(str(module.__file__)).parent)
+    upb = Path(str(google.protobuf.__file__)).parents[1] / "_upb"
+    if upb.exists():
+        (place / "google" / "_upb").symlink_to(upb)
+    program = (
+        f"import sys, runpy; sys.path.append({str(place)!r}); runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    return [sys.executable, "-I", "-S", "-c", program]
+
+
+def decrypted(tmp_path: Path, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    command = [*alone(tmp_path), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60, env={"PATH": os.environ["PATH"]})
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_part_is_decrypted_with_tink_alone(project: Project, tmp_path: Path, public: bool) -> None:
+    key = generate_pair("default")[0] if public else generate_secret("default")
+    path = put_key(keys(project), key)
+    backup_id = create(project)
+    done = decrypted(tmp_path, "--key", path, "--state", state_path(project, backup_id), project.artefact(backup_id))
+    assert done.returncode == 0, done.stderr.decode()
+    assert gzip.decompress(done.stdout).startswith(b"SQLite format 3\0")
+
+
+def test_without_the_right_key_the_script_names_what_opens_it(project: Project, tmp_path: Path) -> None:
+    private, public = generate_pair("default")
+    put_key(keys(project), public)
+    backup_id = create(project)
+    where = ["--state", state_path(project, backup_id), project.artefact(backup_id)]
+    other = put_key(tmp_path, generate_secret("other"))
+    for choice in ([], ["--key", other], ["--key", keys(project) / "default.public.json"]):
+        done = decrypted(tmp_path / f"try-{len(choice)}-{choice and choice[-1].name}", *choice, *where)
+        assert done.returncode == 1
+        assert private.fingerprint in done.stderr.decode()
+        assert done.stdout == b""
+
+
+def test_the_script_refuses_a_changed_part_and_a_renamed_one(project: Project, tmp_path: Path) -> None:
+    path = put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    artefact = project.artefact(backup_id)
+    opens = ["--key", path, "--state", state_path(project, backup_id)]
+    renamed = artefact.with_name(f"{backup_id}.other.enc")
+    renamed.write_bytes(artefact.read_bytes())
+    content = bytearray(artefact.read_bytes())
+    content[-20] ^= 1
+    artefact.write_bytes(content)
+    for number, part in enumerate((artefact, renamed, tmp_path / "backup_crm_full_2026-01-31_03-00-00.sql.enc")):
+        done = decrypted(tmp_path / str(number), *opens, part)
+        assert done.returncode == 1
+        assert part.name in done.stderr.decode()
+
+
+def test_the_script_says_how_a_key_service_opens_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = runpy.run_path(str(SCRIPT))["_how_to_open"]
+    wrap = {"recipient": "kms", "wrapped": "AAAA"}
+    aws = how("b", [{**wrap, "kind": "aws_kms", "key_id": "aws-kms://arn:aws:kms:eu-1:1:key/2"}])
+    assert "aws kms decrypt --key-id arn:aws:kms:eu-1:1:key/2" in aws
+    assert f"associatedData={b'dbbk|v1|dek|b'.hex()}" in aws
+    assert "gcloud kms decrypt --key projects/x" in how(
+        "b", [{**wrap, "kind": "gcp_kms", "key_id": "gcp-kms://projects/x"}]
+    )
+
+
+def test_a_data_key_that_a_key_service_has_opened_decrypts(project: Project, tmp_path: Path) -> None:
+    put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    with Workspace.open(project.environment) as workspace:
+        located = locate(workspace, backup_id)
+        data_key = workspace.keyring.unwrap(located.manifest, located.state)
+    (tmp_path / "data.key").write_bytes(data_key.to_bytes())
+    given = ["--data-key", tmp_path / "data.key", "--state", state_path(project, backup_id)]
+    done = decrypted(tmp_path, *given, project.artefact(backup_id))
+    assert gzip.decompress(done.stdout).startswith(b"SQLite format 3\0")
+
+
+# Nowhere to be seen
+
+
+def secrets_of(key: Key) -> list[str]:
+    value = json.loads(key.keyset)["key"][0]["keyData"]["value"]
+    return [value, value[8:40]]
+
+
+def test_no_key_is_in_anything_that_is_stored_or_said(project: Project, kit: Path) -> None:
+    local, vault = generate_secret("default"), generate_secret("vault")
+    private, public = generate_pair("escrow")
+    put_key(keys(project), local)
+    put_key(keys(project), public)
+    project.environment |= {
+        "AIRFLOW_CONN_KEY_VAULT": json.dumps({"conn_type": "generic", "password": vault.to_json()}),
+        "BACKUP_ENCRYPTION_KEY_ID": "default,vault,escrow",
+        "DB_BACKUP_DEBUG": "1",
+    }
+    document = yaml.safe_load(project.config.read_text())
+    project.config.write_text(yaml.safe_dump(document | {"keys": {"vault": {"conn_id": "key_vault"}}}))
+    said = []
+    for arguments in (
+        ["create", "shop"],
+        ["list", "--detailed"],
+        ["keys", "list", "--check", "--json"],
+        ["keys", "generate", "another"],
+        ["keys", "rotate", "--json"],
+        ["config"],
+        ["audit", "--json"],
+        ["kit", "export", str(kit), "--passphrase-file", "passphrase"],
+        ["health"],
+    ):
+        done = project.run(*arguments)
+        said += [done.stdout, done.stderr]
+    (keys(project) / "default.json").write_text(local.to_json()[:-30])
+    del project.environment["AIRFLOW_CONN_KEY_VAULT"]
+    failed = project.run("restore", "--database", "shop", "--as", str(project.folder / "back.sqlite"))
+    assert failed.returncode == 1
+    seen = "\n".join([*said, failed.stdout, failed.stderr])
+    places = [path for path in project.folder.rglob("*") if path.is_file() and keys(project) not in path.parents]
+    stored = b"\n".join(path.read_bytes() for path in places if path != project.config)
+    assert {path.name for path in places} >= {"shop.kit", "catalog.sqlite"}
+    another = json.loads((keys(project) / "another.json").read_text())["keyset"]["key"][0]["keyData"]["value"]
+    for secret in [*secrets_of(local), *secrets_of(vault), *secrets_of(private), another]:
+        assert secret not in seen
+        assert secret.encode() not in stored
