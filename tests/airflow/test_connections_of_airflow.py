@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from db_backup.connections import AirflowConnection, connection_text, parse_connection
 from db_backup.jobs.kit import Kit
+from support.moto_server import S3Server
 
 pytestmark = pytest.mark.airflow
 
@@ -287,28 +288,84 @@ with DAG("look_up_connections", schedule=None):
 def test_inside_a_task_the_task_sdk_answers_and_passwords_are_masked(
     stored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.dag_processing.dagbag import DagBag
-    from airflow.models.xcom import XComModel
     from airflow.sdk._shared.secrets_masker import redact
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
 
-    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
-    bundles = [{"name": "look-up", "classpath": local, "kwargs": {"path": str(tmp_path)}}]
-    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
     monkeypatch.setenv("AIRFLOW_CONN_VARIABLE_DB", "mysql://user:variable-password@host/db")
-    monkeypatch.setattr("db_backup.connections.airflow._ask_secrets_backends", pytest.fail)
-    (tmp_path / "look_up_connections.py").write_text(DAG_FILE)
-    dag = DagBag(str(tmp_path), bundle_name="look-up").dags["look_up_connections"]
-    run = dag.test()
-    assert str(run.state) == "success"
-    with create_session() as session:
-        returned = select(XComModel.value).filter_by(dag_id=dag.dag_id, run_id=run.run_id, key="return_value")
-        value = session.scalars(returned).one()
-    engine, address, reversed_password, extra, message = json.loads(value) if isinstance(value, str) else value
+    value = returned_by("look_up_connections", DAG_FILE, tmp_path, monkeypatch)
+    engine, address, reversed_password, extra, message = value
     assert (engine, address) == ("postgres", "db.example.com:5433/shop")
     assert reversed_password[::-1] == "stored-password"
     assert extra == {"sslmode": "require"}
     assert message.startswith("There is no connection 'nowhere_db'")
     assert "Airflow does not know it" in message
     assert redact("the log says variable-password") == "the log says ***"
+
+
+STORING_DAG_FILE = """
+import os
+from airflow.sdk import DAG, task
+
+@task
+def store():
+    from db_backup.connections import storage_access
+    from db_backup.jobs.workspace import Workspace
+    from db_backup.settings.addresses import StorageAddress
+
+    azure = storage_access(StorageAddress.parse("azure://container/db"), "azure_variable")
+    with Workspace.open() as workspace:
+        storage = workspace.storage("s3")
+        storage.initialise()
+        storage.create("metadata/a.json", b"{}")
+        return [storage.location, storage.read_document("metadata/a.json").content.decode(), azure.account]
+
+with DAG("store_by_connection", schedule=None):
+    store()
+"""
+
+
+def test_a_task_opens_a_bucket_by_a_connection_of_airflow_and_its_secrets_are_masked(
+    stored: None, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models import Connection
+    from airflow.sdk._shared.secrets_masker import redact
+    from airflow.utils.session import create_session
+
+    bucket = s3_server.new_bucket()
+    extra = {"endpoint_url": s3_server.endpoint, "aws_access_key_id": "AKIA", "aws_secret_access_key": "stored-secret"}
+    with create_session() as session:
+        session.query(Connection).filter_by(conn_id="bucket_conn").delete()
+        session.add(Connection(conn_id="bucket_conn", conn_type="aws", extra=json.dumps(extra)))
+    fields = {"conn_type": "wasb", "login": "shopbackups", "extra": {"account_key": "variable-account-key"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_VARIABLE", json.dumps(fields))
+    (tmp_path / "backup.yaml").write_text(
+        f"storages: {{s3: {{url: 's3://{bucket}/db', conn_id: bucket_conn}}}}\n"
+        "databases: {shop: {conn_id: stored_db}}\n"
+    )
+    monkeypatch.setenv("BACKUP_CONFIG", str(tmp_path / "backup.yaml"))
+    monkeypatch.setenv("BACKUP_LOCAL_PATH", str(tmp_path / "backups"))
+    monkeypatch.setenv("BACKUP_CATALOG_PATH", str(tmp_path / "catalogue.sqlite"))
+    value = returned_by("store_by_connection", STORING_DAG_FILE, tmp_path / "dags", monkeypatch)
+    assert value == [f"s3://{bucket}/db", "{}", "shopbackups"]
+    assert s3_server.client().get_object(Bucket=bucket, Key="db/metadata/a.json")["Body"].read() == b"{}"
+    assert redact("stored-secret and variable-account-key") == "*** and ***"
+
+
+def returned_by(dag_id: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the only task of a DAG returns, run by Airflow."""
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    folder.mkdir(exist_ok=True)
+    (folder / f"{dag_id}.py").write_text(text)
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundles = [{"name": dag_id, "classpath": local, "kwargs": {"path": str(folder)}}]
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(bundles))
+    monkeypatch.setattr("db_backup.connections.airflow._ask_secrets_backends", pytest.fail)
+    run = DagBag(str(folder), bundle_name=dag_id).dags[dag_id].test()
+    assert str(run.state) == "success"
+    with create_session() as session:
+        returned = select(XComModel.value).filter_by(dag_id=dag_id, run_id=run.run_id, key="return_value")
+        value = session.scalars(returned).one()
+    return json.loads(value) if isinstance(value, str) else value
