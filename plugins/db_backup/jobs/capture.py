@@ -9,6 +9,8 @@ from db_backup.errors import ArtefactError, BackupError, ChainBroken
 from db_backup.jobs.chains import link_of, newest_link, record_break
 from db_backup.jobs.copies import newest_manifest
 from db_backup.jobs.creation import Creation, Made, Plan
+from db_backup.jobs.fallback import Fallback
+from db_backup.jobs.sidecars import Located
 from db_backup.jobs.sources import BaseSource, IncrementSource
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
@@ -56,8 +58,8 @@ class Capture:
         try:
             self.progress.stage(f"asking {entry} for what came after {parent.manifest.id}")
             self.engine.prove_chain(parent.manifest)
-            source = IncrementSource(self.engine, link_of(parent, Silent()))
-            return Creation(self.plan, source, self.run, self.progress, self.cancellation).publish()
+            reading = Fallback(self.workspace, [parent], self.cancellation)
+            return reading.run(lambda copies: self._increment(copies[0], reading.warnings))
         except ChainBroken as broken:
             if not broken.worth_a_full:
                 record_break(self.workspace, entry, parent.manifest.id, broken, self.run)
@@ -66,6 +68,11 @@ class Capture:
             self.cancellation.check()
             record_break(self.workspace, entry, parent.manifest.id, damaged, self.run)
             return self._full(damaged)
+
+    def _increment(self, parent: Located, told: tuple[str, ...]) -> Made:
+        source = IncrementSource(self.engine, link_of(parent, Silent()))
+        plan = replace(self.plan, warnings=(*self.plan.warnings, *told))
+        return Creation(plan, source, self.run, self.progress, self.cancellation).publish()
 
     def _full(self, reason: BackupError) -> Made:
         entry = self.plan.entry

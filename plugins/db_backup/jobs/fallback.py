@@ -112,7 +112,7 @@ class Fallback:
         for place, copy in enumerate(self.copies):
             if (error.backup_id, error.storage) == (copy.manifest.id, copy.storage.name):
                 return place, error
-        if not isinstance(error, _MAY_BE_DAMAGE):
+        if not isinstance(error, _MAY_BE_DAMAGE) or (isinstance(error, ChainBroken) and error.worth_a_full):
             return None
         for place, copy in enumerate(self.copies):
             if self._had_choice(copy) and (fault := self._damage(copy)) is not None:
