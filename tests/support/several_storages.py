@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ class SpreadProject(Project):
         return sorted((self.storages[storage] / "database").glob(f"{backup_id}.*"))
 
     def spoil(self, backup_id: str, storage: str) -> Path:
-        """Turn one byte over in the middle of the backup's copy; the file."""
-        (path,) = self.parts(backup_id, storage)
+        """Turn one byte over in the middle of the copy's largest part; the file."""
+        path = max(self.parts(backup_id, storage), key=lambda part: part.stat().st_size)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content)
@@ -66,9 +67,7 @@ class SpreadProject(Project):
         return dict(found)
 
     def state(self, backup_id: str, storage: str) -> dict[str, Any]:
-        import json
-
-        document: dict[str, Any] = json.loads(
-            (self.storages[storage] / "metadata" / f"{backup_id}.state.json").read_text()
-        )
+        """As this storage has it."""
+        path = self.storages[storage] / "metadata" / f"{backup_id}.state.json"
+        document: dict[str, Any] = json.loads(path.read_text())
         return document
