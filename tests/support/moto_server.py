@@ -26,7 +26,12 @@ class S3Server(CloudServer):
     def start(cls) -> Iterator[S3Server]:
         port = free_port()
         with running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
-            yield cls(f"http://127.0.0.1:{port}", key_id="testing", secret="testing-secret", region="us-east-1")
+            yield cls.at(f"http://127.0.0.1:{port}")
+
+    @classmethod
+    def at(cls, endpoint: str) -> S3Server:
+        """A moto that somebody else has started."""
+        return cls(endpoint, key_id="testing", secret="testing-secret", region="us-east-1")
 
     def client(self, service: str = "s3", *, endpoint: str | None = None) -> Any:
         """boto3's client of that service."""
