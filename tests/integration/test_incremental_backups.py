@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from db_backup.catalog import BackupQuery
+from db_backup.encryption.key_file import generate_secret
 from db_backup.engines.chain import Link
 from db_backup.engines.sqlite import SqliteChain
 from db_backup.errors import (
@@ -34,9 +35,11 @@ from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation, Silent
+from db_backup.storage import LocalStorage
 from db_backup.summary import BackupSummary
 from support.aftermath import assert_every_published_backup_is_whole, assert_nothing_else_is_stored
 from support.chain_lab import ChainLab, MysqlChainLab, PostgresChainLab
+from support.encrypted import put_key
 from support.project import Project
 from support.shop_database import sqlite_database
 
@@ -489,3 +492,49 @@ def test_a_database_that_names_a_server_of_another_engine_is_told_so(tmp_path: P
     main, shop = project.json("databases", "--check", exit_code=1)["databases"]
     assert main["check"]["reachable"]
     assert "its server 'main' is of" in shop["check"]["error"]
+
+
+def closed_in_pieces(project: Project, monkeypatch: pytest.MonkeyPatch, object_bytes: int) -> None:
+    """Whatever is made from now on is encrypted, and no object is larger than that."""
+    keys = project.folder / "keys"
+    put_key(keys, generate_secret("default"))
+    project.environment |= {"BACKUP_KEYS_PATH": str(keys), "BACKUP_ENCRYPT": "true"}
+    monkeypatch.setattr(LocalStorage, "max_object_bytes", object_bytes)
+
+
+def assert_closed_in_pieces(project: Project, object_bytes: int, *backups: dict[str, Any]) -> None:
+    for backup in backups:
+        for part in project.manifest(backup["id"])["parts"]:
+            assert part["stored_bytes"] <= object_bytes
+            assert part["path"].endswith(".enc")
+            assert part["cipher"]["name"] == "AES256_GCM_HKDF_1MB"
+
+
+def test_a_servers_chain_is_encrypted_and_in_pieces(
+    tmp_path: Path, lab: ChainLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = server_project(tmp_path, lab)
+    object_bytes = 8_000 if isinstance(lab, MysqlChainLab) else 1_000_000
+    closed_in_pieces(project, monkeypatch, object_bytes)
+    full = increment(project, "main", "--no-verify", "--compression", "zstd")
+    lab.change(8)
+    link = increment(project, "main", "--compression", "none")
+    assert link["parent_id"] == full["id"]
+    assert len(full["parts"]) > 2
+    assert_closed_in_pieces(project, object_bytes, full, link)
+    assert project.manifest(link["id"])["notes"] == []
+    (proof,) = project.json("verify", link["id"], "--level", "restore")["proofs"]
+    assert (proof["result"], proof["reached"]) == ("passed", "restore"), proof["reason"]
+
+
+def test_a_files_chain_is_encrypted_and_in_pieces(large_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = large_shop.project
+    closed_in_pieces(project, monkeypatch, 100_000)
+    full = increment(project)
+    large_shop.execute("update orders set note = note || 'y' where id % 40 = 0")
+    link = increment(project, "shop", "--compression", "none")
+    assert (link["parent_id"], link["encrypted"]) == (full["id"], True)
+    assert len(link["parts"]) > 2  # of two streams
+    assert_closed_in_pieces(project, 100_000, full, link)
+    (proof,) = project.json("verify", link["id"], "--level", "restore")["proofs"]
+    assert (proof["result"], proof["reached"]) == ("passed", "restore"), proof["reason"]
