@@ -49,11 +49,9 @@ class ThawOperator(WorkspaceOperator):
         if cold:
             from db_backup.jobs.thaw import POLL_SECONDS
 
-            self.defer(
-                trigger=ThawTrigger(cold, self.poll_seconds or POLL_SECONDS),
-                method_name="thawed",
-                kwargs={"copies": cold, "since": utc_now().isoformat()},
-            )
+            # What the way back needs travels with the event: dag.test() loses what is given along beside it.
+            trigger = ThawTrigger(cold, self.poll_seconds or POLL_SECONDS, utc_now().isoformat())
+            self.defer(trigger=trigger, method_name="thawed")
         self.log.info("All of these backups can be read.")
         return {"thawed": [], "waited_seconds": 0.0}
 
@@ -68,9 +66,7 @@ class ThawOperator(WorkspaceOperator):
             self.log.info("%s. It was asked for; the triggerer waits for it.", copy)
         return {copy.backup_id: copy.storage for copy in cold}
 
-    def thawed(
-        self, context: Context, event: Mapping[str, Any], copies: Mapping[str, str], since: str
-    ) -> dict[str, Any]:
+    def thawed(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """What the trigger's event comes to.
 
         :raises AirflowException: the storages do not say.
@@ -78,9 +74,9 @@ class ThawOperator(WorkspaceOperator):
         if event["state"] != "thawed":
             leave_outcome(context, "failed", event["reason"], event["hint"])
             raise AirflowException(f"{event['reason']} {event['hint']}".rstrip())
-        waited = (utc_now() - datetime.fromisoformat(since)).total_seconds()
-        self.log.info("%s can be read after %s.", ", ".join(copies), human_duration(waited))
-        return {"thawed": sorted(copies), "waited_seconds": round(waited, 3)}
+        waited = (utc_now() - datetime.fromisoformat(event["since"])).total_seconds()
+        self.log.info("%s can be read after %s.", ", ".join(event["copies"]), human_duration(waited))
+        return {"thawed": sorted(event["copies"]), "waited_seconds": round(waited, 3)}
 
     def _wanted(self) -> tuple[str, ...]:
         """:raises UsageError: nobody says which backups."""

@@ -12,24 +12,27 @@ from db_backup.errors import BackupError
 
 
 class ThawTrigger(BaseTrigger):
-    """Fires when all of these copies can be read: the event is ``{"state": "thawed"}``.
+    """Fires when all of these copies can be read: the event is ``{"state": "thawed", "copies": …, "since": …}``.
 
     What keeps it from finding that out for good is its event too: ``{"state": "failed", "reason": …, "hint": …}``.
     Only names are stored in Airflow's database; connections are looked up where it runs.
 
     :param copies: the storage to look at, by the backup's id.
     :param poll_seconds: how often to look.
+    :param since: when it was asked for, for whoever gets the event.
     """
 
     _MOST_FAILURES = 12  # in a row
 
-    def __init__(self, copies: Mapping[str, str], poll_seconds: float) -> None:
+    def __init__(self, copies: Mapping[str, str], poll_seconds: float, since: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.copies = dict(copies)
         self.poll_seconds = poll_seconds
+        self.since = since
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{ThawTrigger.__module__}.ThawTrigger", {"copies": self.copies, "poll_seconds": self.poll_seconds}
+        arguments = {"copies": self.copies, "poll_seconds": self.poll_seconds, "since": self.since}
+        return f"{ThawTrigger.__module__}.ThawTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         failures = 0
@@ -45,12 +48,12 @@ class ThawTrigger(BaseTrigger):
                     return
             else:
                 if not waiting:
-                    yield _event(state="thawed")
+                    yield _event(state="thawed", copies=self.copies, since=self.since)
                     return
             await asyncio.sleep(self.poll_seconds)
 
 
-def _event(**payload: str) -> TriggerEvent:
+def _event(**payload: object) -> TriggerEvent:
     return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
 
