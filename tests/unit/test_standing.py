@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from db_backup import standing
-from db_backup.manifest import Proof, Tombstone
+from db_backup.manifest import Copy, Proof, State, Tombstone
 from db_backup.model import BackupStatus, BackupType, ProofResult, VerificationLevel
 from support.factories import MORNING, make_manifest, make_proof, make_state
 
@@ -191,3 +191,73 @@ def test_a_failure_ends_what_a_restore_has_proven() -> None:
     assert restored(before, failure) is None
     assert restored(before, failure, proof(3, CHECKSUM, PASSED)) is None
     assert restored(before, failure, after) == after
+
+
+def in_storage(storage: str, minute: int, result: ProofResult, reached: VerificationLevel | None) -> Proof:
+    level = RESTORE if reached is RESTORE else CHECKSUM
+    return make_proof(
+        level=level, result=result, reached=reached, storage=storage, checked_at=MORNING + timedelta(minutes=minute)
+    )
+
+
+def spread(*proofs: Proof, **state: object) -> State:
+    """The state of a backup with a copy in `local` and one in `s3`."""
+    manifest = make_manifest()
+    copies = tuple(Copy(storage=name, storage_id="", created_at=manifest.finished_at) for name in ("local", "s3"))
+    return make_state(manifest, *proofs, copies=copies, **state)
+
+
+def test_a_damaged_copy_takes_nothing_from_a_backup_that_stands_by_another() -> None:
+    restored = in_storage("local", 1, PASSED, RESTORE)
+    whole, damaged = in_storage("s3", 2, PASSED, CHECKSUM), in_storage("local", 3, FAILED, None)
+    state = spread(restored, whole, damaged)
+
+    assert standing.status(make_manifest(), state) is BackupStatus.GOOD
+    assert standing.proof_level(state) is RESTORE
+    assert standing.newest_restore(state) == restored
+    assert dict(standing.damaged_copies(state)) == {"local": damaged}
+    assert standing.newest_proof(state) == whole
+
+
+def test_what_was_proven_of_a_copy_says_nothing_of_one_that_was_never_read() -> None:
+    state = spread(in_storage("local", 1, PASSED, RESTORE), in_storage("local", 2, FAILED, None))
+
+    assert standing.status(make_manifest(), state) is BackupStatus.UNVERIFIED
+    assert standing.proof_level(state) is None
+
+
+def test_a_backup_all_of_whose_copies_are_damaged_has_failed() -> None:
+    state = spread(in_storage("local", 1, FAILED, None), in_storage("s3", 2, FAILED, None))
+
+    assert standing.status(make_manifest(), state) is BackupStatus.FAILED_VERIFICATION
+
+
+def test_a_copy_that_was_mended_stands_again() -> None:
+    state = spread(in_storage("s3", 1, FAILED, None), in_storage("s3", 2, PASSED, CHECKSUM))
+
+    assert dict(standing.damaged_copies(state)) == {}
+
+
+def test_reading_another_copy_mends_none() -> None:
+    state = spread(in_storage("s3", 1, FAILED, None), in_storage("local", 2, PASSED, RESTORE))
+
+    assert list(standing.damaged_copies(state)) == ["s3"]
+
+
+def test_what_fails_in_itself_fails_in_every_copy() -> None:
+    failed = in_storage("local", 2, FAILED, ARCHIVE)
+    state = spread(in_storage("s3", 1, PASSED, RESTORE), failed, in_storage("s3", 3, PASSED, CHECKSUM))
+
+    assert standing.status(make_manifest(), state) is BackupStatus.FAILED_VERIFICATION
+    assert dict(standing.damaged_copies(state)) == {}
+    assert standing.fails_to_replay(state)
+
+
+def test_a_copy_that_is_not_there_can_neither_stand_nor_fall() -> None:
+    passed, damaged = in_storage("local", 1, PASSED, RESTORE), in_storage("s3", 2, FAILED, None)
+    gone = Copy(storage="s3", storage_id="", created_at=MORNING, missing="it is gone")
+    here = Copy(storage="local", storage_id="", created_at=MORNING)
+    manifest = make_manifest()
+
+    assert standing.status(manifest, make_state(manifest, passed, damaged, copies=(here, gone))) is BackupStatus.GOOD
+    assert dict(standing.damaged_copies(make_state(manifest, damaged, copies=(here, gone)))) == {}

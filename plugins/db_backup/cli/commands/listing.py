@@ -20,14 +20,14 @@ from db_backup.errors import UsageError
 from db_backup.jobs.catalogue import open_catalog
 from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.settings import Settings, load_settings
-from db_backup.summary import BackupSummary
+from db_backup.summary import BackupSummary, CopySummary
 from db_backup.units import human_bytes, human_duration
 
 if TYPE_CHECKING:
     from db_backup.config import Config
 
-_SHORT = ("BACKUP", "AGE", "SIZE", "STATUS", "PROOF")
-_DETAILED = ("BACKUP", "CREATED (UTC)", "TOOK", "SIZE", "OF", "CODEC", "ROWS", "STATUS", "PROOF", "EXPIRES", "STORAGES")
+_SHORT = ("BACKUP", "AGE", "SIZE", "STATUS", "PROOF", "COPIES")
+_DETAILED = ("BACKUP", "CREATED (UTC)", "TOOK", "SIZE", "OF", "CODEC", "ROWS", "STATUS", "PROOF", "EXPIRES", "COPIES")
 _DAYS_SHOWN = 14
 _RIGHT = ("AGE", "SIZE", "TOOK", "OF", "ROWS")
 
@@ -95,6 +95,7 @@ def command(
     rows = [_detailed(backup) if detailed else _short(backup) for backup in page.items]
     print_table(_DETAILED if detailed else _SHORT, rows, right=_RIGHT, blocks=detailed)
     if detailed:
+        _copies(page.items)
         _warnings(page.items)
     if page.next_cursor:
         click.echo(f"There are more: --cursor {page.next_cursor}", err=True)
@@ -125,7 +126,14 @@ def _check_known(catalog: Catalog, database: str, configuration: Callable[[], Co
 
 
 def _short(backup: BackupSummary) -> tuple[str, ...]:
-    return (backup.id, age(backup.created_at), human_bytes(backup.size_bytes), _status(backup), last_proof(backup))
+    return (
+        backup.id,
+        age(backup.created_at),
+        human_bytes(backup.size_bytes),
+        _status(backup),
+        last_proof(backup),
+        _places(backup),
+    )
 
 
 def _detailed(backup: BackupSummary) -> tuple[str, ...]:
@@ -140,12 +148,40 @@ def _detailed(backup: BackupSummary) -> tuple[str, ...]:
         _status(backup),
         last_proof(backup),
         moment(backup.expires_at)[:10],
-        " ".join(backup.storages),
+        _places(backup),
     )
 
 
 def _status(backup: BackupSummary) -> str:
     return f"{backup.status} (safety)" if backup.safety else backup.status.value
+
+
+def _places(backup: BackupSummary) -> str:
+    """Where its copies are, and where one should be and is not: "local, s3 (missing)"."""
+    marks = {
+        **dict.fromkeys(backup.cold, " (cold)"),
+        **dict.fromkeys(backup.damaged_copies, " (damaged)"),
+        **dict.fromkeys(backup.missing_copies, " (missing)"),
+    }
+    return ", ".join(f"{storage}{marks.get(storage, '')}" for storage in (*backup.storages, *backup.missing_copies))
+
+
+def _copies(backups: tuple[BackupSummary, ...]) -> None:
+    """Of each backup that has several, or whose only one is not as it should be."""
+    for backup in backups:
+        for copy in backup.copies:
+            if len(backup.copies) > 1 or copy.missing or copy.damaged or copy.storage_class:
+                click.echo(f"{backup.id}: {copy.storage}: {_condition(copy)}")
+
+
+def _condition(copy: CopySummary) -> str:
+    if copy.missing:
+        return f"missing: {copy.missing}"
+    in_class = f", in the class {copy.storage_class}" if copy.storage_class else ""
+    if copy.damaged:
+        return f"damaged{in_class}: {copy.damaged}"
+    read = f"read and found whole at {moment(copy.proven_at)}" if copy.proven_at else "not read since it was made"
+    return f"{read}{in_class}"
 
 
 def _warnings(backups: tuple[BackupSummary, ...]) -> None:

@@ -49,7 +49,8 @@ def _catalogue_or_storage(workspace: Workspace, target: Target) -> str | None:
     if file == Path(os.path.realpath(settings.backup_catalog_path)):
         return "the catalogue"
     for storage in workspace.storages.values():
-        if file.is_relative_to(os.path.realpath(storage.location)):
+        is_folder = "://" not in storage.location
+        if is_folder and file.is_relative_to(os.path.realpath(storage.location)):
             return f"a file in the storage '{storage.name}'"
     return None
 
