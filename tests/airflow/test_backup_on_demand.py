@@ -48,6 +48,12 @@ def test_the_form_asks_for_what_the_specification_lists_in_sections(made: Projec
     assert schema_of("storage")["enum"] == [None, "local"]
 
 
+def test_the_form_offers_every_configured_storage(made: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKUP_CLOUD_DISK", "vault")
+    monkeypatch.setenv("BACKUP_CLOUD_URL", "s3://bucket/db")
+    assert schema_of("storage")["enum"] == [None, "local", "vault"]
+
+
 def test_the_forms_defaults_fit_the_form_and_an_emptied_multi_select_does_too(made: Project) -> None:
     """A default that does not fit its own schema fails tasks only once they start."""
     params = dag_named("backup_on_demand").params

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import db_backup
 from db_backup.config import Entry, load_config
 from db_backup.errors import ConfigurationError
 from db_backup.jobs.workspace import refuse_other_history, refuse_other_server
@@ -76,3 +81,41 @@ def test_a_server_that_does_not_hold_the_database_is_refused(
 
 def test_a_server_that_lists_the_database_is_its_server(entry: Any) -> None:
     refuse_other_server(entry(DATABASE), MYSQL, entry(LISTING), MYSQL)
+
+
+OPENING = """
+import sys
+from db_backup.jobs.workspace import Workspace
+with Workspace.open() as workspace:
+    print({name: storage.location for name, storage in workspace.storages.items()})
+print(sorted({"obstore", "boto3", "botocore", "google.auth", "airflow"} & set(sys.modules)))
+"""
+
+
+def test_opening_a_workspace_touches_no_cloud_and_none_of_its_libraries(tmp_path: Path) -> None:
+    """A scheduler that parses DAG files forks: nothing of obstore may have run in it."""
+    (tmp_path / "backup.yaml").write_text(
+        "storages: {s3: {url: 's3://bucket/db'}, gcs: {url: 'gs://bucket'}, azure: {url: 'azure://container'}}\n"
+        "databases: {shop: {conn_id: shop_db}}\n"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(db_backup.__file__).parents[1]),
+        "AIRFLOW_HOME": str(tmp_path),
+        "BACKUP_CONFIG": str(tmp_path / "backup.yaml"),
+        "BACKUP_LOCAL_PATH": str(tmp_path / "backups"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", OPENING], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    storages, imported = done.stdout.splitlines()
+    assert storages == str(
+        {
+            "local": str(tmp_path / "backups"),
+            "s3": "s3://bucket/db",
+            "gcs": "gs://bucket",
+            "azure": "azure://container",
+        }
+    )
+    assert imported == "[]"
