@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import dag
 
 from db_backup.operators.scheduling import verification_plan
-from db_backup.operators.verification import select_backups, verify_each
+from db_backup.operators.verification import open_keys, select_backups, verify_each
 
 PLAN = verification_plan()
 
@@ -21,6 +21,9 @@ Of an entry that takes increments it also chooses one chain, whose newest increm
 full and all increments up to it are replayed in a scratch server. Every chain has its turn once a week, and once more
 when a newer full has ended it.
 
+**open_keys** really opens the newest encrypted backup of every entry, as far as its data key: a key that is lost turns
+the run red the day it happens. Where only an offline private key could open it, it says so.
+
 - When: `BACKUP_VERIFICATION_TIME` in `BACKUP_TIMEZONE`; `BACKUP_VERIFICATION_DAILY_CHECK=false` or
   `BACKUP_VERIFICATION_ENABLED=false` leaves only runs that a person starts.
 - Pool: `backup_scratch` (how many restores at once).
@@ -30,6 +33,7 @@ when a newer full has ended it.
 @dag(**PLAN.dag_arguments, doc_md=DOC)
 def backup_verification() -> None:
     verify_each(select_backups())
+    open_keys()
 
 
 backup_verification()

@@ -53,6 +53,25 @@ def create_and_prove(
     return Made(newest.model_copy(update={"warnings": told}), proven.leading)  # one may be of the making alone
 
 
+def prove_while_open(
+    workspace: Workspace, backup: BackupSummary, *, run: RunInfo, progress: Progress, cancellation: Cancellation
+) -> tuple[Proof, ...]:
+    """Prove what this process has just made, if its data key is at hand and no key of this worker opens it.
+
+    Elsewhere, later, it is proved like any other; here it is now or never. So is the increment that closes a chain.
+
+    :return: a proof for each; none where this worker can open it, or where it is not encrypted.
+    :raises BackupError: no proof was made; what was made is there all the same.
+    """
+    proofs = []
+    for made in (backup.id, *_closing(workspace, backup)):
+        located = locate(workspace, made)
+        keyring, manifest = workspace.keyring, located.manifest
+        if keyring.is_made_here(manifest) and not keyring.can_open(manifest, located.state):
+            proofs.append(verify_backup(workspace, made, None, run=run, progress=progress, cancellation=cancellation))
+    return tuple(proofs)
+
+
 def _closing(workspace: Workspace, backup: BackupSummary) -> list[str]:
     if backup.type is not BackupType.FULL or backup.scope is not Scope.SERVER:
         return []

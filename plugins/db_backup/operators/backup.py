@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from db_backup.errors import UsageError
-from db_backup.model import MOST_DAYS, MOST_JOBS, BackupStatus, BackupType, Compression, utc_now
+from db_backup.errors import RestoreMismatch, UsageError
+from db_backup.model import MOST_DAYS, MOST_JOBS, BackupStatus, BackupType, Compression, ProofResult, utc_now
 from db_backup.operators.base import Job, WorkspaceOperator, choice, given, names, whole_number, yes_or_no
 from db_backup.units import human_bytes
+
+if TYPE_CHECKING:
+    from db_backup.summary import BackupSummary
 
 BACKUP_ID_KEY = "backup_id"
 
@@ -40,6 +43,9 @@ _RETURNED = {
 
 class BackupOperator(WorkspaceOperator):
     """Back up one entry of ``backup.yaml``. All arguments are templated; those not given come from the configuration.
+
+    Where it is encrypted for keys of which none is here to open it, it is verified in this very task, while its data
+    key is at hand; a task that verifies it later finds that proof.
 
     Returns the backup as SPEC's listing names it: ``id``, ``database``, ``size_bytes``, ``rows`` and so on; the id is
     also in the XCom ``backup_id``. Where a full was made instead of an increment, ``instead_of`` is ``incremental``,
@@ -133,8 +139,36 @@ class BackupOperator(WorkspaceOperator):
             made.duration_seconds,
         )
         job.context["ti"].xcom_push(BACKUP_ID_KEY, made.id)
+        if job.workspace.settings.backup_verification_enabled or not job.scheduled:
+            self._prove_what_stays_shut(job, made)
         asked = {"instead_of": str(request.type)} if made.type is not request.type else {}
         return made.model_dump(mode="json", include=_RETURNED) | asked
+
+    def _prove_what_stays_shut(self, job: Job, made: BackupSummary) -> None:
+        """Another task, which verifies what can be opened, would come too late: the data key is only at hand here.
+
+        :raises RestoreMismatch: it did not pass.
+        """
+        from db_backup.jobs.prove import prove_while_open
+
+        proofs = prove_while_open(
+            job.workspace, made, run=job.run, progress=job.progress, cancellation=job.cancellation
+        )
+        for proof in proofs:
+            self.log.info(
+                "No key of this worker opens %s, so it was verified while its data key was at hand: %s at level %s. %s",
+                made.database,
+                proof.result,
+                proof.level,
+                proof.reason,
+            )
+            if proof.result is ProofResult.FAILED:
+                raise RestoreMismatch(
+                    f"{made.id} did not pass verification at level {proof.level}: {proof.reason}",
+                    hint="Do not rely on it: make a new backup, and find out what changed this one.",
+                    database=made.database,
+                    backup_id=made.id,
+                )
 
     def _skip_when_overtaken(self, job: Job) -> None:
         """By our own clock alone: recovery points are by the source's, which may be another.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import XComArg, task
+from airflow.sdk import XComArg, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
 
-from db_backup.operators.base import opened_workspace
+from db_backup.operators.base import opened_workspace, run_info
 from db_backup.operators.pools import SCRATCH_POOL
 from db_backup.operators.verify import VERIFIED_BACKUPS, VerifyOperator
 
@@ -28,6 +29,21 @@ def select_backups() -> list[dict[str, str | None]]:
     for unreliable in report.unreliable:
         log.warning("Not to be relied on: %s, %s", unreliable.backup_id, unreliable.reason)
     return [{"backup_id": due.backup_id, "database": due.database, "level": due.level} for due in report.due]
+
+
+@task
+def open_keys() -> dict[str, str]:
+    """Entry → what came of opening the data key of its newest encrypted backup; fails where no key opens one."""
+    from db_backup.jobs.canary import CanaryResult, try_keys
+
+    with opened_workspace() as workspace:
+        canaries = try_keys(workspace, run=run_info(get_current_context()))
+    for canary in canaries:
+        log.info("%s: %s: %s. %s", canary.entry, canary.backup_id, canary.result, canary.reason)
+    if failed := [canary for canary in canaries if canary.result is CanaryResult.FAILED]:
+        told = " ".join(f"{canary.entry}: {canary.reason}" for canary in failed)
+        raise AirflowFailException(f"The newest encrypted backup cannot be opened. {told}")
+    return {canary.entry: str(canary.result) for canary in canaries}
 
 
 def verify_each(due: XComArg) -> Any:

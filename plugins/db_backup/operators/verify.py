@@ -96,6 +96,8 @@ class VerifyOperator(WorkspaceOperator):
                 database=manifest.entry,
                 backup_id=manifest.id,
             )
+        if proof.result is ProofResult.INCONCLUSIVE:
+            proof = _proved_at_its_making(job.workspace, manifest) or proof
         verified = proof.result is ProofResult.PASSED and proof.level.rank >= manifest.required_proof.rank
         if verified and _is_newest(job.workspace, manifest) and _stands(job.workspace, manifest.id):
             self._announce(job, manifest, proof)
@@ -173,6 +175,17 @@ class VerifyOperator(WorkspaceOperator):
                 proof.reached or "nothing",
                 proof.reason,
             )
+
+
+def _proved_at_its_making(workspace: Workspace, manifest: Manifest) -> Proof | None:
+    """The proof that stands of a backup that this worker cannot open; None where it can, or where none stands."""
+    from db_backup import standing
+    from db_backup.jobs.copies import locate
+
+    state = locate(workspace, manifest.id).state
+    if workspace.keyring.can_open(manifest, state) or not standing.is_verified(manifest, state):
+        return None
+    return next((proof for proof in reversed(state.proofs) if "encryption_key" in proof.evidence), None)
 
 
 def _is_newest(workspace: Workspace, manifest: Manifest) -> bool:
