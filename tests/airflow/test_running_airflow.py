@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
+from support.moto_server import S3Server
 from support.project import Project
 from support.running_airflow import RunningAirflow, running_airflow, wait_until
 from support.shop_database import sqlite_database
 
 pytestmark = pytest.mark.airflow
 
+PLANTED = "planted-password-of-the-storage"
 ON_DEMAND, RESTORE, STOP, START = "backup_on_demand", "backup_restore", "stop_crm", "start_crm"
 
 # What an application's own DAGs would be: they write down that they ran, and how many orders there were.
@@ -47,8 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> Project:
-    """The entries shop and crm; of crm's application DAGs are run before and after a restore."""
+def made(folder: Path, s3_server: S3Server) -> Project:
+    """The entries shop and crm; of crm's application DAGs are run before and after a restore.
+
+    There is a key to encrypt with, and a storage ``s3`` beside the local one, for backups that ask for it.
+    """
     databases = {name: sqlite_database(folder, name) for name in ("shop", "crm")}
     project = Project(folder / "project", databases, as_process=False)
     config = yaml.safe_load(project.config.read_text())
@@ -56,7 +62,14 @@ def made(folder: Path) -> Project:
         "before_restore": {"trigger_dag": STOP},
         "after_restore": {"trigger_dag": START},
     }
+    config["storages"] = {"s3": {"url": f"s3://{s3_server.new_bucket()}/backups", "conn_id": "s3_test"}}
     project.config.write_text(yaml.safe_dump(config))
+    extra = {"endpoint_url": s3_server.endpoint, "region_name": s3_server.region}
+    connection = {"conn_type": "aws", "login": s3_server.key_id, "password": PLANTED, "extra": extra}
+    project.environment["AIRFLOW_CONN_S3_TEST"] = json.dumps(connection)
+    project.environment["BACKUP_KEYS_PATH"] = str(folder / "keys")
+    generated = project.run("keys", "generate", "default")
+    assert generated.returncode == 0, generated.stderr
     return project
 
 
@@ -123,6 +136,27 @@ def test_what_is_asked_for_over_rest_is_made_and_what_cannot_be_is_status_400(
     assert made.artefact(backup["id"]).suffix == ".zst"
     assert made.artefact(backup["id"]).stat().st_size == manifest["parts"][0]["stored_bytes"]
     assert (backup["status"], backup["proof_level"]) == ("good", "restore")
+
+
+def test_forked_tasks_use_object_storage_again_and_again_and_no_secret_is_left_behind(
+    airflow: RunningAirflow, made: Project, folder: Path
+) -> None:
+    """LocalExecutor forks its workers off the scheduler, and they their tasks."""
+    airflow.unpause(ON_DEMAND)
+    for _ in range(2):
+        accepted = airflow.trigger(ON_DEMAND, {"storage": "s3", "encrypt": True})
+        assert airflow.end_of(ON_DEMAND, accepted.json()["dag_run_id"]) == "success"
+
+    backups = [backup for backup in made.json("list")["backups"] if backup["storages"] == ["s3"]]
+    assert [(backup["encrypted"], backup["proof_level"]) for backup in backups] == [(True, "restore")] * 4
+
+    key = json.loads((folder / "keys" / "default.json").read_text())["keyset"]["key"][0]["keyData"]["value"]
+    written = [path for path in (folder / "airflow").rglob("*") if path.is_file()]
+    assert {"airflow.db", "scheduler.log"} < {path.name for path in written}
+    for path in written:
+        content = path.read_bytes()
+        assert PLANTED.encode() not in content, path
+        assert key.encode() not in content, path
 
 
 def test_a_restore_waits_until_somebody_who_may_has_approved_it(
