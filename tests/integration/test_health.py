@@ -81,6 +81,7 @@ def test_a_proven_backup_of_today_is_told_of_with_all_its_evidence(project: Proj
         "RTO met",
         "verified restore within 30 days",
         "no backup failed verification",
+        "every wanted copy exists",
         "size below the limit",
         "no backup dated in the future",
     }

@@ -26,6 +26,8 @@ def test_every_control_is_there_whatever_the_history() -> None:
         "verified restore within 30 days",
         "no backup failed verification",
         "off-site copy exists",
+        "3-2-1",
+        "every wanted copy exists",
         "immutable copy",
         "encrypted",
         "key rotated within 365 days",

@@ -11,6 +11,7 @@ from db_backup.health.encryption import encrypted, key_opens, key_rotated
 from db_backup.health.exposure import rpo_met
 from db_backup.health.history import Expectations, History
 from db_backup.health.immutability import immutable_copy
+from db_backup.health.placement import three_two_one, wanted_copies
 from db_backup.health.report import Control, ControlResult, RecoveryTime
 from db_backup.health.rooms import storage_has_room
 from db_backup.health.wording import moment, names, without_backups, words
@@ -37,6 +38,8 @@ def controls(history: History, expectations: Expectations, recovery: Sequence[Re
         _verified_restore(history),
         _no_failed_verification(history),
         _off_site_copy(history, expectations),
+        three_two_one(history, expectations),
+        wanted_copies(history, expectations),
         immutable_copy(history, expectations),
         encrypted(history, expectations),
         key_rotated(history, expectations),

@@ -26,7 +26,8 @@ class BackupRecord:
     :param parent_id: the backup that an incremental goes on from; ``base_id``: the full that their chain begins with.
     :param restored_at: when it was last restored for proof, and stood; with ``restore_seconds``, where it was timed, of
         which ``restore_setup_seconds`` went into the scratch server.
-    :param storages: the storages that hold a copy.
+    :param storages: the storages that hold a copy; ``damaged``: those of them whose copy is not what was written.
+    :param missing: the storages that should hold one too, as its states say.
     :param safety: of what a restore was about to replace.
     :param of_server: it holds a whole server.
     :param log_kept_seconds: how long the server keeps the history that increments are taken of; None: no time is set.
@@ -54,6 +55,13 @@ class BackupRecord:
     log_kept_seconds: int | None = None
     warnings: tuple[str, ...] = ()
     locked_until: Mapping[str, datetime] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The storages whose copy is not known to be damaged."""
+        return tuple(storage for storage in self.storages if storage not in self.damaged)
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,8 @@ class Expectations:
     :param recovery_time: how long a restore may take, by type (SPEC §9, RTO).
     :param max_size_bytes: of one backup as stored; None: no limit.
     :param off_site: the storages that lie elsewhere.
+    :param kinds: what each storage is: "disk", "s3" …
+    :param wanted: the storages that are to hold each of its backups in the end; ``unwanted``: those whose copy goes.
     :param kit: what there is of a break-glass kit; None: there is no configuration that one could hold.
     :param storages: where its backups are to lie.
     :param encrypted: it is to be.
@@ -161,6 +171,9 @@ class Expectations:
     encrypted: bool = False
     keys: tuple[KeyRecord, ...] = ()
     canary: CanaryRecord | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
+    unwanted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

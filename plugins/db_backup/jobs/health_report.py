@@ -27,6 +27,7 @@ from db_backup.jobs.canary import CanaryResult, last_canary
 from db_backup.jobs.keys import key_records
 from db_backup.jobs.kit import fingerprint_of, last_export
 from db_backup.jobs.objectives import recovery_point, recovery_time
+from db_backup.jobs.placement import wanted_storages
 from db_backup.jobs.server_chain import server_backups
 from db_backup.jobs.usage import storage_records
 from db_backup.jobs.workspace import Workspace
@@ -96,6 +97,8 @@ def _backup(summary: BackupSummary) -> BackupRecord:
         of_server=summary.scope is Scope.SERVER,
         log_kept_seconds=summary.log_kept_seconds,
         warnings=summary.warnings,
+        missing=summary.missing_copies,
+        damaged=summary.damaged_copies,
         locked_until=summary.locked_until,
     )
 
@@ -110,6 +113,7 @@ def _ended(attempts: list[Attempt], abandoned: frozenset[str]) -> Iterator[Attem
 
 def _expectations(workspace: Workspace, entry: Entry, common: _Common, now: datetime) -> Expectations:
     target, window = recovery_point(entry, workspace.settings, now)
+    wanted = wanted_storages(workspace, entry.name)
     return Expectations(
         recovery_point=target,
         window=window,
@@ -122,6 +126,9 @@ def _expectations(workspace: Workspace, entry: Entry, common: _Common, now: date
         encrypted=entry.encrypt,
         keys=common.keys,
         canary=_canary(workspace, entry),
+        kinds={name: str(storage.kind) for name, storage in workspace.config.storages.items()},
+        wanted=wanted,
+        unwanted=frozenset(entry.storages) - set(wanted),
     )
 
 
