@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from botocore.stub import Stubber
 
+import db_backup
 from db_backup.connections import S3Access, storage_access
 from db_backup.connections.aws import _expiry
 from db_backup.errors import ConfigurationError, ConnectionNotFound
@@ -204,7 +208,9 @@ def test_the_bucket_is_in_the_path_where_it_must_be_or_is_said_to(
 
 
 def test_settings_of_botocore_that_are_none_are_refused() -> None:
-    assert "config_kwargs" in refused(KEYS | {"extra": {"config_kwargs": {"retrys": 3}, **IN_FRANKFURT}})
+    found = access(KEYS | {"extra": {"config_kwargs": {"retrys": 3}, **IN_FRANKFURT}})
+    with pytest.raises(ConfigurationError, match="config_kwargs are not valid"):
+        found.client("s3")
 
 
 class TestCertificates:
@@ -231,7 +237,7 @@ class TestCertificates:
 
 
 def test_a_role_by_web_identity_takes_airflows_provider_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
+    monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
     extra = {"role_arn": "arn:aws:iam::123456789012:role/r", "assume_role_method": "assume_role_with_web_identity"}
     assert "takes Airflow's Amazon provider" in refused(KEYS | {"extra": extra})
 
@@ -266,3 +272,34 @@ def test_the_moment_at_which_credentials_expire_is_in_utc_itself() -> None:
     assert found is not None
     assert abs(found - expiry) < timedelta(seconds=1)
     assert found.tzinfo is UTC
+
+
+KEYS_ALONE = """
+import json, sys
+from db_backup.connections import storage_access
+from db_backup.settings.addresses import StorageAddress
+for extra in ({"region_name": "eu-central-1"}, {"endpoint_url": "http://minio:9000"}):
+    fields = {"conn_type": "aws", "login": "a", "password": "b", "extra": extra}
+    environment = {"AIRFLOW_HOME": "/nowhere", "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(fields)}
+    storage_access(StorageAddress.parse("s3://bucket"), environment=environment).credentials()
+print(sorted({"boto3", "botocore"} & set(sys.modules)))
+"""
+
+
+def test_keys_in_the_connection_take_no_boto3() -> None:
+    """Its session costs as much memory as two parts of an upload."""
+    done = subprocess.run(
+        [sys.executable, "-c", KEYS_ALONE],
+        env={**os.environ, "PYTHONPATH": str(Path(db_backup.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_region_and_an_endpoint_may_be_of_the_default_profile(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("[default]\nregion = eu-north-1\nendpoint_url = https://s3.example.com\n")
+    found = access(KEYS)
+    assert (found.region, found.endpoint) == ("eu-north-1", "https://s3.example.com")

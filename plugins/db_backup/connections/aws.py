@@ -27,6 +27,7 @@ EXAMPLE = '{"conn_type": "aws", "login": "<access key id>", "password": "<secret
 _LOOKED_FOR = "in the environment, in a profile of AWS or by a role of this machine"
 _USUAL_REGION = "us-east-1"
 _AWS_HOST = ".amazonaws.com"
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 #: botocore renews temporary credentials itself; it is asked again this soon where it does not say when they expire.
 _ASKED_AGAIN = timedelta(minutes=10)
 
@@ -107,6 +108,11 @@ class _Aws:
         except Exception as error:
             raise _told(error, self.fields) from error
 
+    @property
+    def _has_profiles(self) -> bool:
+        """Whether AWS's own file of settings is there, which may name a region and endpoints."""
+        return Path(os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser().is_file()
+
     def _keys(self) -> tuple[str, str, str]:
         fields = self.fields
         token = fields.secret("aws_session_token")
@@ -179,6 +185,9 @@ class _Aws:
 
     def credentials(self) -> S3Credentials:
         """Those of this moment, with the moment at which they expire."""
+        key_id, secret, token = self._keys()
+        if key_id and not self.fields.text("role_arn"):  # boto3 would take 24 MB to say the same
+            return {"access_key_id": key_id, "secret_access_key": secret, "token": token or None, "expires_at": None}
         try:
             found = self.session.get_credentials()
             frozen = found.get_frozen_credentials() if found is not None else None
@@ -200,7 +209,8 @@ class _Aws:
     @property
     def region(self) -> str:
         """The region that the connection or this machine names; empty: neither does."""
-        return self.session.region_name or ""
+        named = self.fields.text("region_name") or os.environ.get("AWS_DEFAULT_REGION", "")
+        return named or (self._own_session.region_name or "" if self._has_profiles else "")
 
     def region_of(self, bucket: str) -> str:
         """Where Amazon has the bucket, which answers only there."""
@@ -218,7 +228,8 @@ class _Aws:
     def s3_endpoint(self) -> str:
         """Empty where it is Amazon's own; also what the environment or a profile says."""
         given = self._endpoint("s3")
-        if given:
+        elsewhere = self._has_profiles or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+        if given or not elsewhere:
             return given
         usual = str(self.client("s3").meta.endpoint_url)
         return "" if (urlsplit(usual).hostname or "").endswith(_AWS_HOST) else usual
