@@ -30,6 +30,7 @@ _STATE = f"metadata/{_ID}.state.json"
 _MEGABYTE = 1 << 20
 _PARTS = bytes(range(256)) * (12 * _MEGABYTE // 256)  # of three parts
 _AT_ONCE = timedelta(0)
+_LOOKED = ".at-work/looked-for-uploads"
 
 _ACTIONS: dict[str, Callable[[Storage], object]] = {
     "storage_id": lambda storage: storage.storage_id,
@@ -387,11 +388,11 @@ class ObjectStorageContract:
 
 
 def everything(place: tuple[CloudServer, str], prefix: str) -> set[str]:
-    """All that lies below a prefix, uploads that have begun with it."""
+    """All that lies below a prefix, uploads that have begun with it; without the note when uploads were looked for."""
     server, bucket = place
     paths = [meta["path"] for page in server.raw(bucket).list(prefix) for meta in page]
     paths += [f"{path} (upload)" for path in server.uploads(bucket)]
-    return {path.removeprefix(f"{prefix}/") for path in paths if path.startswith(f"{prefix}/")}
+    return {path.removeprefix(f"{prefix}/") for path in paths if path.startswith(f"{prefix}/")} - {_LOOKED}
 
 
 def assert_it_reads_well(error: StorageError, storage: Storage) -> None:

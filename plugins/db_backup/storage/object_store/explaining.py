@@ -21,6 +21,7 @@ _STATUS = re.compile(r"status code: (\d{3})(?: ([A-Za-z -]+))?")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]{1,200})")
 _TRANSPORT = re.compile(r"HTTP error: ([^\n]{1,200})")
+_CERTIFICATE = re.compile(r"UnknownIssuer|invalid peer certificate|certificate verify failed|CaUsedAsEndEntity")
 _ADDRESS = re.compile(r"\bhttps?://\S*")
 
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "AccountNotFound"})
@@ -31,6 +32,9 @@ _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"})
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "OperationAborted", "ConditionNotMet"})
 #: Answers that another try may turn: RFC 9110, and S3's "SlowDown".
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_REACH = "Check that the provider answers and that this machine reaches it, then run it again."
+_TRUST = "Name the PEM file of the authority that signed it in the connection's extra (docs/object-storage.md)."
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,7 @@ class Place:
         for applies, kind, hint in told_by_code:
             if applies:
                 return kind(message, hint=hint)
-        return StorageError(
-            message, hint="Check that the provider answers and that this machine reaches it, then run it again."
-        )
+        return StorageError(message, hint=_TRUST if _is_untrusted(error) else _REACH)
 
     def conflict(self, key: str) -> StorageConflict:
         return StorageConflict(
@@ -120,10 +122,15 @@ def may_pass(error: Exception) -> bool:
     """Whether the same request may well succeed a moment later."""
     from obstore import exceptions
 
-    if isinstance(error, exceptions.GenericError):
+    if isinstance(error, exceptions.GenericError) and not _is_untrusted(error):
         status = _status(error)
         return status in _PASSING or (status is None and _code(error) == "")
     return False
+
+
+def _is_untrusted(error: Exception) -> bool:
+    """obstore says so in its debug dump alone."""
+    return _CERTIFICATE.search(str(error)) is not None
 
 
 def _said(error: Exception) -> str:
@@ -148,13 +155,12 @@ def _reason(error: Exception) -> str:
     code, message, status = _code(error), _MESSAGE.search(said), _STATUS.search(said)
     if code:
         return f"{code} ({message[1].strip().rstrip('.')})" if message else code
+    if status:
+        return "it is not there" if status[1] == "404" else f"the answer was {status[1]} {status[2] or ''}".strip()
     if "credential provider" in said.partition("\n")[0]:
         return "the connection's credentials could not be had"
-    if status and status[1] == "404":
-        return "it is not there"
-    if status:
-        return f"the answer was {status[1]} {(status[2] or '').strip()}".rstrip()
+    if _is_untrusted(error):
+        return "the server's certificate is signed by nobody whom this machine trusts"
     transport = _TRANSPORT.search(said)
-    if transport:
-        return _ADDRESS.sub("…", transport[1]).strip().rstrip(".")
-    return _ADDRESS.sub("…", said.partition("\n")[0])[:200].strip().rstrip(".")
+    words = transport[1] if transport else said.partition("\n")[0][:200]
+    return _ADDRESS.sub("…", words).strip().rstrip(".")

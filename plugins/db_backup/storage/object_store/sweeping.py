@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 
+from db_backup.errors import ObjectMissing, StorageConflict
 from db_backup.model import utc_now
 from db_backup.naming import manifest_key
 from db_backup.storage.object_store import claims
 from db_backup.storage.object_store.bucket import Bucket
 from db_backup.storage.object_store.claims import Claim
-from db_backup.storage.object_store.uploads import uploads_of
+from db_backup.storage.object_store.uploads import Uploads, uploads_of
+
+_LOOKED = f"{claims.FOLDER}/looked-for-uploads"  # when all uploads were last looked through
 
 
 def sweep_bucket(bucket: Bucket, *, older_than: timedelta, objects_of: Callable[[str], Iterable[str]]) -> Iterator[str]:
@@ -34,31 +38,62 @@ def sweep_bucket(bucket: Bucket, *, older_than: timedelta, objects_of: Callable[
 
 
 def _sweep_uploads(bucket: Bucket, older_than: timedelta) -> Iterator[str]:
-    """Uploads are listed before their claims: a claim is there before its upload is, and until that has ended."""
-    uploads = uploads_of(bucket)
-    begun = () if uploads is None else tuple(uploads.begun())
-    now = utc_now()
-    abandoned: list[Claim] = []
-    living: set[str] = set()
-    for claim in claims.claims(bucket, claims.UPLOADS):
-        if claim.is_abandoned(older_than=older_than, now=now):
-            abandoned.append(claim)
-        else:
-            living.add(claims.claimed_by_upload(claim.key))
-    of_the_dead = {claims.claimed_by_upload(claim.key) for claim in abandoned}
-    for upload in begun:
-        told_by_age = upload.began_at + older_than <= now
-        if uploads is not None and upload.key not in living and (upload.key in of_the_dead or told_by_age):
-            uploads.abort(upload)
-            yield upload.key
+    """Of dead writers, and now and then those that nobody claims: an abort may have failed, or a part come after it."""
+    abandoned = [claim for claim in claims.claims(bucket, claims.UPLOADS) if _is_abandoned(claim, older_than)]
+    uploads = uploads_of(bucket) if abandoned or _is_due(bucket, older_than) else None
+    if uploads is not None:
+        yield from _abort_unclaimed(
+            bucket, uploads, {claims.claimed_by_upload(claim.key) for claim in abandoned}, older_than
+        )
+        _note(bucket)
     for claim in abandoned:
         bucket.delete(claim.key)
         yield claim.key
 
 
+def _abort_unclaimed(
+    bucket: Bucket, uploads: Uploads, of_the_dead: Collection[str], older_than: timedelta
+) -> Iterator[str]:
+    """Uploads are listed before their claims: a claim is there before its upload is, and until that has ended."""
+    begun = tuple(uploads.begun())
+    living = {
+        claims.claimed_by_upload(claim.key)
+        for claim in claims.claims(bucket, claims.UPLOADS)
+        if not _is_abandoned(claim, older_than)
+    }
+    for upload in begun:
+        told_by_age = upload.began_at + older_than <= utc_now()
+        if upload.key not in living and (upload.key in of_the_dead or told_by_age):
+            uploads.abort(upload)
+            yield upload.key
+
+
+def _is_due(bucket: Bucket, older_than: timedelta) -> bool:
+    """Younger ones than that would be left alone, so there is no sense in looking more often."""
+    try:
+        return bucket.read_small(_LOOKED).modified_at + older_than <= utc_now()
+    except ObjectMissing:
+        return True
+
+
+def _note(bucket: Bucket) -> None:
+    with contextlib.suppress(StorageConflict):  # another sweep did
+        try:
+            bucket.replace(_LOOKED, _now(), bucket.read_small(_LOOKED).version)
+        except ObjectMissing:
+            bucket.create(_LOOKED, _now())
+
+
+def _now() -> bytes:
+    return f"{utc_now().isoformat()}\n".encode()
+
+
 def _abandoned(bucket: Bucket, folder: str, older_than: timedelta) -> Iterator[Claim]:
     """Claims whose writer is gone, each made ours first: of two sweeps one takes it."""
-    now = utc_now()
     for claim in claims.claims(bucket, folder):
-        if claim.is_abandoned(older_than=older_than, now=now) and claim.take_over(bucket):
+        if _is_abandoned(claim, older_than) and claim.take_over(bucket):
             yield claim
+
+
+def _is_abandoned(claim: Claim, older_than: timedelta) -> bool:
+    return claim.is_abandoned(older_than=older_than, now=utc_now())
