@@ -238,3 +238,32 @@ def test_an_increment_that_nobody_has_verified_is_due_once_and_as_far_as_its_typ
     old = increments(base[0], 2.5)[0]
     report = chosen(base, (old, make_state(old)))
     assert [(due.backup_id, due.level) for due in report.due] == [(old.id, VerificationLevel.RESTORE)]
+
+
+def archived(one: tuple[Manifest, State], **more: str) -> tuple[Manifest, State]:
+    """Its copy lies in a class of S3."""
+    manifest, state = one
+    copies = tuple(copy.model_copy(update=more) for copy in state.copies)
+    return manifest, state.model_copy(update={"copies": copies})
+
+
+def test_what_would_have_to_be_thawed_is_not_chosen() -> None:
+    cold = archived(backup(40, proof(40)), storage_class="DEEP_ARCHIVE")
+    never_tried = archived(backup(50), storage_class="GLACIER")
+
+    assert chosen(cold, never_tried).due == ()
+
+
+def test_a_colder_class_that_can_be_read_at_once_is_verified_like_any_other() -> None:
+    (due,) = chosen(archived(backup(40, proof(40)), storage_class="GLACIER_IR")).due
+
+    assert "last verified" in due.reason
+
+
+def test_a_chain_whose_full_is_cold_is_not_replayed() -> None:
+    base = make_manifest(created_at=NOW - timedelta(days=20))
+    (link,) = increments(base, 15)
+    full = archived(checked(base, proof(20)), storage_class="GLACIER")
+
+    assert VerificationLevel.RESTORE in {due.level for due in chosen(checked(base, proof(20)), checked(link)).due}
+    assert {due.level for due in chosen(full, checked(link)).due} == {None}, "it is read, and not replayed"

@@ -54,6 +54,21 @@ def deleted(decided: Plan) -> list[str]:
 FRESH = backup("fresh", age=0)
 CASES: Mapping[str, tuple[Sequence[Backup], Mapping[str, set[Rule]], Sequence[str]]] = {
     "days that are over": ([FRESH, backup("old", age=30)], {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}}, ["old"]),
+    "days that are over and a lock that is not": (
+        [FRESH, backup("old", age=90, locked_until={"s3": NOW + timedelta(days=1)})],
+        {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}, "old": {Rule.LOCKED}},
+        [],
+    ),
+    "a lock that is over": (
+        [FRESH, backup("old", age=90, locked_until={"s3": NOW})],
+        {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}},
+        ["old"],
+    ),
+    "a deletion that has begun and a copy that is locked": (
+        [FRESH, backup("old", age=90, status=BackupStatus.DELETING, locked_until={"s3": NOW + timedelta(days=1)})],
+        {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}, "old": {Rule.LOCKED}},
+        [],
+    ),
     "days that last a moment longer": (
         [FRESH, backup("old", age=30 - 1e-5)],
         {"fresh": {Rule.LAST_VERIFIED_FULL, Rule.DAYS}, "old": {Rule.DAYS}},
