@@ -8,7 +8,7 @@ help:
 	@echo "make demo ONCE=1       the same, and stop Airflow at the end"
 	@echo "make stop              stop the Airflow that make demo left running"
 	@echo "make test              every test (PYTEST_ARGS=... goes to pytest)"
-	@echo "make bench             time backups against what people type today; rewrites benchmarks/README.md (FULL=1: all)"
+	@echo "make bench             time backups against what people type today; rewrites benchmarks/README.md (FULL=1, ONLY=section)"
 	@echo "make lint              formatting, lint, types, layers"
 	@echo "make format            put the formatting right"
 	@echo "make setup             system packages, .venv and Python packages: what all of these share"
@@ -31,7 +31,7 @@ test: setup
 
 bench:
 	@sh scripts/setup.sh benchmarks/packages.txt
-	@PYTHONPATH=.:plugins:tests $(BIN)/python -m benchmarks $(if $(filter-out 0 no false,$(FULL)),--full)
+	@PYTHONPATH=.:plugins:tests $(BIN)/python -m benchmarks $(if $(filter-out 0 no false,$(FULL)),--full) $(if $(ONLY),--only $(ONLY))
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""python -m benchmarks [--full]: run every contest and rewrite the tables in benchmarks/README.md."""
+"""python -m benchmarks [--full] [--only SECTION]: run the contests and rewrite their tables in benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,59 +21,77 @@ from benchmarks.engines import ENGINES, Arena
 from benchmarks.increments import measure_increments
 from benchmarks.machine import describe, load_warning
 from benchmarks.measuring import run
+from benchmarks.objects import measure_objects
 from benchmarks.results import Contest, Growth, Spread, compete, listing_seconds
+
+_SECTIONS = ("engines", "increments", "objects")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much of it."""
+    """How much of it.
+
+    :param smaller_megabytes: in each database of which increments are taken, for these take many backups each.
+    :param grown_megabytes: two sizes at which our process's memory is compared.
+    """
 
     name: str
     megabytes: int
+    smaller_megabytes: int
     repetitions: int
-    grown_megabytes: tuple[int, int]  # two sizes at which our process's memory is compared
+    grown_megabytes: tuple[int, int]
 
 
-_QUICK = Profile("quick", megabytes=150, repetitions=3, grown_megabytes=(500, 2000))
-_FULL = Profile("full", megabytes=500, repetitions=5, grown_megabytes=(500, 2000))
+_QUICK = Profile("quick", megabytes=150, smaller_megabytes=25, repetitions=3, grown_megabytes=(500, 2000))
+_FULL = Profile("full", megabytes=500, smaller_megabytes=80, repetitions=5, grown_megabytes=(500, 2000))
 _LISTINGS = 7
-_INCREMENTS_SHARE = 6  # the databases of which increments are taken are so many times as small
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--full", action="store_true", help="more data and more repetitions")
+    parser.add_argument("--only", choices=_SECTIONS, help="one section; the others stay as they are")
     parser.add_argument("--megabytes", type=int, help="of data in each database (nothing is written to README.md)")
     arguments = parser.parse_args()
     profile = _FULL if arguments.full else _QUICK
-    if arguments.megabytes:
-        profile = Profile("trial", arguments.megabytes, 2, (arguments.megabytes, 4 * arguments.megabytes))
-    measured = measure(profile)
-    print(report.render(measured))
+    if megabytes := arguments.megabytes:
+        profile = Profile("trial", megabytes, megabytes, 2, (megabytes, 4 * megabytes))
+    measured = measure(profile, [arguments.only] if arguments.only else _SECTIONS)
+    for section in report.render(measured).values():
+        print(section)
     if not arguments.megabytes:
         report.write(measured)
 
 
-def measure(profile: Profile) -> report.Measured:
-    """All of it, one engine after the other."""
+def measure(profile: Profile, sections: Sequence[str]) -> report.Measured:
+    """These sections, one after the other."""
     load = os.getloadavg()[0]
+    engines = increments = objects = None
+    with _rows(profile.megabytes) as rows:
+        if "engines" in sections:
+            engines = _engines(rows, profile)
+        if "increments" in sections:
+            folder = Path(tempfile.mkdtemp(dir=next(iter(rows.values())).parent))
+            increments = measure_increments(write_rows(folder, profile.smaller_megabytes), _say)
+        if "objects" in sections:
+            objects = measure_objects(rows, _say)
+    return report.Measured(_setting(profile, load), engines, increments, objects, profile.smaller_megabytes)
+
+
+def _engines(rows: Mapping[str, Path], profile: Profile) -> report.Engines:
     contests: dict[str, Contest] = {}
     listing: Spread | None = None
     growth: Growth | None = None
-    with _rows(profile.megabytes) as rows:
-        for name, arena_of in ENGINES.items():
-            _say(f"filling a database with {profile.megabytes} MB: {name}")
-            with arena_of(rows) as arena:
-                contests[name] = compete(arena, profile.repetitions, _say)
-                listing = listing or listing_seconds(arena, _LISTINGS)
-                if arena.grow is not None:
-                    growth = _grown(arena, profile)
-        folder = Path(tempfile.mkdtemp(dir=next(iter(rows.values())).parent))
-        smaller = profile.megabytes // _INCREMENTS_SHARE
-        increments = measure_increments(write_rows(folder, smaller), _say)
+    for name, arena_of in ENGINES.items():
+        _say(f"filling a database with {profile.megabytes} MB: {name}")
+        with arena_of(rows) as arena:
+            contests[name] = compete(arena, profile.repetitions, _say)
+            listing = listing or listing_seconds(arena, _LISTINGS)
+            if arena.grow is not None:
+                growth = _grown(arena, profile)
     assert listing is not None  # noqa: S101
     assert growth is not None  # noqa: S101
-    return report.Measured(_setting(profile, load), contests, listing, growth, increments, smaller)
+    return report.Engines(contests, listing, growth)
 
 
 def _grown(arena: Arena, profile: Profile) -> Growth:
@@ -92,8 +110,9 @@ def _grown(arena: Arena, profile: Profile) -> Growth:
 
 def _setting(profile: Profile, load: float) -> list[str]:
     lines = [
-        f"Profile `{profile.name}`, {datetime.now(UTC):%Y-%m-%d}: {profile.megabytes} MB of generated rows in each"
-        f" database, every command {profile.repetitions} times, by turns; medians, and the lowest and highest.",
+        f"Profile `{profile.name}`, {datetime.now(UTC):%Y-%m-%d}: {profile.megabytes} MB of generated rows,"
+        f" every command {profile.repetitions} times, by turns, unless it is said otherwise; medians, and the"
+        " lowest and highest.",
         *(f"{line}." for line in describe()),
         load_warning(load),
     ]

@@ -21,6 +21,8 @@ from support.project import Project
 #: What is asked of ``db-backup create`` and of the pipeline.
 CODECS = ("gzip", "zstd")
 _ROOT = Path(__file__).parents[1]
+#: Of our own commands, which run elsewhere.
+PYTHON_PATH = os.pathsep.join(str(_ROOT / part) for part in ("", "plugins", "tests"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def workspace(connection: ConnectionInfo) -> Iterator[tuple[Path, Project]]:
         project = Project(folder / "project", {"shop": connection})
         project.environment |= {
             "BACKUP_MAX_SIZE_MB": "0",
-            "PYTHONPATH": os.pathsep.join(str(_ROOT / part) for part in ("", "plugins", "tests")),
+            "PYTHONPATH": PYTHON_PATH,
         }
         yield folder, project
 

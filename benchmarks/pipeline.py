@@ -22,7 +22,9 @@ from db_backup.stream.pipeline import Limits, StreamDigest, pump
 from db_backup.stream.process import widen_pipe
 
 
-class _Source:
+class FileSource:
+    """An open file or pipe for the pipeline, whose bytes nobody counts."""
+
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
@@ -46,7 +48,7 @@ class _Nowhere:
 
 def _carry(source: IO[bytes], compression: Compression) -> StreamDigest:
     return pump(
-        _Source(source),
+        FileSource(source),
         compression=compression,
         level=None,
         sinks=[_Nowhere()],

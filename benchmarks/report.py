@@ -1,4 +1,4 @@
-"""The part of README.md that the benchmark writes: tables, and each aim with what came of it."""
+"""The parts of README.md that the benchmark writes: tables, and each aim with what came of it."""
 
 from __future__ import annotations
 
@@ -7,47 +7,92 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.increments import Increments
+from benchmarks.objects import Objects
 from benchmarks.results import Contest, Growth, Result, Spread
 
 README = Path(__file__).with_name("README.md")
-_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Everything of one run of the benchmark."""
+class Engines:
+    """Backups of whole databases, beside what people type today."""
 
-    setting: Sequence[str]  # what was measured on what: sentences
     contests: Mapping[str, Contest]
     listing: Spread
     growth: Growth
-    increments: Sequence[Increments]
-    increments_megabytes: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run of the benchmark measured; a section that was left out is None.
+
+    :param setting: what was measured on what: sentences.
+    :param smaller_megabytes: of data in the databases of which increments are taken.
+    """
+
+    setting: Sequence[str]
+    engines: Engines | None
+    increments: Sequence[Increments] | None
+    objects: Objects | None
+    smaller_megabytes: int
 
 
 def write(measured: Measured) -> None:
-    """Replace what lies between the marks in README.md."""
+    """Replace the sections that were measured in README.md, each between its marks."""
     text = README.read_text()
-    before, after = text.split(_BEGIN)[0], text.split(_END)[1]
-    README.write_text(f"{before}{_BEGIN}\n\n{render(measured)}\n\n{_END}{after}")
+    for name, section in render(measured).items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n\n{section}\n\n{end}{after}"
+    README.write_text(text)
 
 
-def render(measured: Measured) -> str:
-    """As Markdown."""
-    sections = ["\n".join(f"- {line}" for line in measured.setting)]
-    sections += [_table(contest) for contest in measured.contests.values()]
-    sections.append(
-        f"### Increments, of {measured.increments_megabytes} MB in each database\n\n"
-        + "\n\n".join(_increments(one) for one in measured.increments)
-    )
-    sections.append("### Aims on 2 cores\n\n" + _aims(measured))
-    return "\n\n".join(sections)
+def render(measured: Measured) -> dict[str, str]:
+    """The sections by name, as Markdown; each says of itself what it was measured on."""
+    setting = "\n".join(f"- {line}" for line in measured.setting)
+    sections = {}
+    if measured.engines is not None:
+        tables = [_table(contest) for contest in measured.engines.contests.values()]
+        sections["engines"] = [*tables, "### Aims on 2 cores\n\n" + _aims(measured.engines)]
+    if measured.increments is not None:
+        size = f"{measured.smaller_megabytes} MB of rows in each database, each command once."
+        sections["increments"] = [size, *(_increments(one) for one in measured.increments)]
+    if measured.objects is not None:
+        sections["objects"] = list(_objects(measured.objects))
+    return {name: "\n\n".join([setting, *parts]) for name, parts in sections.items()}
+
+
+def _objects(measured: Objects) -> Iterator[str]:
+    yield f"One stream, or one database, of {measured.megabytes} MB, to moto a third of it; each command 3 times."
+    for contest in (measured.passes, *measured.uploads, measured.whole):
+        yield _table(contest)
+    lines = ["| aim | the whole command | our pipeline alone |", "|---|---|---|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in _object_aims(measured)]
+    yield "\n".join(lines)
+
+
+def _object_aims(measured: Objects) -> Iterator[tuple[str, ...]]:
+    whole, alone = (_times_as_long(contest, 1) for contest in (measured.whole, measured.passes))
+    yield "encryption: at most 1.08 times as long", _at_most(1.08, whole), _at_most(1.08, alone)
+    yield "a second folder in the same pass: at most 1.10 times", "", _at_most(1.10, _times_as_long(measured.passes, 2))
+    command, *pipeline = measured.peaks.values()
+    peaks = (f"{_verdict(peak <= 120)}: {peak:.0f} MB" for peak in (command, max(pipeline)))
+    yield "our process peaks at 120 MB at most, with 4 parts in flight", *peaks
+
+
+def _at_most(limit: float, ratio: Spread) -> str:
+    return f"{_verdict(ratio.middle <= limit)}: {ratio}"
+
+
+def _times_as_long(contest: Contest, index: int) -> Spread:
+    """One of its results against the first: the inverse of being faster."""
+    return contest.baseline.faster_than(list(contest.results.values())[index])
 
 
 def _table(contest: Contest) -> str:
     lines = [
-        f"### {contest.title} {contest.version}",
+        f"### {contest.title} {contest.version}".rstrip(),
         "",
         "| command | wall, s | times as fast as the first | CPU, s | peak memory, MB: itself + its children"
         " | stored, MB | of the first's size |",
@@ -91,7 +136,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _aims(measured: Measured) -> str:
+def _aims(measured: Engines) -> str:
     lines = ["| aim | `db-backup create`, whole | our pipeline alone |", "|---|---|---|"]
     lines += [f"| {' | '.join(cells)} |" for cells in _speed_aims(measured.contests)]
     lines += [f"| {aim} | {outcome} | |" for aim, outcome in _other_aims(measured)]
@@ -121,7 +166,7 @@ def _speed_aims(contests: Mapping[str, Contest]) -> Iterator[tuple[str, ...]]:
         yield ("PostgreSQL, zstd: at most 1.25 times as long as the bare dump to /dev/null", *cells)
 
 
-def _other_aims(measured: Measured) -> Iterator[tuple[str, str]]:
+def _other_aims(measured: Engines) -> Iterator[tuple[str, str]]:
     ours = [
         result
         for contest in measured.contests.values()
