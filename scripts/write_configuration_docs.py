@@ -80,8 +80,9 @@ The value is Airflow's: a URI whose parts are URL-encoded, or JSON.
     AIRFLOW_CONN_CRM_DB='{{"conn_type": "mysql", "host": "db", "login": "backup", "password": "p@ss", "schema": "crm"}}'
     AIRFLOW_CONN_NOTES_DB='sqlite:////var/lib/notes/notes.sqlite'
 
-Connection types: `postgres` (or `postgresql`), `mysql` (or `mariadb`), `sqlite`. The path of a SQLite database is
-absolute with four slashes and counts from the project's root with three.
+Connection types of databases: `postgres` (or `postgresql`), `mysql` (or `mariadb`), `sqlite`. The path of a SQLite
+database is absolute with four slashes and counts from the project's root with three. Those of storages (`aws`,
+`google_cloud_platform`, `wasb`) and their fields are in [object storage](object-storage.md#connections).
 """
 
 
