@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from db_backup.manifest import Copy
 from db_backup.model import BackupType, utc_now
 from support.disks import Disk
 from support.factories import MORNING, make_manifest, make_part, make_state
+from support.moto_server import S3Server
 from support.project import Project
 from support.shop_database import sqlite_database
 
@@ -160,10 +162,7 @@ def test_copies_count_in_each_storage_even_where_none_is_configured_any_more(pro
 
 
 def test_a_quota_counts_our_copies_and_is_told_beside_the_disk(project: Project, tmp_path: Path) -> None:
-    config = yaml.safe_load(project.config.read_text())
-    config["storages"] = {"attic": {"url": (tmp_path / "attic").as_uri(), "quota_mb": 10, "off_site": True}}
-    config["databases"]["shop"]["storages"] = ["attic"]
-    project.config.write_text(yaml.safe_dump(config))
+    configure(project, {"attic": {"url": (tmp_path / "attic").as_uri(), "quota_mb": 10, "off_site": True}})
     remember(project, 9 * MEGABYTE, "attic")
 
     attic = storages(project)["attic"]
@@ -234,3 +233,56 @@ def test_types_are_told_apart(project: Project) -> None:
     project.json("create", "shop", "--no-verify", "--type", "structure")
 
     assert set(project.json("storages")["databases"][0]["by_type"]) == {BackupType.FULL, BackupType.STRUCTURE}
+
+
+def test_a_bucket_that_locks_and_one_that_cannot_are_told_apart(project: Project, s3_server: S3Server) -> None:
+    vault, plain = s3_server.new_bucket(locked=True), s3_server.new_bucket()
+    use_buckets(
+        project,
+        s3_server,
+        vault={"url": f"s3://{vault}/backups", "object_lock": "governance", "off_site": True, "quota_mb": 1},
+        plain={"url": f"s3://{plain}", "object_lock": "governance"},
+        gone={"url": "s3://no-such-bucket-here/x"},
+    )
+
+    found = storages(project, "--check", exit_code=1)
+
+    checks = {name: storage["check"] for name, storage in found.items()}
+    assert [checks[name]["works"] for name in ("local", "vault", "plain", "gone")] == [True, True, True, False]
+    assert (checks["vault"]["object_lock"], checks["vault"]["versioned"]) == (True, True)
+    assert (checks["plain"]["object_lock"], checks["plain"]["versioned"]) == (False, False)
+    assert "nothing can be locked in it" in checks["plain"]["warnings"][0]
+    assert "no-such-bucket-here" in checks["gone"]["error"]
+    assert found["vault"]["location"] == f"s3://{vault}/backups"
+    kept = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket=plain).get("Contents", ())]
+    assert kept == [".storage-id"], "what was written to try it is gone"
+
+
+def test_a_listing_asks_no_bucket_for_anything(project: Project) -> None:
+    """Nobody listens there."""
+    project.environment["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(
+        {"conn_type": "aws", "login": "x", "password": "y", "extra": {"endpoint_url": "http://127.0.0.1:1"}}
+    )
+    configure(project, {"bucket": {"url": "s3://bench/x", "quota_mb": 10}})
+    remember(project, 5 * MEGABYTE, "bucket")
+
+    bucket = storages(project)["bucket"]
+
+    assert (bucket["kind"], bucket["size_bytes"], bucket["unknown"]) == ("s3", 5 * MEGABYTE, "")
+    assert "50%" in bucket["forecast"]
+    assert project.json("health", exit_code=3)["databases"][0]["database"] == "shop"
+
+
+def use_buckets(project: Project, server: S3Server, **described: dict[str, Any]) -> None:
+    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
+    connection = {"conn_type": "aws", "login": server.key_id, "password": server.secret, "extra": extra}
+    project.environment["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(connection)
+    configure(project, described)
+
+
+def configure(project: Project, described: dict[str, dict[str, Any]]) -> None:
+    """The database goes to all of them."""
+    config = yaml.safe_load(project.config.read_text())
+    config["storages"] = described
+    config["databases"]["shop"]["storages"] = ["local", *described]
+    project.config.write_text(yaml.safe_dump(config))
