@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from db_backup.errors import BackupError, StorageNotMounted
 from db_backup.jobs.placing import STORAGE_FAILS, missing_copy
+from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Copy
 from db_backup.storage import Storage
@@ -32,11 +34,17 @@ def reachable_storages(workspace: Workspace, names: Sequence[str]) -> tuple[tupl
     missing: list[Copy] = []
     first_failure: BackupError | None = None
     for storage in [workspace.storage(name) for name in names]:
+        failure: BackupError | None = None
         try:
-            ready.append(_ready(workspace, storage))
+            answered = ask(workspace, storage, partial(_ready, workspace))
+            failure = answered.error if isinstance(answered, Unanswered) else None
         except STORAGE_FAILS as error:
-            first_failure = first_failure or error
-            missing.append(missing_copy(storage.name, workspace.catalog.storage_id(storage.name) or "", error))
+            failure = error
+        if failure is None:
+            ready.append(storage)
+        else:
+            first_failure = first_failure or failure
+            missing.append(missing_copy(storage.name, workspace.catalog.storage_id(storage.name) or "", failure))
     if first_failure is not None and not ready:
         raise first_failure
     return tuple(ready), tuple(missing)
