@@ -167,6 +167,23 @@ def test_a_copy_that_can_be_read_at_once_is_read_instead(project: Project, s3_se
     assert restored["thaw"] is None
 
 
+def test_a_download_waits_for_the_thaw_as_a_restore_does(
+    project: Project, s3_server: S3Server, thaws_after: Callable[[int], None], tmp_path: Path
+) -> None:
+    keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=_POLICY)
+    old, _ = created(project), created(project)
+    archived(project)
+
+    thaws_after(3)
+    asked = project.run("download", old, "-o", str(tmp_path / "fetched.sqlite"), "--no-wait")
+    assert asked.returncode == 1
+    assert "asked for" in asked.stderr
+    fetched = project.run("download", old, "-o", str(tmp_path / "fetched.sqlite"))
+
+    assert fetched.returncode == 0, fetched.stderr
+    assert rows(tmp_path / "fetched.sqlite") == rows(tmp_path / "shop.sqlite")
+
+
 def test_a_trigger_tells_what_is_cold_without_a_catalogue(project: Project, s3_server: S3Server) -> None:
     keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=_POLICY)
     old, newest = created(project), created(project)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from db_backup.jobs.copies import leased, locate
 from db_backup.jobs.fallback import Fallback, PassedOver
 from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.sidecars import Located
+from db_backup.jobs.thaw import thaw, warmest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, Part, RunInfo
 from db_backup.progress import Cancellation, Progress
@@ -51,6 +52,7 @@ class DownloadRequest:
     :param raw: the bytes as they are stored, neither decrypted nor decompressed.
     :param force: an existing file may be replaced.
     :param from_storage: the copy in this storage and no other; None: the best one, or the next that can be read.
+    :param wait_for_thaw: wait where it must be thawed first, which takes hours; False: only ask for it.
     """
 
     backup: str
@@ -58,6 +60,7 @@ class DownloadRequest:
     raw: bool = False
     force: bool = False
     from_storage: str | None = None
+    wait_for_thaw: bool = True
 
 
 class DownloadReport(BaseModel):
@@ -85,13 +88,13 @@ def download_backup(
     :raises Refused: the file exists, or is a device or the like.
     :raises UnknownBackup, StorageError, ArtefactError, Interrupted, BackupError: nothing is left behind.
     """
-    located = locate(workspace, request.backup, storage=request.from_storage)
+    located = _located(workspace, request)
     target = _target(located, request)
     refuse_taken(target, replace=request.force, taken=_TAKEN)
-    with (
-        _reading(workspace, located, run, str(target)),
-        new_file(target, replace=request.force, taken=_TAKEN, elsewhere="with -o") as output,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(_reading(workspace, located, run, str(target)))
+        _thaw(workspace, located, request, run, progress, cancellation)
+        output = stack.enter_context(new_file(target, replace=request.force, taken=_TAKEN, elsewhere="with -o"))
         reading = _fallback(workspace, located, request, cancellation)
 
         def write(copies: Sequence[Located]) -> int:
@@ -118,8 +121,9 @@ def stream_backup(
 
     :raises UnknownBackup, StorageError, ArtefactError, Interrupted, BackupError:
     """
-    located = locate(workspace, request.backup, storage=request.from_storage)
+    located = _located(workspace, request)
     with _reading(workspace, located, run, "a stream"):
+        _thaw(workspace, located, request, run, progress, cancellation)
         reading = _fallback(workspace, located, request, cancellation)
         if reading.has_others:
             progress.stage(f"checking a copy of {located.manifest.id}", located.manifest.size_bytes)
@@ -134,6 +138,25 @@ def stream_backup(
                 backup_id=located.manifest.id,
             ) from error
     return _report(reading, request.raw, None, size_bytes)
+
+
+def _located(workspace: Workspace, request: DownloadRequest) -> Located:
+    """The copy that is named; or the best one, which need not be thawed if there is such a copy."""
+    located = locate(workspace, request.backup, storage=request.from_storage)
+    return located if request.from_storage is not None else warmest(workspace, located)
+
+
+def _thaw(
+    workspace: Workspace,
+    located: Located,
+    request: DownloadRequest,
+    run: RunInfo,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> None:
+    """:raises ObjectCold: it is cold, was asked for, and the request does not wait for it."""
+    wait = request.wait_for_thaw
+    thaw(workspace, [located], wait=wait, run=run, progress=progress, cancellation=cancellation)
 
 
 def _fallback(workspace: Workspace, located: Located, request: DownloadRequest, cancellation: Cancellation) -> Fallback:

@@ -33,8 +33,11 @@ _STDOUT = "-"
 @click.option(
     "--from-storage", metavar="NAME", help="The copy in this storage and no other.", shell_complete=complete_storages
 )
+@click.option("--no-wait", is_flag=True, help="Only ask for what must be thawed first, and come back later.")
 @json_option
-def command(backup: str, output: str | None, raw: bool, force: bool, from_storage: str | None, as_json: bool) -> None:
+def command(
+    backup: str, output: str | None, raw: bool, force: bool, from_storage: str | None, no_wait: bool, as_json: bool
+) -> None:
     """Fetch BACKUP (an id or a file name) out of its storage, decompressed, as the database's own tool wrote it.
 
     Size and SHA-256 are checked on the way; the file appears when it is whole, or not at all. A backup of several
@@ -44,6 +47,8 @@ def command(backup: str, output: str | None, raw: bool, force: bool, from_storag
     a warning says so. What went to stdout cannot be taken back: there a copy is read and checked to its end first,
     unless it is the only one.
 
+    What was archived to a cold class is asked for and waited for, which takes hours; --no-wait only asks.
+
     \b
     Examples:
       db-backup download backup_shop_full_2026-01-31_03-00-00
@@ -51,7 +56,7 @@ def command(backup: str, output: str | None, raw: bool, force: bool, from_storag
       db-backup download backup_shop_full_2026-01-31_03-00-00 -o -
     """
     target = Path(output) if output not in {None, _STDOUT} else None
-    request = DownloadRequest(backup, target, raw, force, from_storage)
+    request = DownloadRequest(backup, target, raw, force, from_storage, wait_for_thaw=not no_wait)
     to_stdout = output == _STDOUT
     if to_stdout and (as_json or sys.stdout.isatty()):
         reason = "with --json, which prints there too" if as_json else "for it is a terminal"
