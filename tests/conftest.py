@@ -65,6 +65,13 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
+def given_s3_server() -> Iterator[S3Server]:
+    """Another S3, which the environment names."""
+    with S3Server.given() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def azurite_server() -> Iterator[AzuriteServer]:
     """One Azurite; every test makes containers of its own."""
     if reason := azurite_support.missing_program():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from conformance.object_storage_contract import ObjectStorageContract
+from support.moto_server import GIVEN
 
 pytestmark = pytest.mark.integration
 
@@ -19,3 +22,9 @@ class TestAzure(ObjectStorageContract):
 
 class TestGcs(ObjectStorageContract):
     server_fixture = "gcs_server"
+
+
+if GIVEN in os.environ:
+
+    class TestGivenS3(ObjectStorageContract):
+        server_fixture = "given_s3_server"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import pytest
 from conformance.storage_contract import StorageContract
 from db_backup.storage import LocalStorage, Storage
 from support.cloud_server import CloudServer
+from support.moto_server import GIVEN
 
 pytestmark = pytest.mark.unit
 
@@ -58,3 +60,9 @@ class TestAzure(OfObjects):
 
 class TestGcs(OfObjects):
     server_fixture = "gcs_server"
+
+
+if GIVEN in os.environ:
+
+    class TestGivenS3(OfObjects):
+        server_fixture = "given_s3_server"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import Any
 from db_backup.connections.access import S3Access, S3Credentials
 from support.cloud_server import CloudServer, fresh_name, running
 from support.ports import free_port
+
+GIVEN = "DB_BACKUP_TEST_S3_URL"  # the endpoint of another S3, where AWS_* variables let us make buckets
 
 
 class S3Server(CloudServer):
@@ -20,6 +23,7 @@ class S3Server(CloudServer):
         self.key_id = key_id
         self.secret = secret
         self.region = region
+        self.made: list[str] = []
 
     @classmethod
     @contextmanager
@@ -32,6 +36,33 @@ class S3Server(CloudServer):
     def at(cls, endpoint: str) -> S3Server:
         """A moto that somebody else has started."""
         return cls(endpoint, key_id="testing", secret="testing-secret", region="us-east-1")
+
+    @classmethod
+    @contextmanager
+    def given(cls) -> Iterator[S3Server]:
+        """The one that the environment names; the buckets that were made there are removed."""
+        variables = os.environ
+        server = cls(
+            variables[GIVEN],
+            key_id=variables["AWS_ACCESS_KEY_ID"],
+            secret=variables["AWS_SECRET_ACCESS_KEY"],
+            region=variables.get("AWS_REGION", "us-east-1"),
+        )
+        try:
+            yield server
+        finally:
+            for name in server.made:
+                server.remove_bucket(name)
+
+    def remove_bucket(self, name: str) -> None:
+        """With all that is in it; it has no versions."""
+        client = self.client()
+        for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", ()):
+            client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+            for found in page.get("Contents", ()):
+                client.delete_object(Bucket=name, Key=found["Key"])
+        client.delete_bucket(Bucket=name)
 
     def client(self, service: str = "s3", *, endpoint: str | None = None) -> Any:
         """boto3's client of that service."""
@@ -49,6 +80,7 @@ class S3Server(CloudServer):
         """:param locked: with Object Lock, and so with versions."""
         name = fresh_name()
         self.client().create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked)
+        self.made.append(name)
         return name
 
     def access(self, bucket: str, prefix: str = "", *, endpoint: str | None = None) -> S3Access:

@@ -73,7 +73,8 @@ def _is_due(bucket: Bucket, older_than: timedelta) -> bool:
     try:
         return bucket.read_small(_LOOKED).modified_at + older_than <= utc_now()
     except ObjectMissing:
-        return True
+        _note(bucket)  # the first sweep here
+        return older_than <= timedelta(0)
 
 
 def _note(bucket: Bucket) -> None:
