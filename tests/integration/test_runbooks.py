@@ -8,15 +8,19 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pyrage
 import pytest
 
-from db_backup.model import ConnectionInfo, EngineName
+from db_backup.model import ConnectionInfo, EngineName, utc_now
 from support import quick_age
+from support.clouds_of_project import keep_in_s3
 from support.lab import EngineLab
 from support.lab_postgres import PostgresLab
+from support.moto_server import S3Server
 from support.postgres_server import PostgresServer
 from support.project import Project, connection_variable
 from support.terminal import TerminalSession
@@ -157,6 +161,22 @@ def test_wrong_deploy(project: Project, lab: EngineLab) -> None:
     assert lab.stock_dump("shop") == spoiled
 
 
+def test_cold_backup(project: Project, lab: EngineLab, s3_server: S3Server) -> None:
+    policy = {"after_days": 10, "storage_class": "GLACIER"}
+    keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=policy)
+    backup = create(project)
+    create(project)
+    with mock.patch("db_backup.jobs.archive.utc_now", return_value=utc_now() + timedelta(days=20)):
+        assert [moved["backup_id"] for moved in project.json("archive")["archive"]] == [backup]
+
+    shown = follow(project, "cold-backup.md", "Ask for it, now", {"Backup: ": backup})
+    assert "3 to 5 hours" in shown
+    assert "Asked for." in shown
+
+    follow(project, "cold-backup.md", "Bring it back", {"Backup: ": backup})
+    assert counts(lab, "shop_copy") == {"customers": 2, "orders": 3}
+
+
 @pytest.fixture
 def server_with_history(lab_folder: Path) -> Iterator[PostgresLab]:
     """Of its own: whose server is backed up whole must not hold what other tests have made."""
@@ -243,6 +263,37 @@ def lost_but_for_the_storage(project: Project, tmp_path: Path) -> None:
     home.mkdir()
     packages = [str(checkout / "plugins"), *filter(None, [kept.get("PYTHONPATH")])]
     project.environment = {**kept, "HOME": str(home), "PYTHONPATH": os.pathsep.join(packages)}
+
+
+@pytest.fixture
+def encrypting(project: Project) -> Project:
+    """The project, with the key `default` that its backups are encrypted for."""
+    keys = project.folder / "keys"
+    project.environment |= {"BACKUP_KEYS_PATH": str(keys), "BACKUP_ENCRYPT": "true"}
+    assert project.run("keys", "generate", "default").returncode == 0
+    return project
+
+
+def test_lost_key(encrypting: Project, tmp_path: Path) -> None:
+    create(encrypting)
+    in_the_safe = (encrypting.folder / "keys" / "default.json").rename(tmp_path / "safe.json")
+
+    shown = follow(encrypting, "lost-key.md", "A key is lost", {"Key file: ": str(in_the_safe)})
+    assert "A key is missing." in shown
+    assert "opened" in shown
+
+    (encrypting.folder / "keys" / "found.json").unlink()
+    follow(encrypting, "lost-key.md", "Nobody has a copy", {})
+    newest = encrypting.json("list")["backups"][0]
+    assert (newest["encrypted"], newest["status"]) == (True, "good")
+
+
+def test_leaked_key(encrypting: Project, lab: EngineLab) -> None:
+    first = create(encrypting)
+    follow(encrypting, "lost-key.md", "Others have the key", {})
+    (encrypting.folder / "keys" / "default.json").unlink()
+    assert encrypting.run("restore", first, "--as", "shop_copy").returncode == 0
+    assert counts(lab, "shop_copy") == {"customers": 2, "orders": 3}
 
 
 def test_corrupt_latest_backup(project: Project, lab: EngineLab) -> None:
