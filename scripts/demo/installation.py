@@ -103,12 +103,18 @@ def password() -> str:
 
 
 def environment() -> dict[str, str]:
-    """For every process of the demo: none of the caller's Airflow or backup settings reaches it."""
+    """For every process of the demo: none of the caller's Airflow or backup settings reaches it.
+
+    What the project's ``.env`` may say of places and keys is set here: the demo's backups stay on this machine.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return inherited | {
         "AIRFLOW_HOME": str(HOME),
         "BACKUP_CONFIG": str(ROOT / "scripts" / "demo" / "backup.yaml"),
         "BACKUP_STORAGE_DISK": "local",
+        "BACKUP_CLOUD_ENABLED": "false",
+        "BACKUP_KEEP_LOCAL_COPY": "true",
+        "BACKUP_ENCRYPT": "false",
         "BACKUP_LOCAL_PATH": str(STORAGE),
         "BACKUP_CATALOG_PATH": str(HOME / "db_backup_catalog.sqlite"),
         "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",

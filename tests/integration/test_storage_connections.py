@@ -82,6 +82,7 @@ def test_s3_by_the_usual_connection(project: Project, s3_server: S3Server) -> No
         f"storages: {{s3: {{url: 's3://{bucket}/db'}}}}\ndatabases: {{shop: {{conn_id: shop_db}}}}\n"
     )
     set_connection(project, "aws_default", aws(s3_server))
+    project.as_process = True
     round_trip(project, s3_server, bucket, "s3")
 
 

@@ -71,10 +71,12 @@ class TestInstallation:
 
     def test_the_callers_settings_do_not_reach_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BACKUP_STORAGE_DISK", "s3")
+        monkeypatch.setenv("BACKUP_CLOUD_ENABLED", "true")
         monkeypatch.setenv("AIRFLOW_CONN_CAR_MARKETPLACE_DB", "postgres://production/shop")
         monkeypatch.setenv("MYSQL_BACKUP_EVENTS", "false")
         environment = installation.environment()
         assert environment["BACKUP_STORAGE_DISK"] == "local"
+        assert environment["BACKUP_CLOUD_ENABLED"] == "false"
         assert "AIRFLOW_CONN_CAR_MARKETPLACE_DB" not in environment
         assert "MYSQL_BACKUP_EVENTS" not in environment
 
