@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from db_backup.catalog import AttemptOutcome, Catalog
 from db_backup.manifest import Chain, Manifest, RunInfo, State
 from db_backup.model import BackupType, Scope, utc_now
 from support.factories import make_manifest, make_part, make_proof, make_state
+from support.moto_server import S3Server
 from support.project import Project
 from support.shop_database import sqlite_database, unreachable
 
 pytestmark = pytest.mark.integration
 
 RUN = RunInfo(origin="cli")
+OPENS = "encryption key opens the newest backup"
 
 
 @pytest.fixture
@@ -244,3 +247,28 @@ def test_a_chain_that_broke_is_told_by_the_audit_trail(project: Project) -> None
     (told,) = (one for one in only_entry(project.json("health"))["controls"] if one["name"] == "chain unbroken")
     assert told["result"] == "warning"
     assert full in told["evidence"]
+
+
+def test_an_encrypted_backup_that_is_locked_off_site_passes_all_that_asks_for_it(
+    project: Project, s3_server: S3Server
+) -> None:
+    extra = {"endpoint_url": s3_server.endpoint, "region_name": s3_server.region}
+    connection = {"conn_type": "aws", "login": s3_server.key_id, "password": s3_server.secret, "extra": extra}
+    project.environment["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(connection)
+    vault = {"url": f"s3://{s3_server.new_bucket(locked=True)}/b", "object_lock": "governance", "off_site": True}
+    entry = {"conn_id": "shop_db", "encrypt": True, "storages": ["local", "vault"]}
+    document = {"version": 1, "storages": {"vault": {**vault, "quota_mb": 100}}, "databases": {"shop": entry}}
+    project.config.write_text(yaml.safe_dump(document))
+    about = ("off-site copy exists", "immutable copy", "encrypted", "key rotated within 365 days", OPENS)
+
+    project.environment["BACKUP_KEYS_PATH"] = str(project.folder / "keys")
+    project.json("keys", "generate", "default")
+    project.json("create", "shop")
+    project.json("keys", "list", "--check")
+    found = results(only_entry(project.json("health")))
+    assert {name: found[name] for name in about} == dict.fromkeys(about, "pass")
+
+    (project.folder / "keys" / "default.json").unlink()
+    project.run("keys", "list", "--check")
+    lost = results(only_entry(project.json("health")))
+    assert {name for name in about if lost[name] == "fail"} == {"key rotated within 365 days", OPENS}

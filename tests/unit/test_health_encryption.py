@@ -86,7 +86,7 @@ def canary(opened: bool | None, ago: timedelta = timedelta(hours=6), reason: str
     [
         (canary(True), PASS, "The key of full-1h, 6h 00m ago, was really opened."),
         (canary(True, timedelta(days=2)), PASS, "really opened"),
-        (canary(True, timedelta(days=3)), WARNING, "the daily DAG backup_verification tries it"),
+        (canary(True, timedelta(days=3)), WARNING, "The daily DAG backup_verification tries it"),
         (canary(False, reason="No key 'main' opens it."), FAIL, "was not to be opened: No key 'main' opens it."),
         (canary(None, reason="It is escrowed."), NOT_APPLICABLE, "Not tried of full-1h, 6h 00m ago: It is escrowed."),
     ],

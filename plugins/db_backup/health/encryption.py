@@ -75,12 +75,13 @@ def key_opens(history: History, expectations: Expectations) -> Control:
     if not canary.opened:
         return Control(name=name, result=_FAIL, evidence=f"The key of {tried}, was not to be opened: {canary.reason}")
     if history.age(canary.at) > _CANARY_WITHIN:
-        evidence = f"The last key that was opened is that of {tried}: the daily DAG backup_verification tries it."
+        evidence = f"The last key that was opened is that of {tried}. {_TRY}"
         return Control(name=name, result=_WARNING, evidence=evidence)
     return Control(name=name, result=_PASS, evidence=f"The key of {tried}, was really opened.")
 
 
-_UNTRIED = "No key was tried yet; the daily DAG backup_verification does it."
+_TRY = "The daily DAG backup_verification tries it, and so does `db-backup keys list --check`."
+_UNTRIED = f"No key was tried yet. {_TRY}"
 
 
 def _is_due(history: History, newest: BackupRecord) -> bool:
