@@ -9,7 +9,7 @@ from typing import Any
 from db_backup import naming
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Chain, Manifest, State
+from db_backup.manifest import Chain, Copy, Manifest, State
 from db_backup.model import BackupType, ProofResult, VerificationLevel, utc_now
 from support.factories import make_manifest, make_proof, make_state
 
@@ -48,18 +48,32 @@ def past_backup(
     return made, make_state(made, *proofs, **(state or {}))
 
 
-def publish(workspace: Workspace, pairs: Iterable[tuple[Manifest, State]], *, index: bool = True) -> list[str]:
-    """Put them into the local storage, parts first and manifest last, and into the catalogue; returns their ids."""
-    (storage,) = ready_storages(workspace, ("local",))
+def publish(
+    workspace: Workspace,
+    pairs: Iterable[tuple[Manifest, State]],
+    *,
+    index: bool = True,
+    storages: tuple[str, ...] = ("local",),
+) -> list[str]:
+    """Put them into these storages, parts first and manifest last, and into the catalogue; returns their ids."""
+    places = ready_storages(workspace, storages)
     ids = []
     for manifest, state in pairs:
-        for part in manifest.parts:
-            sink = storage.open_sink(naming.part_key(part.path))
-            sink.write(bytes(part.stored_bytes))
-            sink.commit()
-        storage.create(naming.state_key(manifest.id), state.to_json())
-        storage.create(naming.manifest_key(manifest.id), manifest.to_json())
+        for storage in places:
+            for part in manifest.parts:
+                sink = storage.open_sink(naming.part_key(part.path))
+                sink.write(bytes(part.stored_bytes))
+                sink.commit()
+            storage.create(naming.state_key(manifest.id), state.to_json())
+            storage.create(naming.manifest_key(manifest.id), manifest.to_json())
         if index:
             workspace.catalog.record(manifest, state)
         ids.append(manifest.id)
     return ids
+
+
+def spread_over(pair: tuple[Manifest, State], *storages: str) -> tuple[Manifest, State]:
+    """The same backup, with a copy in each of these storages."""
+    manifest, state = pair
+    copies = tuple(Copy(storage=name, storage_id="", created_at=manifest.finished_at) for name in storages)
+    return manifest, state.model_copy(update={"copies": copies})

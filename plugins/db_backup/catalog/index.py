@@ -66,6 +66,11 @@ def replace(database: Database, pairs: Iterable[tuple[Manifest, State]], kept: I
     return count
 
 
+def knows(database: Database, backup_id: str) -> bool:
+    with database.read() as connection:
+        return connection.scalar(select(backups.c.id).where(backups.c.id == backup_id)) is not None
+
+
 def get(database: Database, backup: str) -> BackupSummary:
     name = PurePosixPath(backup).name
     backup_id = naming.backup_id_of_file(name)

@@ -105,6 +105,9 @@ class Catalog:
         """
         return index.replace(self._database, pairs, kept)
 
+    def knows(self, backup_id: str) -> bool:
+        return index.knows(self._database, backup_id)
+
     def get(self, backup: str) -> BackupSummary:
         """The backup of this id, or of which this is a file, with or without its folder.
 

@@ -45,7 +45,8 @@ class Capture:
         try:
             parent = newest_link(self.workspace, entry)
         except ChainBroken as broken:
-            record_break(self.workspace, entry, broken.backup_id, broken, self.run)
+            if not broken.worth_a_full:
+                record_break(self.workspace, entry, broken.backup_id, broken, self.run)
             return self._full(broken)
         if parent is None:
             return self._full(

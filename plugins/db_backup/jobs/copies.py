@@ -97,6 +97,7 @@ def known_copies(workspace: Workspace, backup_id: str, storages: Sequence[Storag
             unasked.append(answer)
         else:
             looks.append(answer)
+    looks = _of_one_backup(looks)
     held = {look.storage.name: look.manifest for look in looks if isinstance(look.manifest, Manifest)}
     state = _seen(looks)
     found = [
@@ -275,6 +276,25 @@ def _look(storage: Storage, backup_id: str) -> _Look:
     except ManifestError as error:
         manifest = error
     return _Look(storage, state, manifest)
+
+
+def _of_one_backup(looks: Sequence[_Look]) -> list[_Look]:
+    """A manifest is the same in every storage: one that differs from the first is that of something else."""
+    first = next((look for look in looks if isinstance(look.manifest, Manifest)), None)
+    return [_another(look, first) if first is not None and _differs(look, first) else look for look in looks]
+
+
+def _differs(look: _Look, first: _Look) -> bool:
+    return isinstance(look.manifest, Manifest) and look.manifest != first.manifest
+
+
+def _another(look: _Look, first: _Look) -> _Look:
+    """A copy that is none: its state is not this backup's either."""
+    error = ManifestError(
+        f"What lies in '{look.storage.name}' under this id is another backup than the one in '{first.storage.name}'.",
+        hint="Look at both manifests, and take the storage with the wrong one out of the configuration.",
+    )
+    return _Look(look.storage, error, error)
 
 
 def _seen(looks: Sequence[_Look]) -> State | None:

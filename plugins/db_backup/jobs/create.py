@@ -275,6 +275,7 @@ def _plan(
             timeout_seconds=settings.backup_timeout_seconds,
         ),
         previous=newest_manifest(workspace, entry.name, request.type, storages),
+        is_taken=workspace.catalog.knows,
         safety=request.safety,
     )
 

@@ -39,6 +39,7 @@ class Plan:
 
     :param missing: the copies in storages that should get it too, and that were out of reach from the start.
     :param new_key: makes the data key of a backup id, with its wraps; None: it is not encrypted.
+    :param is_taken: whether a backup of this id lies in a storage that this one does not go to.
     :param previous: the entry's newest backup of this type, from which the size of this one is estimated.
     :param warnings: what the manifest is to say first of all.
     """
@@ -54,6 +55,7 @@ class Plan:
     previous: Manifest | None
     missing: tuple[Copy, ...] = ()
     new_key: Callable[[str], tuple[DataKey, tuple[WrappedKey, ...]]] | None = None
+    is_taken: Callable[[str], bool] = lambda _: False
     safety: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -102,7 +104,9 @@ class Creation:
     def _names(self) -> Iterator[str]:
         """The ids of this second (DESIGN, "On storage")."""
         for serial in range(1, _ID_TRIES):
-            yield str(naming.BackupName(self.plan.entry.name, self.plan.type, self.created_at.astimezone(UTC), serial))
+            name = naming.BackupName(self.plan.entry.name, self.plan.type, self.created_at.astimezone(UTC), serial)
+            if not self.plan.is_taken(str(name)):
+                yield str(name)
 
     def _store(self, dump: Dump, backup_id: str, key: DataKey | None, placing: Placing) -> tuple[Part, ...]:
         """Every stream through the pipeline into every storage, under temporary names."""

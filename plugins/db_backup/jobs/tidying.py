@@ -78,18 +78,10 @@ def _unindexed(workspace: Workspace, listed: Survey, attempt: Attempt) -> Iterat
             continue
         # None: deleted meanwhile, or for `catalog check` to tell of
         found = next(iter(copies_of(workspace, backup_id)), None)
-        if found is not None and found.manifest.run == attempt.run and not _knows(workspace, backup_id):
+        if found is not None and found.manifest.run == attempt.run and not workspace.catalog.knows(backup_id):
             yield found
 
 
 def _made_by(attempt: Attempt) -> frozenset[BackupType]:
     """Where no increment can follow, a full is made; and after the full of a server an increment."""
     return _OF_CHAINS if attempt.type in _OF_CHAINS else frozenset({attempt.type})
-
-
-def _knows(workspace: Workspace, backup_id: str) -> bool:
-    try:
-        workspace.catalog.get(backup_id)
-    except UnknownBackup:
-        return False
-    return True
