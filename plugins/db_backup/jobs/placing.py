@@ -95,7 +95,6 @@ class Placing:
                 step(storage)
             except STORAGE_FAILS as error:
                 self.leave_out(storage, error)
-                self._take_back(storage)
 
     @contextmanager
     def claimed(self, names: Iterable[str], database: str) -> Iterator[str]:
