@@ -17,12 +17,13 @@ import pytest
 
 from db_backup.model import ConnectionInfo, EngineName, utc_now
 from support import quick_age
-from support.clouds_of_project import keep_in_s3
+from support.clouds_of_project import keep_in_s3, slow_thaw
 from support.lab import EngineLab
 from support.lab_postgres import PostgresLab
 from support.moto_server import S3Server
 from support.postgres_server import PostgresServer
 from support.project import Project, connection_variable
+from support.several_storages import SECOND, THIRD, SpreadProject
 from support.terminal import TerminalSession
 
 pytestmark = pytest.mark.integration
@@ -169,7 +170,9 @@ def test_cold_backup(project: Project, lab: EngineLab, s3_server: S3Server) -> N
     with mock.patch("db_backup.jobs.archive.utc_now", return_value=utc_now() + timedelta(days=20)):
         assert [moved["backup_id"] for moved in project.json("archive")["archive"]] == [backup]
 
-    shown = follow(project, "cold-backup.md", "Ask for it, now", {"Backup: ": backup})
+    with slow_thaw(s3_server) as thaws_after:
+        thaws_after(3)
+        shown = follow(project, "cold-backup.md", "Ask for it, now", {"Backup: ": backup})
     assert "3 to 5 hours" in shown
     assert "Asked for." in shown
 
@@ -314,3 +317,33 @@ def test_corrupt_latest_backup(project: Project, lab: EngineLab) -> None:
     shown = follow(project, "corrupt-latest-backup.md", "The database is needed back as well", {})
     assert newest in shown
     assert counts(lab, "shop_copy") == {"customers": 2, "orders": 3}
+
+
+@pytest.fixture
+def spread(tmp_path: Path, shop: ConnectionInfo) -> SpreadProject:
+    """A host whose backups lie in three storages."""
+    project = SpreadProject(tmp_path / "spread", {"shop": shop}, storages=(SECOND, THIRD))
+    with_program(project)
+    return project
+
+
+def test_a_copy_is_corrupt(spread: SpreadProject) -> None:
+    backup = create(spread)
+    spread.spoil(backup, SECOND)
+
+    follow(spread, "lost-storage.md", "A copy is corrupt", {})
+
+    assert spread.parts(backup, SECOND)[0].read_bytes() == spread.parts(backup, "local")[0].read_bytes()
+
+
+def test_lost_storage(spread: SpreadProject) -> None:
+    spread.place("local", SECOND)
+    backup = create(spread)
+    shutil.rmtree(spread.storage)
+    del spread.storages["local"]
+
+    spread.place(SECOND, THIRD)  # what the page says to write into backup.yaml
+    shown = follow(spread, "lost-storage.md", "A storage is gone, and will not come back", {})
+
+    assert "1 made, 0 missing" in shown
+    assert spread.parts(backup, THIRD)[0].read_bytes() == spread.parts(backup, SECOND)[0].read_bytes()

@@ -56,9 +56,9 @@ class SpreadProject(Project):
         path.write_bytes(content)
         return path
 
-    def create(self, entry: str = "shop", *arguments: str) -> str:
+    def create(self, entry: str = "shop", *arguments: str, **environment: str) -> str:
         """The id of a new backup, that was not verified."""
-        (backup,) = self.json("create", entry, "--no-verify", *arguments)["backups"]
+        (backup,) = self.json("create", entry, "--no-verify", *arguments, **environment)["backups"]
         return str(backup["id"])
 
     def backup(self, backup_id: str) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def test_a_damaged_copy_counts_for_nothing_in_3_2_1() -> None:
     assert "2 of 3 copies" in found.evidence
 
 
+def test_a_storage_that_is_not_configured_any_more_counts_for_nothing() -> None:
+    assert three_two_one(backup(storages=("local", "s3", "gone"))).result is PASS
+    assert "2 of 3 copies" in three_two_one(backup(storages=("local", "gone")), off_site=frozenset({"gone"})).evidence
+
+
 def test_an_older_backup_that_has_all_makes_3_2_1_a_warning() -> None:
     found = three_two_one(backup(1, storages=("local",)), backup(25, storages=("local", "s3")))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 from db_backup.health.history import BackupRecord, Expectations, History
@@ -43,8 +42,8 @@ def three_two_one(history: History, expectations: Expectations) -> Control:
 
 def _lacking(backup: BackupRecord, expectations: Expectations) -> list[str]:
     """What there should be beside the database itself, in words."""
-    whole = backup.whole
-    kinds = {_kind(storage, expectations.kinds) for storage in whole}
+    whole = _counting(backup, expectations)
+    kinds = {expectations.kinds[storage] for storage in whole}
     lacking = []
     if len(whole) < _COPIES:
         lacking.append(f"with the database itself that is {1 + len(whole)} of {1 + _COPIES} copies")
@@ -57,15 +56,15 @@ def _lacking(backup: BackupRecord, expectations: Expectations) -> list[str]:
 
 def _places(backup: BackupRecord, expectations: Expectations) -> str:
     told = [
-        f"{storage} ({_kind(storage, expectations.kinds)}{', off-site' if storage in expectations.off_site else ''})"
-        for storage in backup.whole
+        f"{storage} ({expectations.kinds[storage]}{', off-site' if storage in expectations.off_site else ''})"
+        for storage in _counting(backup, expectations)
     ]
     return " and ".join(told)
 
 
-def _kind(storage: str, kinds: Mapping[str, str]) -> str:
-    """Of a storage that is not configured any more its name is all that is known."""
-    return kinds.get(storage, storage)
+def _counting(backup: BackupRecord, expectations: Expectations) -> list[str]:
+    """The storages whose copy is whole, as far as is known; of one that is not configured any more nothing is."""
+    return [storage for storage in backup.whole if storage in expectations.kinds]
 
 
 def wanted_copies(history: History, expectations: Expectations) -> Control:

@@ -1,0 +1,149 @@
+"""Copies in an object storage: made later, mended, and alone where the local one is not to stay."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from db_backup.model import ConnectionInfo, EngineName
+from db_backup.storage import ObjectStorage
+from support.clouds_of_project import keep_in_s3
+from support.moto_server import S3Server
+from support.several_storages import SpreadProject
+
+pytestmark = pytest.mark.integration
+
+
+class Cloud:
+    """A project with `local` and `s3`, whose objects can be looked at and spoiled."""
+
+    def __init__(self, folder: Path, server: S3Server) -> None:
+        source = folder / "shop.sqlite"
+        with sqlite3.connect(source) as database:
+            database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT)")
+            database.executemany("INSERT INTO orders (item) VALUES (?)", [(f"item {n}",) for n in range(2000)])
+        database.close()
+        shop = ConnectionInfo("shop_db", EngineName.SQLITE, database=str(source))
+        self.project = SpreadProject(folder / "project", {"shop": shop}, storages=())
+        self.bucket = server.new_bucket()
+        self.client = server.client()
+        self.server = server
+        self.place("local", "s3")
+
+    def place(self, *names: str) -> None:
+        """From now on backups go to these storages."""
+        keep_in_s3(self.project, self.server, self.bucket, local=True, off_site=True)
+        document = yaml.safe_load(self.project.config.read_text())
+        document["databases"]["shop"]["storages"] = list(names)
+        self.project.config.write_text(yaml.safe_dump(document))
+
+    def parts(self, backup: str) -> list[str]:
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"backups/database/{backup}.")
+        return [item["Key"] for item in found.get("Contents", [])]
+
+    def content(self, backup: str) -> bytes:
+        (key,) = self.parts(backup)
+        return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def spoil(self, backup: str) -> None:
+        (key,) = self.parts(backup)
+        content = bytearray(self.content(backup))
+        content[len(content) // 2] ^= 0xFF
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=bytes(content))
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, s3_server: S3Server) -> Cloud:
+    return Cloud(tmp_path, s3_server)
+
+
+def test_a_cloud_that_could_not_be_written_gets_its_copy_later(cloud: Cloud) -> None:
+    project, bucket = cloud.project, cloud.bucket
+    project.create()
+    cloud.bucket = "no-such-bucket"
+    cloud.place("local", "s3")
+    backup = project.create()
+    cloud.bucket = bucket
+    cloud.place("local", "s3")
+    assert project.backup(backup)["missing_copies"] == ["s3"]
+
+    (made,) = project.json("replicate")["made"]
+
+    assert (made["backup_id"], made["storage"], made["read_from"]) == (backup, "s3", "local")
+    assert cloud.content(backup) == project.parts(backup, "local")[0].read_bytes()
+    assert project.json("replicate")["wanted"] == []
+
+
+def test_a_flipped_byte_in_the_cloud_is_passed_over_and_mended(cloud: Cloud) -> None:
+    project = cloud.project
+    backup = project.create()
+    good = cloud.content(backup)
+    cloud.spoil(backup)
+    project.parts(backup, "local")[0].unlink()
+    assert project.run("restore", backup, "--test").returncode == 3
+    # both are known to be bad by now; somebody finds the local file again
+    (project.storage / "database" / Path(cloud.parts(backup)[0]).name).write_bytes(good)
+
+    report = project.json("replicate")
+
+    assert [(copy["storage"], copy["mended"]) for copy in report["made"]] == [("local", True), ("s3", True)]
+    assert cloud.content(backup) == good
+    assert project.json("restore", backup, "--test", "--from-storage", "s3")["read_from"] == {backup: "s3"}
+
+
+def test_the_local_copy_goes_and_the_backup_is_restored_from_the_cloud(cloud: Cloud) -> None:
+    project = cloud.project
+    (made,) = project.json("create", "shop", BACKUP_KEEP_LOCAL_COPY="false")["backups"]
+    copy = project.folder / "copy.sqlite"
+
+    assert project.parts(made["id"], "local") == []
+    assert project.backup(made["id"])["storages"] == ["s3"]
+    report = project.json("restore", made["id"], "--as", str(copy))
+    assert (report["differences"], report["read_from"]) == ([], {made["id"]: "s3"})
+
+
+KILLED = """
+import os, signal
+from db_backup.storage import ObjectStorage
+create = ObjectStorage.create
+def die(storage, key, content):
+    if key.startswith("metadata/backup"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    create(storage, key, content)
+ObjectStorage.create = die
+from db_backup.cli.main import main
+main(["replicate"])
+"""
+
+
+def test_killed_after_the_upload_it_goes_on_with_what_is_there(cloud: Cloud) -> None:
+    project = cloud.project
+    cloud.place("local")
+    backup = project.create()
+    cloud.place("local", "s3")
+
+    done = project.run_process([sys.executable, "-c", KILLED])
+
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    uploaded = cloud.client.head_object(Bucket=cloud.bucket, Key=cloud.parts(backup)[0])["LastModified"]
+    assert project.backup(backup)["storages"] == ["local"]
+    assert len(project.json("replicate")["made"]) == 1
+    assert cloud.client.head_object(Bucket=cloud.bucket, Key=cloud.parts(backup)[0])["LastModified"] == uploaded
+    assert sorted(project.backup(backup)["storages"]) == ["local", "s3"]
+
+
+def test_a_part_that_one_object_cannot_hold_is_refused_and_said(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = cloud.project
+    cloud.place("local")
+    project.create()
+    cloud.place("local", "s3")
+    monkeypatch.setattr(ObjectStorage, "max_object_bytes", 100)
+
+    (failed,) = project.json("replicate", exit_code=1)["failed"]
+
+    assert "100 bytes at most" in failed["error"]
