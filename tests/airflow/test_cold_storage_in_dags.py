@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from db_backup.errors import StorageAccessDenied
 from db_backup.jobs import thaw
 from db_backup.model import utc_now
-from support.clouds_of_project import keep_in_s3
+from support.clouds_of_project import keep_in_s3, slow_thaw
 from support.dag_runs import Run
 from support.moto_server import S3Server
 from support.project import Project
@@ -45,26 +44,12 @@ def old(made: Project) -> str:
     return first
 
 
-@pytest.fixture
-def slow_thaw(s3_server: S3Server) -> Iterator[None]:
-    """What is asked for takes a while: some looks at the object."""
-
-    def thawing(**transition: object) -> None:
-        body = json.dumps({"model_name": "s3::keyrestore", "transition": transition}).encode()
-        address = f"{s3_server.endpoint}/moto-api/state-manager/set-transition"
-        urllib.request.urlopen(urllib.request.Request(address, data=body, method="POST")).close()  # noqa: S310
-
-    thawing(progression="manual", times=6)
-    yield
-    thawing(progression="immediate")
-
-
 def weeks_later() -> mock._patch[mock.MagicMock]:
     return mock.patch("db_backup.jobs.archive.utc_now", return_value=utc_now() + timedelta(days=20))
 
 
 def test_the_weekly_run_archives_and_a_restore_waits_in_the_triggerer(
-    made: Project, old: str, run: RunOf, tmp_path: Path, slow_thaw: None
+    made: Project, old: str, run: RunOf, tmp_path: Path, s3_server: S3Server
 ) -> None:
     with weeks_later():
         weekly = run("backup_weekly")
@@ -73,7 +58,9 @@ def test_the_weekly_run_archives_and_a_restore_waits_in_the_triggerer(
     assert [moved["backup_id"] for moved in weekly.xcoms["archive", -1, "return_value"]["archive"]] == [old]
 
     copy = tmp_path / "copy.sqlite"
-    restored = run("backup_restore", conf={"backup": old, "new_name": str(copy)})
+    with slow_thaw(s3_server) as thaws_after:
+        thaws_after(6)
+        restored = run("backup_restore", conf={"backup": old, "new_name": str(copy)})
 
     assert restored.state == "success"
     thawed = restored.xcoms["thaw", -1, "return_value"]

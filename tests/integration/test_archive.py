@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -18,7 +16,7 @@ from db_backup.jobs import thaw
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import utc_now
 from db_backup.operators.thaw_trigger import still_cold
-from support.clouds_of_project import keep_in_s3
+from support.clouds_of_project import keep_in_s3, slow_thaw
 from support.moto_server import S3Server
 from support.project import Project
 from support.shop_database import sqlite_database
@@ -46,15 +44,8 @@ def days_later(days: float) -> Iterator[None]:
 
 @pytest.fixture
 def thaws_after(s3_server: S3Server) -> Iterator[Callable[[int], None]]:
-    """After how many looks at an object that was asked for it can be read."""
-
-    def thawing(**transition: object) -> None:
-        body = json.dumps({"model_name": "s3::keyrestore", "transition": transition}).encode()
-        address = f"{s3_server.endpoint}/moto-api/state-manager/set-transition"
-        urllib.request.urlopen(urllib.request.Request(address, data=body, method="POST")).close()  # noqa: S310
-
-    yield lambda looks: thawing(progression="manual", times=looks)
-    thawing(progression="immediate")
+    with slow_thaw(s3_server) as thaws_after:
+        yield thaws_after
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -33,3 +35,21 @@ def keep_in_s3(project: Project, server: S3Server, bucket: str, *, local: bool =
             "extra": {"endpoint_url": server.endpoint, "region_name": server.region},
         }
     )
+
+
+@contextmanager
+def slow_thaw(server: S3Server) -> Iterator[Callable[[int], None]]:
+    """While the block runs, what is asked for can be read after so many looks at it, and not at once.
+
+    The number is moto's, which counts the looks before the request as well: at least as many must have come.
+    """
+
+    def thawing(**transition: object) -> None:
+        body = json.dumps({"model_name": "s3::keyrestore", "transition": transition}).encode()
+        address = f"{server.endpoint}/moto-api/state-manager/set-transition"
+        urllib.request.urlopen(urllib.request.Request(address, data=body, method="POST")).close()  # noqa: S310
+
+    try:
+        yield lambda looks: thawing(progression="manual", times=looks)
+    finally:
+        thawing(progression="immediate")
