@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyrage
@@ -17,8 +18,10 @@ import yaml
 from db_backup.encryption.key_file import Key, generate_pair, generate_secret
 from db_backup.jobs.copies import locate
 from db_backup.jobs.workspace import Workspace
-from support import quick_age
+from support import processes, quick_age
 from support.encrypted import put_key
+from support.lab import ToolBehaviour
+from support.lab_postgres import PostgresLab
 from support.project import Project
 from support.shop_database import sqlite_database
 
@@ -110,7 +113,7 @@ def test_after_a_rotation_the_old_key_may_go(project: Project) -> None:
     new = {"BACKUP_ENCRYPTION_KEY_ID": "main-2027"}
     assert project.json("keys", "rotate", "--dry-run", **new)["rewrapped"] == 1
     done = project.run("keys", "rotate", **new)
-    assert (done.returncode, "1 backups wrapped for main-2027" in done.stdout) == (0, True)
+    assert (done.returncode, "Backups wrapped for main-2027" in done.stdout) == (0, True)
     needed = {key["name"]: key["backups"] for key in project.json("keys", "list", **new)["keys"]}
     assert needed == {"main-2027": 1, "default": 0}
     (keys(project) / "default.json").unlink()
@@ -127,6 +130,43 @@ def test_a_rotation_that_cannot_open_a_backup_fails_and_says_to_keep_the_old_key
     assert done.returncode == 1
     assert f"{backup_id}: No key here opens" in done.stderr
     assert "Keep the old keys" in done.stderr
+
+
+def test_rotation_reaches_every_copy_and_comes_back_for_one_that_was_away(project: Project) -> None:
+    nas = project.folder / "nas"
+    document = yaml.safe_load(project.config.read_text())
+    document["storages"] = {"nas": {"url": nas.as_uri()}}
+    document["databases"]["shop"]["storages"] = ["local", "nas"]
+    project.config.write_text(yaml.safe_dump(document))
+    for name in ("default", "second", "third"):
+        put_key(keys(project), generate_secret(name))
+    backup_id = create(project)
+
+    def recipients() -> dict[str, list[str]]:
+        places = {"local": project.storage, "nas": nas}
+        states = {
+            name: json.loads((at / f"metadata/{backup_id}.state.json").read_text()) for name, at in places.items()
+        }
+        return {name: [wrap["recipient"] for wrap in found["wrapped_keys"]] for name, found in states.items()}
+
+    assert project.json("keys", "rotate", BACKUP_ENCRYPTION_KEY_ID="second")["rewrapped"] == 1
+    assert recipients() == {"local": ["second"], "nas": ["second"]}
+
+    nas.rename(project.folder / "unplugged")
+    third = {"BACKUP_ENCRYPTION_KEY_ID": "third"}
+    report = project.json("keys", "rotate", exit_code=1, **third)
+    assert (report["rewrapped"], len(report["unreached"])) == (1, 1)
+    assert "'nas'" in report["unreached"][0]
+    assert not nas.exists()
+
+    (project.folder / "unplugged").rename(nas)
+    assert recipients() == {"local": ["third"], "nas": ["second"]}
+    again = project.json("keys", "rotate", **third)
+    assert (again["rewrapped"], again["unreached"]) == (1, [])
+    assert recipients() == {"local": ["third"], "nas": ["third"]}
+    for name in ("default", "second"):
+        (keys(project) / f"{name}.json").unlink()
+    assert restored(project, backup_id, **third)
 
 
 # The break-glass kit
@@ -336,3 +376,41 @@ def test_no_key_is_in_anything_that_is_stored_or_said(project: Project, kit: Pat
     for secret in [*secrets_of(local), *secrets_of(vault), *secrets_of(private), another]:
         assert secret not in seen
         assert secret.encode() not in stored
+
+
+def test_no_tool_is_shown_a_key(postgres_lab: PostgresLab, tmp_path: Path) -> None:
+    """Through the whole life of a dump that has to be stopped: its command line and its environment are looked at."""
+    key, connection_key = generate_secret("default"), generate_secret("vault")
+    project = Project(
+        tmp_path / "project", {"shop": postgres_lab.connection(postgres_lab.create_sample())}, as_process=False
+    )
+    put_key(project.folder / "keys", key)
+    project.environment |= {
+        "BACKUP_KEYS_PATH": str(project.folder / "keys"),
+        "BACKUP_ENCRYPT": "true",
+        "BACKUP_ENCRYPTION_KEY_ID": "default,vault",
+        "BACKUP_TIMEOUT_SECONDS": "2",
+        "AIRFLOW_CONN_KEY_VAULT": json.dumps({"conn_type": "generic", "password": connection_key.to_json()}),
+    }
+    document = yaml.safe_load(project.config.read_text())
+    project.config.write_text(yaml.safe_dump(document | {"keys": {"vault": {"conn_id": "key_vault"}}}))
+    fake = postgres_lab.fake_dump_tool(tmp_path / "fake", ToolBehaviour.HANGS)
+    shown, tools, ended = [], [], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            tools.extend(processes.that_show(str(fake)))
+            for secret in secrets_of(key) + secrets_of(connection_key):
+                shown.extend(processes.that_show(secret))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        done = project.run("create", "shop", PATH=f"{fake}:{os.environ['PATH']}")
+    finally:
+        ended.set()
+        looking.join()
+    assert (done.returncode, "BACKUP_TIMEOUT_SECONDS" in done.stderr) == (1, True)
+    assert tools
+    assert shown == []
+    assert project.files() == set()

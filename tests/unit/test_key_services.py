@@ -95,7 +95,9 @@ def test_a_key_that_is_gone_from_the_service_is_unavailable_and_the_next_recipie
     requests.post(f"{endpoint}/moto-api/reset", timeout=10)  # moto lets a disabled key decrypt
     assert keyring(tmp_path, endpoint, uri).can_open(manifest, state)
     (tmp_path / "main.json").unlink()
-    with pytest.raises(KeyUnavailable, match=r"refuses the key 'kms'.*[A-Z][A-Za-z]+Exception.*main\.json does not exist"):
+    with pytest.raises(
+        KeyUnavailable, match=r"refuses the key 'kms'.*[A-Z][A-Za-z]+Exception.*main\.json does not exist"
+    ):
         keyring(tmp_path, endpoint, uri).unwrap(manifest, state)
 
 

@@ -131,7 +131,7 @@ def _print_list(report: KeysReport, tried: tuple[Canary, ...]) -> None:
         for key in report.keys
     ]
     print_table(("KEY", "KIND", "FINGERPRINT", "AGE", "BACKUPS", "HERE"), rows, right=("AGE", "BACKUPS"))
-    click.echo(f"{report.encrypted_backups} encrypted backups.")
+    click.echo(f"Encrypted backups: {report.encrypted_backups}.")
     for key in report.keys:
         if key.error:
             click.echo(f"Warning: {key.name}: {key.error}", err=True)
@@ -150,8 +150,8 @@ def _use(key: ListedKey) -> str:
 
 def _print_rotation(report: RotationReport) -> None:
     keys = ", ".join(f"{recipient.name} ({recipient.fingerprint})" for recipient in report.recipients)
-    done = "would be wrapped" if report.dry_run else "wrapped"
-    click.echo(f"{report.rewrapped} backups {done} for {keys}; {report.already} were so already.")
+    done = "Backups to be wrapped" if report.dry_run else "Backups wrapped"
+    click.echo(f"{done} for {keys}: {report.rewrapped}. Already so: {report.already}.")
     for failed in report.failed:
         click.echo(f"Error: {failed.backup_id}: {failed.error}\n  {failed.hint}", err=True)
     for reason in report.unreached:
