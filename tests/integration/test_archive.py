@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+import yaml
 
 from db_backup.jobs import thaw
 from db_backup.jobs.workspace import Workspace
@@ -51,6 +53,26 @@ def thaws_after(s3_server: S3Server) -> Iterator[Callable[[int], None]]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thaw, "POLL_SECONDS", 0.01)
+
+
+@dataclass(frozen=True)
+class Cold:
+    """A project whose older backup was archived; what ``db-backup archive`` said. Tests change nothing of it."""
+
+    project: Project
+    old: str
+    newest: str
+    planned: Any
+    report: Any
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Cold:
+    folder = tmp_path_factory.mktemp("cold")
+    project = Project(folder / "project", {"shop": sqlite_database(folder, "shop")}, as_process=False)
+    keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=_POLICY)
+    old, newest = created(project), created(project)
+    return Cold(project, old, newest, archived(project, "--dry-run"), archived(project))
 
 
 def created(project: Project) -> str:
@@ -112,39 +134,64 @@ def test_an_old_backup_is_archived_thawed_waited_for_and_restored(
     assert acts.count(("thaw", "done")) == 1  # it was on its way when the second restore came
 
 
-def test_archiving_twice_moves_nothing_twice(project: Project, s3_server: S3Server) -> None:
-    keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=_POLICY)
-    old, _ = created(project), created(project)
-
-    planned, first, second = archived(project, "--dry-run"), archived(project), archived(project)
-
-    assert [moved["backup_id"] for moved in first["archive"]] == [old]
-    assert planned["archive"] == first["archive"]
-    assert second["archive"] == []
+def test_archiving_moves_what_was_planned_and_nothing_twice(cold: Cold) -> None:
+    assert [moved["backup_id"] for moved in cold.report["archive"]] == [cold.old]
+    assert cold.planned["archive"] == cold.report["archive"]
+    assert archived(cold.project)["archive"] == []
 
 
-def test_what_is_archived_for_fewer_days_than_are_billed_is_told(project: Project, s3_server: S3Server) -> None:
-    keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=_POLICY)
-    created(project), created(project)
-
-    (moved,) = archived(project)["archive"]
-
-    assert "bills for 90 days at least" in moved["remark"]
+def test_what_is_archived_for_fewer_days_than_are_billed_is_told(cold: Cold) -> None:
+    assert "bills for 90 days at least" in cold.report["archive"][0]["remark"]
 
 
-def test_a_cold_copy_is_not_damaged_and_nothing_is_thawed_to_verify_it(project: Project, s3_server: S3Server) -> None:
-    bucket = s3_server.new_bucket()
-    keep_in_s3(project, s3_server, bucket, archive=_POLICY)
-    old, _ = created(project), created(project)
-    archived(project)
-
-    document = project.json("verify", old, "--level", "checksum", exit_code=1)
+def test_a_cold_copy_is_not_damaged_and_nothing_is_thawed_to_verify_it(cold: Cold) -> None:
+    document = cold.project.json("verify", cold.old, "--level", "checksum", exit_code=1)
 
     assert document["proofs"][0]["result"] == "inconclusive"
     assert "GLACIER" in document["proofs"][0]["reason"]
-    status = {backup["id"]: backup["status"] for backup in project.json("list")["backups"]}
-    assert status[old] == "good"
-    assert [copy["cold"] for copy in project.json("list")["backups"] if copy["id"] == old] == [["s3"]]
+    (listed,) = (backup for backup in cold.project.json("list")["backups"] if backup["id"] == cold.old)
+    assert (listed["status"], listed["cold"]) == ("good", ["s3"])
+
+
+def test_a_trigger_tells_what_is_cold(cold: Cold) -> None:
+    with mock.patch.dict("os.environ", cold.project.environment, clear=True):
+        assert list(still_cold({cold.old: "s3", cold.newest: "s3"})) == [cold.old]
+
+
+def test_a_person_sees_what_is_moved_and_why_the_rest_stays(cold: Cold) -> None:
+    with days_later(20):
+        shown = cold.project.run("archive", "--dry-run").stdout
+
+    assert f"{cold.newest}  s3" in shown
+    assert "the newest verified full backup of 'shop'" in shown
+    assert "0 copies (0 bytes) to be moved, 1 stay." in shown
+
+
+def test_all_links_of_a_chain_that_the_bucket_itself_has_moved_are_thawed(
+    tmp_path: Path, s3_server: S3Server, thaws_after: Callable[[int], None]
+) -> None:
+    project = Project(tmp_path / "project", {"shop": sqlite_database(tmp_path, "shop")}, as_process=False)
+    bucket = s3_server.new_bucket()
+    keep_in_s3(project, s3_server, bucket)
+    document = yaml.safe_load(project.config.read_text())
+    document["databases"]["shop"]["types"] = ["full", "incremental"]
+    project.config.write_text(yaml.safe_dump(document))
+    full = created(project)
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database, database:
+        database.execute("insert into orders values (1000, 1, 'after the full')")
+    (increment,) = project.json("create", "shop", "--type", "incremental")["backups"]
+    client = s3_server.client()
+    for found in client.list_objects_v2(Bucket=bucket, Prefix="backups/database/")["Contents"]:
+        where = {"Bucket": bucket, "Key": found["Key"]}
+        client.copy(where, bucket, where["Key"], ExtraArgs={"StorageClass": "DEEP_ARCHIVE"})
+        for _ in range(60):
+            client.head_object(**where)
+
+    thaws_after(60)
+    restored = project.json("restore", increment["id"], "--as", str(tmp_path / "copy.sqlite"))
+
+    assert {copy["backup_id"] for copy in restored["thaw"]["copies"]} == {full, increment["id"]}
+    assert rows(tmp_path / "copy.sqlite") == rows(tmp_path / "shop.sqlite")
 
 
 def test_a_copy_that_can_be_read_at_once_is_read_instead(project: Project, s3_server: S3Server, tmp_path: Path) -> None:
@@ -173,15 +220,6 @@ def test_a_download_waits_for_the_thaw_as_a_restore_does(
 
     assert fetched.returncode == 0, fetched.stderr
     assert rows(tmp_path / "fetched.sqlite") == rows(tmp_path / "shop.sqlite")
-
-
-def test_a_trigger_tells_what_is_cold_without_a_catalogue(project: Project, s3_server: S3Server) -> None:
-    keep_in_s3(project, s3_server, s3_server.new_bucket(), archive=_POLICY)
-    old, newest = created(project), created(project)
-    archived(project)
-
-    with mock.patch.dict("os.environ", project.environment, clear=True):
-        assert list(still_cold({old: "s3", newest: "s3"})) == [old]
 
 
 def test_a_pinned_backup_is_archived_and_stays(project: Project, s3_server: S3Server) -> None:
