@@ -6,6 +6,7 @@ A subclass gives ``server_fixture``: the name of the fixture with its server.
 from __future__ import annotations
 
 import dataclasses
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,7 +21,10 @@ from db_backup.errors import (
     StorageError,
     StorageNotMounted,
 )
+from db_backup.holder import Holder
 from db_backup.storage import Sink, Storage
+from db_backup.storage.folder import this_host
+from db_backup.storage.object_store import claims
 from support.cloud_server import QUICK, CloudServer
 from support.faulty_proxy import Fault, FaultyProxy, Request
 
@@ -30,6 +34,7 @@ _STATE = f"metadata/{_ID}.state.json"
 _MEGABYTE = 1 << 20
 _PARTS = bytes(range(256)) * (12 * _MEGABYTE // 256)  # of three parts
 _AT_ONCE = timedelta(0)
+_A_DAY = timedelta(days=1)
 _LOOKED = ".at-work/looked-for-uploads"
 
 _ACTIONS: dict[str, Callable[[Storage], object]] = {
@@ -289,6 +294,20 @@ class ObjectStorageContract:
             own.read_document(_STATE)
 
         assert_it_reads_well(slow.value, own)
+
+    def test_whoever_may_not_delete_writes_all_the_same_and_sweeps_nothing(
+        self, shaky: Storage, storage: Storage, proxy: FaultyProxy, place: tuple[CloudServer, str], prefix: str
+    ) -> None:
+        server, bucket = place
+        dead = json.dumps({**Holder.this_process(this_host()).columns(), "process_started": 1}).encode()
+        for claim in (claims.id_claim(f"{_ID}-2"), claims.upload_claim(_PART), claims.name_claim(f"{_PART}.zz-002")):
+            server.raw(bucket).put(f"{prefix}/{claim}", dead)
+        proxy.let(Fault(lambda request: request.method == "DELETE" or "?uploads" in request.path, status=403))
+
+        assert shaky.sweep(older_than=_A_DAY) == ()
+        with shaky.reserve(f"{_ID}-3"):
+            shaky.create(_PART, b"part")
+        assert [found.key for found in storage.list("database")] == [_PART]
 
     def test_an_upload_that_fails_in_the_middle_leaves_nothing(
         self, shaky: Storage, proxy: FaultyProxy, place: tuple[CloudServer, str], prefix: str

@@ -59,7 +59,12 @@ class Bucket:
         refuse_fork()
         with self._opening:
             if self._opened is None:
-                self._opened = open_access(self._access, self.limits)
+                from obstore.exceptions import BaseError
+
+                try:
+                    self._opened = open_access(self._access, self.limits)
+                except BaseError as error:  # what the environment says beside the connection, it reads and may refuse
+                    raise self.place.explain(error, "", "done") from error
             return self._opened
 
     def client(self) -> Any:

@@ -66,7 +66,7 @@ class Place:
         conflict = isinstance(error, exceptions.AlreadyExistsError | exceptions.PreconditionError)
         if (conflict or code in _CONFLICTS) and code not in _COLD:
             return self.conflict(key)
-        what = f"'{key}'" if key else "The storage"
+        what = f"'{key}'" if key else "Nothing"
         message = f"{what} could not be {done} in {self}: {_reason(error)}."
         denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         told_by_code: tuple[tuple[bool, type[StorageError], str], ...] = (

@@ -45,6 +45,7 @@ class OpenedAccess:
 
         access = self.access
         options: dict[str, Any] = {
+            "skip_signature": False,  # whatever the environment says, which obstore reads too
             "client_options": _client_options(access, limits),
             "retry_config": {
                 "max_retries": retries,

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 
-from db_backup.errors import ObjectMissing, StorageConflict
+from db_backup.errors import ObjectMissing, StorageAccessDenied, StorageConflict
 from db_backup.model import utc_now
 from db_backup.naming import manifest_key
 from db_backup.storage.object_store import claims
@@ -23,18 +23,22 @@ def sweep_bucket(bucket: Bucket, *, older_than: timedelta, objects_of: Callable[
     :param objects_of: the keys of everything that was published under an id.
     """
     yield from _sweep_uploads(bucket, older_than)
-    for claim in _abandoned(bucket, claims.IDS, older_than):
+    for claim in _taken_over(bucket, claims.IDS, older_than):
         backup_id = claim.key.removeprefix(f"{claims.IDS}/")
         published = tuple(objects_of(backup_id))
         if manifest_key(backup_id) not in published:
-            for key in published:
-                bucket.delete(key)
-                yield key
-        bucket.delete(claim.key)
-        yield claim.key
-    for claim in _abandoned(bucket, claims.NAMES, older_than):
-        bucket.delete(claim.key)
-        yield claim.key
+            yield from _removed(bucket, published)
+        yield from _removed(bucket, [claim.key])
+    for claim in _taken_over(bucket, claims.NAMES, older_than):
+        yield from _removed(bucket, [claim.key])
+
+
+def _removed(bucket: Bucket, keys: Iterable[str]) -> Iterator[str]:
+    """Those that are gone; what this connection may not delete is left to one that may."""
+    for key in keys:
+        with contextlib.suppress(StorageAccessDenied):
+            bucket.delete(key)
+            yield key
 
 
 def _sweep_uploads(bucket: Bucket, older_than: timedelta) -> Iterator[str]:
@@ -42,13 +46,13 @@ def _sweep_uploads(bucket: Bucket, older_than: timedelta) -> Iterator[str]:
     abandoned = [claim for claim in claims.claims(bucket, claims.UPLOADS) if _is_abandoned(claim, older_than)]
     uploads = uploads_of(bucket) if abandoned or _is_due(bucket, older_than) else None
     if uploads is not None:
-        yield from _abort_unclaimed(
-            bucket, uploads, {claims.claimed_by_upload(claim.key) for claim in abandoned}, older_than
-        )
+        of_the_dead = {claims.claimed_by_upload(claim.key) for claim in abandoned}
+        try:
+            yield from _abort_unclaimed(bucket, uploads, of_the_dead, older_than)
+        except StorageAccessDenied:
+            return  # then their claims must stay, for who may
         _note(bucket)
-    for claim in abandoned:
-        bucket.delete(claim.key)
-        yield claim.key
+    yield from _removed(bucket, [claim.key for claim in abandoned])
 
 
 def _abort_unclaimed(
@@ -89,7 +93,7 @@ def _now() -> bytes:
     return f"{utc_now().isoformat()}\n".encode()
 
 
-def _abandoned(bucket: Bucket, folder: str, older_than: timedelta) -> Iterator[Claim]:
+def _taken_over(bucket: Bucket, folder: str, older_than: timedelta) -> Iterator[Claim]:
     """Claims whose writer is gone, each made ours first: of two sweeps one takes it."""
     for claim in claims.claims(bucket, folder):
         if _is_abandoned(claim, older_than) and claim.take_over(bucket):

@@ -15,7 +15,7 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 
 from db_backup.connections.access import GoogleAccess, S3Access
-from db_backup.errors import StorageError
+from db_backup.errors import StorageAccessDenied, StorageError
 from db_backup.naming import DATABASE_FOLDER, backup_id_of_file, is_backup_id
 from db_backup.storage.object_store.bucket import Bucket
 from db_backup.storage.object_store.https import pool_for
@@ -114,12 +114,14 @@ class _GoogleUploads:
             answer = self._pool.request(method, f"{url}?{urlencode(asked)}", headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise self._failed(type(error).__name__) from error
+        if answer.status in {401, 403}:
+            raise self._failed("access is denied", StorageAccessDenied)
         if answer.status >= 300 and not (method == "DELETE" and answer.status == 404):
             raise self._failed(f"the answer was {answer.status}")
         return answer.data
 
-    def _failed(self, reason: str) -> StorageError:
-        return StorageError(
+    def _failed(self, reason: str, kind: type[StorageError] = StorageError) -> StorageError:
+        return kind(
             f"Uploads that nobody completed could not be looked for in {self._bucket.place}: {reason}.",
             hint="Give the connection's user storage.multipartUploads.list and .abort on the bucket"
             " (docs/object-storage.md).",
