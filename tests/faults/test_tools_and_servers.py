@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from db_backup.encryption.key_file import generate_secret
 from db_backup.model import EngineName
 from support.aftermath import assert_all_is_well, failure_of
+from support.encrypted import put_key
 from support.forks import Command, Forks
 from support.gate import Gate
 from support.lab import EngineLab
@@ -79,18 +81,22 @@ def in_the_middle(
         lab.drop(database)
 
 
-@pytest.mark.parametrize("engine", WITH_A_TOOL)
+@pytest.mark.parametrize(("engine", "encrypt"), [*((engine, "false") for engine in WITH_A_TOOL), ("mysql", "true")])
 def test_a_dump_tool_killed_in_mid_stream_fails_the_backup(
     labs: dict[EngineName, EngineLab],
     engine: EngineName,
+    encrypt: str,
     tmp_path: Path,
     make_project: Callable[..., Project],
     forks: Forks,
 ) -> None:
-    with in_the_middle(labs[engine], tmp_path, make_project, forks) as dump:
+    put_key(tmp_path / "keys", generate_secret("default"))
+    encryption = {"BACKUP_ENCRYPT": encrypt, "BACKUP_KEYS_PATH": str(tmp_path / "keys")}
+    with in_the_middle(labs[EngineName(engine)], tmp_path, make_project, forks, **encryption) as dump:
         os.kill(dump.tool, signal.SIGKILL)
         failure = dump.failure()
-        assert str(labs[engine].dump_tool) in failure["error"]
+        assert str(labs[EngineName(engine)].dump_tool) in failure["error"]
+        assert not [name for name in dump.project.files() if ".enc" in name]
         dump.assert_all_is_well()
 
 
