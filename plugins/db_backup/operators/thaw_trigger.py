@@ -37,6 +37,9 @@ class ThawTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         failures = 0
         while True:
+            # First of all: the scheduler must have heard that the process has ended which asked for this, or it takes
+            # that end for the failure of the one that is to go on (Airflow 3.3).
+            await asyncio.sleep(self.poll_seconds)
             try:
                 # In a thread: it speaks to storages and to the catalogue, and the loop is that of all triggers.
                 waiting = await asyncio.to_thread(still_cold, self.copies)
@@ -50,7 +53,6 @@ class ThawTrigger(BaseTrigger):
                 if not waiting:
                     yield _event(state="thawed", copies=self.copies, since=self.since)
                     return
-            await asyncio.sleep(self.poll_seconds)
 
 
 def _event(**payload: object) -> TriggerEvent:
