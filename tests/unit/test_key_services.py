@@ -6,11 +6,15 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 import requests
+import tink.integration
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from moto.server import ThreadedMotoServer
 
 from db_backup.config import KeyConfig
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.unit
 
 REGION = "eu-central-1"
 NOBODY = "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+GOOGLE = "gcp-kms://projects/shop/locations/global/keyRings/backups/cryptoKeys/main"
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +117,47 @@ def test_a_service_that_does_not_answer_is_unavailable_and_no_credentials_are_to
     assert "planted" not in str(refusal.value)
 
 
+class FakeGoogleClient:
+    """Google's client is not installed here: what stands in for it wraps by turning bytes round."""
+
+    def __init__(self, uri: str, *, credentials: Any) -> None:
+        self.uri, self.asked_as = uri, credentials.service_account_email
+
+    def get_aead(self, uri: str) -> FakeGoogleClient:
+        assert (uri, self.asked_as) == (self.uri, "backup@shop.example")
+        return self
+
+    def encrypt(self, plain: bytes, associated: bytes) -> bytes:
+        return (associated + plain)[::-1]
+
+    def decrypt(self, wrapped: bytes, associated: bytes) -> bytes:
+        assert wrapped[::-1].startswith(associated)
+        return wrapped[::-1].removeprefix(associated)
+
+
+def test_google_cloud_kms_is_asked_with_the_credentials_of_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tink.integration.gcpkms", SimpleNamespace(GcpKmsClient=FakeGoogleClient))
+    monkeypatch.setattr(tink.integration, "gcpkms", sys.modules["tink.integration.gcpkms"], raising=False)
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {
+        "type": "service_account",
+        "client_email": "backup@shop.example",
+        "private_key": private.decode(),
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    connection = {"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": account}}
+    there = {"AIRFLOW_HOME": "/nowhere", "AIRFLOW_CONN_GOOGLE": json.dumps(connection)}
+    config = {"kms": KeyConfig("kms", conn_id="google", kms=GOOGLE)}
+    manifest, state = make_encrypted(Keyring(config, tmp_path, ("kms",), there))
+    assert [(wrap.kind, wrap.key_id) for wrap in state.wrapped_keys] == [("gcp_kms", GOOGLE)]
+    assert Keyring(config, tmp_path, ("kms",), there).can_open(manifest, state)
+
+
 def test_google_cloud_kms_without_its_client_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tink.integration.gcpkms", None)
-    uri = "gcp-kms://projects/shop/locations/global/keyRings/backups/cryptoKeys/main"
     with pytest.raises(FeatureNotAvailable, match="gcp-kms"):
-        make_encrypted(Keyring({"kms": KeyConfig("kms", kms=uri)}, tmp_path, ("kms",), {}))
+        make_encrypted(Keyring({"kms": KeyConfig("kms", kms=GOOGLE)}, tmp_path, ("kms",), {}))

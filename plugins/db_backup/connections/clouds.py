@@ -95,6 +95,14 @@ def aws_client(
     return aws.service_client(_fields(_CLOUDS[StorageKind.S3], conn_id, environment), service, region)
 
 
+def google_credentials(conn_id: str | None = None, *, environment: Mapping[str, str] | None = None) -> Any:
+    """What a client of another service of Google ("kms") takes as its credentials, by the same kind of connection.
+
+    :raises: as :func:`storage_access`.
+    """
+    return google.service_credentials(_fields(_CLOUDS[StorageKind.GCS], conn_id, environment))
+
+
 def find_storage_connection(
     kind: StorageKind, conn_id: str | None, *, environment: Mapping[str, str] | None = None
 ) -> AirflowConnection | None:

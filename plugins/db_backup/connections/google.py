@@ -56,6 +56,14 @@ def google_access(fields: Fields, address: StorageAddress) -> GoogleAccess:
     )
 
 
+def service_credentials(fields: Fields) -> Any:
+    """google-auth's own object, for clients of Google's other services.
+
+    :raises ConfigurationError, StorageAccessDenied, StorageError: as :func:`google_access`.
+    """
+    return _credentials(fields)
+
+
 @dataclass
 class _Tokens:
     """Gives a token that lives on for some minutes at least; in turn, where several threads ask."""

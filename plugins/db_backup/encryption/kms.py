@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from db_backup.connections import aws_client
+from db_backup.connections import aws_client, google_credentials
 from db_backup.encryption.recipients import bound_to, ciphertext_of, damaged, wrapped_by
 from db_backup.errors import BackupError, ConfigurationError, FeatureNotAvailable, KeyUnavailable, WrongKey
 from db_backup.manifest import WrappedKey
@@ -25,7 +25,7 @@ class KmsRecipient:
     service sees that data (AWS: as the encryption context), so its own log tells which backup was opened.
 
     :param uri: ``aws-kms://arn:aws:kms:…:key/…`` or ``gcp-kms://projects/…/cryptoKeys/…``.
-    :param conn_id: whose credentials count; None: those of the machine.
+    :param conn_id: whose credentials count; None: of ``aws_default`` or ``google_cloud_default``, or the machine's.
     """
 
     def __init__(self, name: str, uri: str, conn_id: str | None, environment: Mapping[str, str] | None) -> None:
@@ -90,7 +90,8 @@ class KmsRecipient:
                 f"The key '{self.name}' is one of Google Cloud KMS, whose client is not installed.",
                 hint="Install it: pip install 'airflow-db-backup[gcp-kms]' (or tink[gcpkms]).",
             ) from None
-        return gcpkms.GcpKmsClient(self.key_id)
+        credentials = google_credentials(self._conn_id, environment=self._environment)
+        return gcpkms.GcpKmsClient(self.key_id, credentials=credentials)
 
     def _refused(self, error: Exception) -> KeyUnavailable:
         return KeyUnavailable(
