@@ -183,11 +183,12 @@ class Bucket:
         from obstore.exceptions import BaseError
 
         once = self.opened.once
+        last_try = time.monotonic() + self.limits.give_up_seconds
         for failures in range(1, self.limits.retries + 2):
             try:
                 return request(once, failures)
             except (BaseError, OSError) as error:
-                if failures > self.limits.retries or not may_pass(error):
+                if failures > self.limits.retries or time.monotonic() > last_try or not may_pass(error):
                     raise self.explained(error, key, done) from error
             self.wait(failures)
         raise AssertionError  # the last failure was raised

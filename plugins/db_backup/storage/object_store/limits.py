@@ -13,9 +13,10 @@ class Limits:
 
     ``part_bytes``: one part of an upload; S3 takes none under 5 MiB, but as the last. ``parts_in_flight``: how many
     are on their way at once, each in memory. ``max_parts``: of one object, as the provider has it.
-    ``request_seconds``: one request with its answer. ``silence_seconds``: without a byte of an answer. ``retries``:
-    after a failure that may pass, the first one after ``pause_seconds``, each next later. ``identity_seconds``: how
-    long what was read of ``.storage-id`` is believed by what only reads, as long as it finds what it looks for.
+    ``request_seconds``: one request with its answer. ``silence_seconds``: without a byte of an answer; not of uploads
+    in parts, whose requests may be long on their way. ``retries``: after a failure that may pass, the first one after
+    ``pause_seconds``, each next later, none after ``give_up_seconds``. ``identity_seconds``: how long what was read of
+    ``.storage-id`` is believed by what only reads, as long as it finds what it looks for.
     """
 
     part_bytes: int = 8 << 20
@@ -23,9 +24,10 @@ class Limits:
     max_parts: int = 10_000
     connect_seconds: float = 10
     request_seconds: float = 600
-    silence_seconds: float = 120
+    silence_seconds: float = 60
     retries: int = 6
     pause_seconds: float = 0.2
+    give_up_seconds: float = 120
     identity_seconds: float = 30
 
     @property

@@ -29,8 +29,8 @@ class OpenedAccess:
     def __init__(self, access: CloudAccess, limits: Limits) -> None:
         self.access = access
         self.lost_credentials: BackupError | None = None
-        self.store = self._store(limits, retries=limits.retries)
-        self.once = self._store(limits, retries=0)
+        self.store = self._store(limits, retries=limits.retries, silence_seconds=None)
+        self.once = self._store(limits, retries=0, silence_seconds=limits.silence_seconds)
         self._client: Any = None
 
     def client(self) -> Any:
@@ -40,13 +40,13 @@ class OpenedAccess:
             self._client = self.access.client("s3")
         return self._client
 
-    def _store(self, limits: Limits, *, retries: int) -> Any:
+    def _store(self, limits: Limits, *, retries: int, silence_seconds: float | None) -> Any:
         from obstore import store
 
         access = self.access
         options: dict[str, Any] = {
             "skip_signature": False,  # whatever the environment says, which obstore reads too
-            "client_options": _client_options(access, limits),
+            "client_options": _client_options(access, limits, silence_seconds=silence_seconds),
             "retry_config": {
                 "max_retries": retries,
                 "retry_timeout": _RETRY_FOR,
@@ -100,14 +100,15 @@ def refuse_fork() -> None:
         )
 
 
-def _client_options(access: CloudAccess, limits: Limits) -> dict[str, Any]:
+def _client_options(access: CloudAccess, limits: Limits, *, silence_seconds: float | None) -> dict[str, Any]:
     options: dict[str, Any] = {
         "allow_http": access.allow_http,
         "connect_timeout": timedelta(seconds=limits.connect_seconds),
         "timeout": timedelta(seconds=limits.request_seconds),
-        "read_timeout": timedelta(seconds=limits.silence_seconds),
         "user_agent": "airflow-db-backup",
     }
+    if silence_seconds is not None:
+        options["read_timeout"] = timedelta(seconds=silence_seconds)
     if not access.verify_tls:
         options["allow_invalid_certificates"] = True
     if access.ca_bundle is not None:
