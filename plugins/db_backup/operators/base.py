@@ -108,7 +108,11 @@ class WorkspaceOperator(BaseOperator):
         try:
             with Workspace.open() as workspace:
                 progress = TaskProgress(self.log, context.get("task_state_store"))
-                return self.work(Job(workspace, context, run_info(context), progress, cancellation))
+                try:
+                    return self.work(Job(workspace, context, run_info(context), progress, cancellation))
+                finally:
+                    for warning in workspace.warnings:
+                        self.log.warning("%s", warning)
         except AirflowSkipException as skipped:
             leave_outcome(context, "skipped", str(skipped))
             raise

@@ -51,7 +51,8 @@ def open_by_kit(kit: Kit, *, indexed: bool, own: Mapping[str, str] | None = None
     try:
         if indexed and (not shared or workspace.catalog_lost):  # others' catalogue knows of more than this storage
             for problem in refresh_index(workspace):
-                workspace.warnings.append(f"{problem.backup_id}: {problem.problem}. {problem.remedy}")
+                about = problem.backup_id or f"Storage '{problem.storage}'"
+                workspace.warnings.append(f"{about}: {problem.problem.removesuffix('.')}. {problem.remedy}")
     except BaseException:
         workspace.__exit__(None, None, None)
         raise
