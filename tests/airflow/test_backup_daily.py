@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from db_backup.model import EngineName
 from support.dag_runs import Run, dag_named, logs_of_home
@@ -262,3 +263,32 @@ def test_parsing_the_dag_files_loads_neither_engines_nor_drivers() -> None:
     files = [str(file) for file in sorted(DAGS.glob("*.py"))]
     done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(done.stdout.strip().splitlines()[-1]) == {file: [] for file in files}
+
+
+def test_a_copy_that_a_storage_missed_is_made_by_the_next_run(tmp_path: Path, project: ProjectOf, daily: Daily) -> None:
+    shop = project(shop=sqlite_database(tmp_path, "shop"))
+    second = tmp_path / "second"
+    document = yaml.safe_load(shop.config.read_text())
+    document["storages"] = {"second": {"url": second.as_uri()}}
+    document["databases"]["shop"]["storages"] = ["local", "second"]
+    shop.config.write_text(yaml.safe_dump(document))
+    shop.json("create", "shop", "--no-verify")
+    second.rename(tmp_path / "unmounted")
+
+    run = daily()
+
+    backup = run.xcoms["protect.backup", 0, "return_value"]
+    assert shop.json("list", "--type", "full")["backups"][0]["missing_copies"] == ["second"]
+    assert run.state == "failed"
+    assert "second" in run.xcoms["replicate", -1, "outcome"]["reason"]
+    assert [run.task(task).state for task in ("replicate", "cleanup", "health_score")] == [
+        "failed",
+        "success",
+        "success",
+    ]
+
+    (tmp_path / "unmounted").rename(second)
+    run = daily()
+
+    assert run.state == "success"
+    assert [made["backup_id"] for made in run.xcoms["replicate", -1, "return_value"]["made"]] == [backup["id"]]

@@ -309,7 +309,7 @@ def test_a_server_is_restored_from_the_other_copy(
         rows = ", ".join(f"({n}, 'item {n * 7919}')" for n in range(first, first + 1000))
         lab.execute(name, f"INSERT INTO orders VALUES {rows}")
     project = SpreadProject(tmp_path / "project", {"shop": lab.connection(name)}, storages=(SECOND,))
-    other = f"{name}_copy"
+    other, empty = f"{name}_copy", lab.create_empty()
     try:
         backup = project.create()
         project.spoil(backup, "local")
@@ -326,6 +326,15 @@ def test_a_server_is_restored_from_the_other_copy(
         assert again["differences"] == []
         assert again["read_from"] == {backup: "local"}
         assert sum(lab.counts(other).values()) == 4000
+
+        # into a database that exists and is empty, where the first copy ends when most of it is loaded
+        cut_short = project.create()
+        tail = project.parts(cut_short, "local")[0]
+        tail.write_bytes(tail.read_bytes()[:-20])
+        filled = project.json("restore", cut_short, "--as", empty)
+        assert (filled["way"], filled["differences"], filled["read_from"]) == ("empty", [], {cut_short: SECOND})
+        assert sum(lab.counts(empty).values()) == 4000
     finally:
+        lab.drop(empty)
         lab.drop(other)
         lab.drop(name)

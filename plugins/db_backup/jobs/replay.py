@@ -101,6 +101,8 @@ def replay(
         "replayed_to": rebuilt.time.isoformat(),
         "replayed_to_position": rebuilt.position,
         "restore_warnings": [*reading.warnings, *rebuilt.warnings],
+        "read_from": reading.read_from,
+        "passed_over": [passed.model_dump() for passed in reading.passed_over],
         "fetch_seconds": round(fetch_seconds, 3),
         "load_seconds": round(took - fetch_seconds, 3),
         "restore_seconds": round(time.monotonic() - began, 3),

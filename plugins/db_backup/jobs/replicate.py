@@ -191,6 +191,8 @@ class _Replication:
             )
             return
         entry = self.request.database
+        if len(self.workspace.storages) == 1 and entry is None:
+            return  # there is nowhere to copy from
         if entry is not None and not self.survey.published({entry}):
             self.workspace.config.entry(entry)  # raises for a name that nobody knows
         published = self.survey.published(None if entry is None else {entry})

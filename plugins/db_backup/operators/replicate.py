@@ -43,10 +43,10 @@ class ReplicateOperator(WorkspaceOperator):
         for warning in (*report.warnings, *job.workspace.warnings):
             self.log.warning("%s", warning)
         if not report.complete:
-            missing = len(report.wanted) - len(report.made)
+            told = [f"{failed.backup_id} in {failed.storage}: {failed.error}" for failed in report.failed]
+            told += [f"'{storage}' does not answer, and copies are wanted there." for storage in report.unreachable]
             raise StorageError(
-                f"{missing} copies could not be made. "
-                + " ".join(f"{failed.backup_id} in {failed.storage}: {failed.error}" for failed in report.failed),
-                hint=next((failed.hint for failed in report.failed), ""),
+                f"Not every copy could be made. {' '.join(told)}",
+                hint=next((failed.hint for failed in report.failed), "The next run makes up what is missing."),
             )
         return report.model_dump(mode="json", include={"made", "failed", "local_removed", "warnings"})
