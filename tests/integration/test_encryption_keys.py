@@ -241,6 +241,18 @@ def test_a_kit_holds_the_connection_that_holds_a_key(project: Project, kit: Path
     assert project.run(*by_kit, "--as", str(project.folder / "back.sqlite")).returncode == 0
 
 
+def test_a_kit_holds_what_a_key_service_is_asked_with_and_says_that_its_key_is_elsewhere(
+    project: Project, kit: Path
+) -> None:
+    uri = "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/0f1e"
+    document = yaml.safe_load(project.config.read_text())
+    project.config.write_text(yaml.safe_dump(document | {"keys": {"kms": {"kms": uri}}}))
+    project.environment["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps({"conn_type": "aws", "login": "a", "password": "b"})
+    told = export(project, kit)
+    assert "aws_default" in told
+    assert f"The key 'kms' is kept by its key service ({uri})" in told
+
+
 # Without the product
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from db_backup.connections import find_storage_connection, usual_connection
 from db_backup.encryption.key_file import Key, KeyKind, read_key_file
 from db_backup.errors import ConfigurationError, EncryptionKeyError
 from db_backup.jobs.keys import key_records
 from db_backup.jobs.workspace import Workspace
+from db_backup.settings.addresses import StorageKind
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,26 @@ class KitKeys:
 def keys_for_kit(workspace: Workspace) -> KitKeys:
     """What goes into a kit, so that whoever has it opens what this worker opens."""
     found = dict(_found(workspace))
-    named = (key.conn_id for key in workspace.config.keys.values())
     return KitKeys(
         files={name: key.to_json() for name, key in found.items()},
-        connections=tuple(dict.fromkeys(conn_id for conn_id in named if conn_id is not None)),
+        connections=tuple(dict.fromkeys(_connections(workspace))),
         warnings=tuple(_warnings(workspace, found)),
     )
+
+
+def _connections(workspace: Workspace) -> Iterator[str]:
+    """Also those of key services that are used without being named, if they are there."""
+    for key in workspace.config.keys.values():
+        conn_id = key.conn_id or (_usual(workspace, key.kms) if key.kms else None)
+        if conn_id is not None:
+            yield conn_id
+
+
+def _usual(workspace: Workspace, address: str) -> str | None:
+    kind = StorageKind.GCS if address.startswith("gcp-") else StorageKind.S3
+    conn_id = usual_connection(kind)
+    there = find_storage_connection(kind, conn_id, environment=workspace.environment) is not None
+    return conn_id if there else None
 
 
 def _found(workspace: Workspace) -> Iterator[tuple[str, Key]]:
