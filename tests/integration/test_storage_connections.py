@@ -18,6 +18,7 @@ from db_backup.settings.addresses import StorageAddress
 from db_backup.storage import ObjectStorage
 from support.azurite_server import AzuriteServer
 from support.cloud_server import QUICK, CloudServer
+from support.faulty_proxy import Fault, FaultyProxy
 from support.gcs_server import GcsServer
 from support.google_tokens import TOKEN, TokenEndpoint
 from support.moto_server import S3Server
@@ -227,6 +228,13 @@ class TestRoles:
             service_config={"sts": {"endpoint_url": s3_server.endpoint}},
         )
         assert found.credentials()["token"]
+
+    def test_a_server_that_knows_of_no_roles_is_told_as_such(self, s3_server: S3Server) -> None:
+        with FaultyProxy.before(s3_server.endpoint) as sts:
+            sts.let(Fault(lambda _: True, status=403))
+            with pytest.raises(StorageError, match="or another server does") as refusal:
+                self.access(s3_server, service_config={"sts": {"endpoint_url": sts.endpoint}})
+        assert "service_config" in refusal.value.hint
 
     @pytest.mark.parametrize(
         ("extra", "kind", "words"),

@@ -13,18 +13,20 @@ from typing import Any
 import boto3
 import pytest
 from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 import db_backup
-from db_backup.connections import S3Access, storage_access
+from db_backup.connections import S3Access, aws_client, storage_access
 from db_backup.connections.aws import _expiry
-from db_backup.errors import ConfigurationError, ConnectionNotFound
+from db_backup.errors import ConfigurationError, ConnectionNotFound, StorageAccessDenied
 from db_backup.settings.addresses import StorageAddress
 
 pytestmark = pytest.mark.unit
 
 SECRETS = ("hunter2", "s3cret", "t0ken")
 KEYS = {"conn_type": "aws", "login": "AKIA1", "password": "s3cret"}
+ENDPOINT = {"endpoint_url": "http://kms:1"}
 IN_FRANKFURT = {"region_name": "eu-central-1"}
 
 
@@ -303,3 +305,21 @@ def test_a_region_and_an_endpoint_may_be_of_the_default_profile(tmp_path: Path) 
     (tmp_path / "config").write_text("[default]\nregion = eu-north-1\nendpoint_url = https://s3.example.com\n")
     found = access(KEYS)
     assert (found.region, found.endpoint) == ("eu-north-1", "https://s3.example.com")
+
+
+def test_a_role_that_may_not_be_assumed_is_told_with_the_word_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> dict[str, str]:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "hunter2"}}, "AssumeRole")
+
+    monkeypatch.setattr("db_backup.connections.aws._Aws._assume_role", refuse)
+    with pytest.raises(StorageAccessDenied, match="AssumeRole says AccessDenied") as refusal:
+        access(KEYS | {"extra": {"role_arn": "arn:aws:iam::123456789012:role/r"}})
+    assert "role_arn" in refusal.value.hint
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_another_service_of_aws_takes_the_same_kind_of_connection() -> None:
+    environment = {"AIRFLOW_CONN_KEYS": json.dumps(KEYS | {"extra": {"service_config": {"kms": ENDPOINT}}})}
+    assert aws_client("kms", "keys", environment=environment).meta.endpoint_url == "http://kms:1"
+    with pytest.raises(ConfigurationError, match="of type 'http', and kms takes one of type aws"):
+        aws_client("kms", "keys", environment={"AIRFLOW_CONN_KEYS": "http://host"})

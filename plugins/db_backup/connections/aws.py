@@ -313,6 +313,7 @@ def _expiry(credentials: Any) -> datetime | None:
 def _told(error: Exception, fields: Fields) -> BackupError:
     """What boto3, botocore or the provider raised, as an error of ours."""
     from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, ParamValidationError
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, ClientError):
         code = error.response.get("Error", {}).get("Code", "refused")
@@ -320,9 +321,10 @@ def _told(error: Exception, fields: Fields) -> BackupError:
             f"AWS gives no credentials by the connection '{fields.conn_id}': {error.operation_name} says {code}.",
             hint="Check its access key, its role_arn, and that the role may be assumed by it.",
         )
-    if isinstance(error, ConnectionError | HTTPClientError):
+    if isinstance(error, ConnectionError | HTTPClientError | ResponseParserError):
         return StorageError(
-            f"AWS does not answer by the connection '{fields.conn_id}' ({type(error).__name__}).",
+            f"AWS does not answer, or another server does, by the connection '{fields.conn_id}' "
+            f"({type(error).__name__}).",
             hint="Check the network, and the endpoints in the connection (service_config, endpoint_url, verify).",
         )
     if isinstance(error, ParamValidationError):  # its text has the values, too

@@ -73,15 +73,7 @@ def storage_access(
     :raises ConfigurationError: it makes no sense for this address, or nothing gives credentials.
     :raises StorageAccessDenied, StorageError: who gives temporary credentials refuses or does not answer.
     """
-    cloud = _CLOUDS[address.kind]
-    fields = _fields(cloud, conn_id, environment)
-    if fields.exists and fields.connection.conn_type not in cloud.types:
-        raise ConfigurationError(
-            f"The connection '{fields.conn_id}' is of type '{fields.connection.conn_type}', and {address} takes one of "
-            f"type {cloud.types[0]}.",
-            hint=f"Name another conn_id for this storage, or make the connection {cloud.example}.",
-        )
-    return cloud.access(fields, address)
+    return _CLOUDS[address.kind].access(_fitting(address.kind, conn_id, environment, str(address)), address)
 
 
 def aws_client(
@@ -92,7 +84,7 @@ def aws_client(
     :param region: over that of the connection and of this machine: a key's address names its own.
     :raises: as :func:`storage_access`.
     """
-    return aws.service_client(_fields(_CLOUDS[StorageKind.S3], conn_id, environment), service, region)
+    return aws.service_client(_fitting(StorageKind.S3, conn_id, environment, service), service, region)
 
 
 def google_credentials(conn_id: str | None = None, *, environment: Mapping[str, str] | None = None) -> Any:
@@ -100,7 +92,7 @@ def google_credentials(conn_id: str | None = None, *, environment: Mapping[str, 
 
     :raises: as :func:`storage_access`.
     """
-    return google.service_credentials(_fields(_CLOUDS[StorageKind.GCS], conn_id, environment))
+    return google.service_credentials(_fitting(StorageKind.GCS, conn_id, environment, "Google"))
 
 
 def find_storage_connection(
@@ -120,6 +112,19 @@ def opens_by_itself(kind: StorageKind, conn_id: str, connection: AirflowConnecti
         return False
     fields = Fields(conn_id, connection)
     return bool(connection.password) or any(fields.value(name) for name in _CLOUDS[kind].secrets)
+
+
+def _fitting(kind: StorageKind, conn_id: str | None, environment: Mapping[str, str] | None, purpose: str) -> Fields:
+    """:raises ConfigurationError: it is a connection to something else."""
+    cloud = _CLOUDS[kind]
+    fields = _fields(cloud, conn_id, environment)
+    if fields.exists and fields.connection.conn_type not in cloud.types:
+        raise ConfigurationError(
+            f"The connection '{fields.conn_id}' is of type '{fields.connection.conn_type}', and {purpose} takes one of "
+            f"type {cloud.types[0]}.",
+            hint=f"Name another conn_id, or make the connection {cloud.example}.",
+        )
+    return fields
 
 
 def _fields(cloud: _Cloud, conn_id: str | None, environment: Mapping[str, str] | None) -> Fields:
