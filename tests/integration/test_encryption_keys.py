@@ -88,6 +88,23 @@ def test_a_worker_with_a_public_key_proves_what_it_makes_and_reads_it_never_agai
     assert restored(project, backup["id"])
 
 
+def test_an_increment_that_needs_what_this_worker_cannot_read_becomes_a_full(project: Project) -> None:
+    """Of SQLite: what has changed is told by the hashes in the backup before it, which is encrypted too."""
+    document = yaml.safe_load(project.config.read_text())
+    document["databases"]["shop"]["types"] = ["full", "incremental"]
+    project.config.write_text(yaml.safe_dump(document))
+    private, public = generate_pair("default")
+    put_key(keys(project), public)
+    create(project)
+    (instead,) = project.json("create", "shop", "--type", "incremental")["backups"]
+    assert (instead["type"], instead["verified"]) == ("full", True)
+    assert private.fingerprint in instead["warnings"][0]
+    put_key(keys(project), private)
+    (increment,) = project.json("create", "shop", "--type", "incremental")["backups"]
+    assert (increment["type"], increment["encrypted"], increment["base_id"]) == ("incremental", True, instead["id"])
+    assert project.json("verify", increment["id"], "--level", "restore")["proofs"][0]["result"] == "passed"
+
+
 def test_the_canary_of_the_command_line_tells_opened_from_offline_from_lost(project: Project) -> None:
     private, public = generate_pair("default")
     put_key(keys(project), public)

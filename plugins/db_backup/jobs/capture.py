@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from db_backup.engines.chain import ChainEngine
-from db_backup.errors import ArtefactError, BackupError, ChainBroken
+from db_backup.errors import ArtefactError, BackupError, ChainBroken, EncryptionKeyError
 from db_backup.jobs.chains import link_of, newest_link, record_break
 from db_backup.jobs.copies import newest_manifest
 from db_backup.jobs.creation import Creation, Made, Plan
@@ -65,6 +65,11 @@ class Capture:
             if not broken.worth_a_full:
                 record_break(self.workspace, entry, parent.manifest.id, broken, self.run)
             return self._full(broken)
+        except EncryptionKeyError as shut:
+            if shut.backup_id != parent.manifest.id:  # the increment itself cannot be encrypted, nor could a full
+                raise
+            self.cancellation.check()
+            return self._full(shut)
         except ArtefactError as damaged:  # of the parent: nothing else is read
             self.cancellation.check()
             record_break(self.workspace, entry, parent.manifest.id, damaged, self.run)
