@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from conformance.object_storage_contract import ObjectStorageContract
+from conformance.object_storage_contract import AlsoWithoutConditions, ObjectStorageContract
 from support.moto_server import GIVEN
 
 pytestmark = pytest.mark.integration
 
 
-class TestS3(ObjectStorageContract):
+class TestS3(ObjectStorageContract, AlsoWithoutConditions):
     server_fixture = "s3_server"
 
 
@@ -20,7 +20,7 @@ class TestAzure(ObjectStorageContract):
     server_fixture = "azurite_server"
 
 
-class TestGcs(ObjectStorageContract):
+class TestGcs(ObjectStorageContract, AlsoWithoutConditions):
     server_fixture = "gcs_server"
 
 

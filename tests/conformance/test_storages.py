@@ -13,9 +13,8 @@ from db_backup.storage import LocalStorage, Storage
 from support.cloud_server import CloudServer
 from support.moto_server import GIVEN
 
-pytestmark = pytest.mark.unit
 
-
+@pytest.mark.unit
 class TestLocal(StorageContract):
     def open_storage(self, folder: Path, *, expected_id: str | None = None) -> Storage:
         return LocalStorage("disk", folder / "root", expected_id=expected_id)
@@ -24,6 +23,7 @@ class TestLocal(StorageContract):
         (folder / "root" / ".storage-id").unlink()
 
 
+@pytest.mark.integration
 class OfObjects(StorageContract):
     """Each test has a prefix of its own in the bucket of its class."""
 

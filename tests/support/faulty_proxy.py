@@ -37,7 +37,8 @@ class Fault:
 
     ``status``: this is the answer, and the server never hears of it. ``seconds``: it waits so long first. ``lost``: the
     server acts, and the connection breaks before the answer. ``refused``: it breaks before the server hears of it.
-    ``cut_after``: it breaks after so many bytes of the answer. ``before``: called first.
+    ``cut_after``: it breaks after so many bytes of the answer. ``before``: called first. ``ignored``: a header that the
+    server does not hear of.
     """
 
     matches: Callable[[Request], bool]
@@ -48,6 +49,7 @@ class Fault:
     lost: bool = False
     refused: bool = False
     before: Callable[[], object] | None = None
+    ignored: str = ""
 
 
 class FaultyProxy:
@@ -95,14 +97,14 @@ class FaultyProxy:
                     return fault
         return None
 
-    def forward(self, request: Request) -> tuple[int, Sequence[tuple[str, str]], bytes]:
+    def forward(self, request: Request, ignored: str = "") -> tuple[int, Sequence[tuple[str, str]], bytes]:
         """What the server says to it."""
         assert self._target.hostname is not None
         connection = http.client.HTTPConnection(self._target.hostname, self._target.port)
         try:
             connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():
-                if name.lower() not in _PER_CONNECTION:
+                if name.lower() not in {*_PER_CONNECTION, ignored}:
                     connection.putheader(name, value)
             connection.endheaders(request.body)
             answer = connection.getresponse()
@@ -136,7 +138,7 @@ class _Passing(BaseHTTPRequestHandler):
         elif fault.status is not None:
             self._answer(fault.status, [], b"")
         else:
-            status, headers, content = proxy.forward(request)
+            status, headers, content = proxy.forward(request, fault.ignored)
             if fault.lost:
                 self._break_off()
             else:
