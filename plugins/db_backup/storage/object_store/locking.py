@@ -13,7 +13,9 @@ from db_backup.storage.base import Protection
 from db_backup.storage.object_store.s3_errors import error_code, told
 
 _DENIED = frozenset({"AccessDenied", "403"})
+_GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
 _NO_LOCKS = frozenset({"InvalidRequest", "ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
+_NO_FAULT_OF_THE_SERVER = frozenset({*range(400, 500), 501})
 _ROUNDING = timedelta(seconds=1)  # S3 keeps whole milliseconds, and some who speak like it whole seconds
 
 
@@ -37,26 +39,36 @@ class S3Locks:
         self._place = place
         self._mode = (mode or "governance").upper()
         self._protection: Protection | None = None
+        self._may_lock = True
 
     def protection(self) -> Protection:
         """What the bucket itself does against deletion; asked once. What may not be asked counts as not there."""
         if self._protection is None:
-            versioned = self._asked("get_bucket_versioning").get("Status") == "Enabled"
-            lock = self._asked("get_object_lock_configuration").get("ObjectLockConfiguration", {})
-            self._protection = Protection(lock.get("ObjectLockEnabled") == "Enabled", versioned)
+            versioning = self._asked("get_bucket_versioning")
+            locking = self._asked("get_object_lock_configuration")
+            # A denial may hide a lock. Whoever speaks S3's protocol and has no locks says so in many ways.
+            self._may_lock = locking is None or _enabled(locking)
+            self._protection = Protection(
+                object_lock=locking is not None and _enabled(locking),
+                versioned=versioning is not None and versioning.get("Status") == "Enabled",
+            )
         return self._protection
 
-    def _asked(self, operation: str) -> Mapping[str, Any]:
+    def _asked(self, operation: str) -> Mapping[str, Any] | None:
+        """None: it may not be asked; empty: there is no such thing here."""
         from botocore.exceptions import ClientError
 
-        try:
-            answer: Mapping[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket)
-        except ClientError as error:
-            if error_code(error) in {*_DENIED, *_NO_LOCKS}:
-                return {}
-            with told(self._place, self._bucket, "be looked at"):
+        with told(self._place, self._bucket, "be looked at"):
+            try:
+                answer: Mapping[str, Any] = getattr(self._client(), operation)(Bucket=self._bucket)
+            except ClientError as error:
+                if error_code(error) in _DENIED:
+                    return None
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NO_FAULT_OF_THE_SERVER:
+                    return {}
                 raise
-        return answer
+            return answer
+        raise AssertionError
 
     def retain(self, path: str, until: datetime) -> None:
         """Lock the object as it is now; a lock that lasts longer stays.
@@ -69,22 +81,22 @@ class S3Locks:
         head = self._head(path)
         if (locked := _locked_until(head)) is not None and locked >= until:
             return
-        try:
-            self._client().put_object_retention(
-                Bucket=self._bucket,
-                Key=path,
-                Retention={"Mode": self._mode, "RetainUntilDate": until.astimezone(UTC)},
-                **({"VersionId": head["VersionId"]} if "VersionId" in head else {}),
-            )
-        except ClientError as error:
-            if error_code(error) in _NO_LOCKS:
+        named = {"VersionId": head["VersionId"]} if "VersionId" in head else {}
+        with told(self._place, path, "be locked"):
+            try:
+                self._client().put_object_retention(
+                    Bucket=self._bucket,
+                    Key=path,
+                    Retention={"Mode": self._mode, "RetainUntilDate": until.astimezone(UTC)},
+                    **named,
+                )
+            except ClientError as error:
+                if error_code(error) not in _NO_LOCKS:
+                    raise
                 raise FeatureNotAvailable(
                     f"'{path}' cannot be locked: the bucket of {self._place} has no Object Lock.",
-                    hint="Make a bucket with Object Lock enabled, which an existing one can only get by S3's support "
-                    "or console, or remove object_lock from this storage in backup.yaml.",
+                    hint="Make a bucket with Object Lock, or remove object_lock from this storage in backup.yaml.",
                 ) from error
-            with told(self._place, path, "be locked"):
-                raise
         locked = self.retained_until(path)
         if locked is None or locked < until - _ROUNDING:
             raise StorageError(
@@ -108,7 +120,7 @@ class S3Locks:
         if not self.protection().versioned:
             return False
         versions = tuple(self._versions(path))
-        for version in versions:
+        for version in versions if self._may_lock else ():
             if not version.is_marker:
                 self._refuse_locked(path, version.version_id)
         return bool(versions) and all(self._delete_version(path, version) for version in versions)
@@ -117,30 +129,33 @@ class S3Locks:
         """All of exactly this key, the newest first; none where they may not be listed."""
         from botocore.exceptions import ClientError
 
-        pages = self._client().get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=path)
-        try:
-            for page in pages:
-                for kind, is_marker in (("Versions", False), ("DeleteMarkers", True)):
-                    for found in page.get(kind, ()):
-                        if found["Key"] == path:
-                            yield _Version(found["VersionId"], is_marker)
-        except ClientError as error:
-            if error_code(error) not in _DENIED:
-                with told(self._place, path, "be looked at"):
+        with told(self._place, path, "be looked at"):
+            try:
+                for page in self._pages(path):
+                    for kind, is_marker in (("Versions", False), ("DeleteMarkers", True)):
+                        for found in page.get(kind, ()):
+                            if found["Key"] == path:
+                                yield _Version(found["VersionId"], is_marker)
+            except ClientError as error:
+                if error_code(error) not in _DENIED:
                     raise
-            self._refuse_locked(path, None)
+                self._refuse_locked(path, None)
+
+    def _pages(self, path: str) -> Iterator[Mapping[str, Any]]:
+        paginator = self._client().get_paginator("list_object_versions")
+        yield from paginator.paginate(Bucket=self._bucket, Prefix=path)
 
     def _refuse_locked(self, path: str, version: str | None) -> None:
         from botocore.exceptions import ClientError
 
         named = {} if version is None else {"VersionId": version}
-        try:
-            head = self._client().head_object(Bucket=self._bucket, Key=path, **named)
-        except ClientError as error:
-            if error_code(error) in {"404", "NoSuchKey", "NoSuchVersion", *_DENIED}:
+        with told(self._place, path, "be looked at"):
+            try:
+                head = self._client().head_object(Bucket=self._bucket, Key=path, **named)
+            except ClientError as error:
+                if error_code(error) not in {*_GONE, *_DENIED}:
+                    raise
                 return  # gone meanwhile; or this user may not know, and S3 itself refuses
-            with told(self._place, path, "be looked at"):
-                raise
         until = _still(_locked_until(head))
         if until is not None or head.get("ObjectLockLegalHoldStatus") == "ON":
             raise ObjectLocked(
@@ -152,13 +167,13 @@ class S3Locks:
         """False: the rights do not reach that far."""
         from botocore.exceptions import ClientError
 
-        try:
-            self._client().delete_object(Bucket=self._bucket, Key=path, VersionId=version.version_id)
-        except ClientError as error:
-            if error_code(error) in _DENIED:
+        with told(self._place, path, "be deleted", besides=_GONE):
+            try:
+                self._client().delete_object(Bucket=self._bucket, Key=path, VersionId=version.version_id)
+            except ClientError as error:
+                if error_code(error) not in _DENIED:
+                    raise
                 return False
-            with told(self._place, path, "be deleted", besides=("NoSuchKey", "NoSuchVersion", "404")):
-                raise
         return True
 
     def _head(self, path: str) -> Mapping[str, Any]:
@@ -171,6 +186,10 @@ class S3Locks:
 def _locked_until(head: Mapping[str, Any]) -> datetime | None:
     until: datetime | None = head.get("ObjectLockRetainUntilDate")
     return until.astimezone(UTC) if until else None
+
+
+def _enabled(locking: Mapping[str, Any]) -> bool:
+    return bool(locking.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
 
 def _still(until: datetime | None) -> datetime | None:

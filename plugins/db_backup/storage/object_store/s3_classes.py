@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from db_backup.errors import StorageError
 from db_backup.storage.base import Temperature
 from db_backup.storage.object_store.cold import cold_error, refuse_unknown_class
-from db_backup.storage.object_store.s3_errors import error_code, told
+from db_backup.storage.object_store.s3_errors import told
 from db_backup.storage_classes import S3_CLASSES, StorageClass, needs_thaw
 
 #: One CopyObject takes 5 GB; a larger object is copied in parts, of which there may be 10,000 ("Amazon S3 limits").
@@ -110,12 +110,11 @@ class S3Classes:
         version = before.get("VersionId")
         if version in {None, "null"}:
             return ""
-        from botocore.exceptions import ClientError
-
         try:
-            self._client().delete_object(Bucket=self._bucket, Key=path, VersionId=version)
-        except ClientError as error:
-            return f"the version before it stays, and costs as before ({error_code(error)})"
+            with told(self._place, path, "be deleted"):
+                self._client().delete_object(Bucket=self._bucket, Key=path, VersionId=version)
+        except StorageError as error:
+            return f"the version before it stays, and costs as before: {error.message.removesuffix('.')}"
         return ""
 
 
