@@ -99,6 +99,8 @@ class DrillOperator(WorkspaceOperator):
             progress=job.progress,
             cancellation=job.cancellation,
         )
+        for passed_over in report.passed_over:
+            self.log.warning("%s", passed_over)
         if report.result is ProofResult.INCONCLUSIVE:
             raise AirflowSkipException(f"{report.backup_id} was not restored: {report.reason}")
         if report.result is ProofResult.FAILED:
