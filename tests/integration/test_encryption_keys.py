@@ -114,7 +114,11 @@ def test_the_canary_of_the_command_line_tells_opened_from_offline_from_lost(proj
     assert project.json("keys", "list", "--check")["checks"][0]["result"] == "opened"
     for path in keys(project).iterdir():
         path.unlink()
-    (check,) = project.json("keys", "list", "--check", exit_code=1)["checks"]
+    lost = project.json("keys", "list", "--check", exit_code=1)
+    assert [(key["name"], key["fingerprint"], key["opens"]) for key in lost["keys"]] == [
+        ("default", private.fingerprint, False)
+    ]
+    (check,) = lost["checks"]
     assert check["result"] == "failed"
     assert "default.json does not exist" in check["reason"]
 

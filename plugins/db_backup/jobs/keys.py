@@ -38,7 +38,7 @@ _TAKEN = "A key is never overwritten: give the new one another name, such as one
 
 
 class GeneratedKey(BaseModel):
-    """``files``: the key's, then its public half's if it has one. ``is_recipient``: new backups are encrypted for it."""
+    """``files``: the key's, then its public half's if any. ``is_recipient``: new backups are encrypted for it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -185,7 +185,8 @@ def list_keys(workspace: Workspace) -> KeysReport:
     wrapped = [state.wrapped_keys for state in states.values() if state.wrapped_keys]
     needed = Counter(key_id for wraps in wrapped for key_id in {wrap.key_id for wrap in wraps})
     alone = Counter(wraps[0].key_id for wraps in wrapped if len({wrap.key_id for wrap in wraps}) == 1)
-    records = key_records(workspace)
+    by_name = {wrap.recipient: wrap for wraps in wrapped for wrap in wraps}
+    records = [_as_backups_know_it(record, by_name.get(record.name)) for record in key_records(workspace)]
     known = {record.fingerprint for record in records}
     return KeysReport(
         keys=tuple(
@@ -195,6 +196,13 @@ def list_keys(workspace: Workspace) -> KeysReport:
         encrypted_backups=len(wrapped),
         unreached=tuple(map(str, unreached)),
     )
+
+
+def _as_backups_know_it(record: KeyRecord, wrap: WrappedKey | None) -> KeyRecord:
+    """Of a key that is not to be had, the fingerprint by which it is looked for."""
+    if not record.error or wrap is None:
+        return record
+    return record.model_copy(update={"kind": wrap.kind, "fingerprint": wrap.key_id})
 
 
 def _unknown(known: set[str], wraps: Iterator[WrappedKey]) -> Iterator[KeyRecord]:
