@@ -283,8 +283,8 @@ class PlanRestoreOperator(_RestoreTask):
         self.reserved_for = reserved_for
 
     def work(self, job: Job) -> dict[str, Any]:
-        from db_backup.jobs.restore import plan_lines, plan_restore
         from db_backup.jobs.copies import reserve
+        from db_backup.jobs.restore import plan_lines, plan_restore
 
         instance, dag_run = job.context["ti"], job.context["dag_run"]
         refuse_unknown_keys(instance.dag_id, dag_run.conf, job.context["dag"].params)
