@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from unittest import mock
 import pytest
 import yaml
 
+from db_backup.errors import Interrupted
 from db_backup.jobs import thaw
+from db_backup.jobs.copies import locate
 from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import RunInfo
 from db_backup.model import utc_now
 from db_backup.operators.thaw_trigger import still_cold
+from db_backup.progress import Cancellation, Silent
 from support.clouds_of_project import keep_in_s3, slow_thaw
 from support.moto_server import S3Server
 from support.project import Project
@@ -25,6 +30,7 @@ from support.shop_database import sqlite_database
 
 pytestmark = pytest.mark.integration
 
+RUN = RunInfo(origin="cli", actor="ada", host="tower")
 _POLICY = {"after_days": 10, "storage_class": "GLACIER"}
 
 
@@ -165,6 +171,23 @@ def test_a_person_sees_what_is_moved_and_why_the_rest_stays(cold: Cold) -> None:
     assert f"{cold.newest}  s3" in shown
     assert "the newest verified full backup of 'shop'" in shown
     assert "0 copies (0 bytes) to be moved, 1 stay." in shown
+
+
+def test_a_wait_for_hours_is_stopped_at_once(
+    cold: Cold, thaws_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thaw, "POLL_SECONDS", 3600.0)
+    thaws_after(1)
+    cancellation = Cancellation()
+    with Workspace.open(cold.project.environment) as workspace:
+        needed = [locate(workspace, cold.old)]
+        thaw.request_thaw(workspace, needed, run=RUN)
+        thaws_after(1_000)
+        stopping = threading.Timer(0.2, cancellation.cancel, ["Ctrl-C"])
+        stopping.start()
+        with pytest.raises(Interrupted, match="Ctrl-C"):
+            thaw.thaw(workspace, needed, wait=True, run=RUN, progress=Silent(), cancellation=cancellation)
+        stopping.join()
 
 
 def test_all_links_of_a_chain_that_the_bucket_itself_has_moved_are_thawed(
