@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,9 +30,14 @@ class OpenedAccess:
     def __init__(self, access: CloudAccess, limits: Limits) -> None:
         self.access = access
         self.lost_credentials: BackupError | None = None
-        self.store = self._store(limits, retries=limits.retries, silence_seconds=None)
-        self.once = self._store(limits, retries=0, silence_seconds=limits.silence_seconds)
+        self._limits = limits
+        self.once = self._made(retries=0, silence_seconds=limits.silence_seconds)
         self._client: Any = None
+
+    @cached_property
+    def store(self) -> Any:
+        """Made when it is needed: each reads all the certificates that this machine trusts."""
+        return self._made(retries=self._limits.retries, silence_seconds=None)
 
     def client(self) -> Any:
         """boto3's client of S3, made once."""
@@ -40,10 +46,10 @@ class OpenedAccess:
             self._client = self.access.client("s3")
         return self._client
 
-    def _store(self, limits: Limits, *, retries: int, silence_seconds: float | None) -> Any:
+    def _made(self, *, retries: int, silence_seconds: float | None) -> Any:
         from obstore import store
 
-        access = self.access
+        access, limits = self.access, self._limits
         options: dict[str, Any] = {
             "skip_signature": False,  # whatever the environment says, which obstore reads too
             "client_options": _client_options(access, limits, silence_seconds=silence_seconds),
