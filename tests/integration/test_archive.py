@@ -285,6 +285,25 @@ def test_what_cannot_be_archived_is_a_wrong_usage(
     assert told in done.stderr
 
 
+@pytest.mark.parametrize(("there", "told"), [("GLACIER", ""), ("DEEP_ARCHIVE", "it lay in DEEP_ARCHIVE already")])
+def test_what_a_crash_left_behind_or_a_rule_of_the_bucket_was_faster_with_is_written_down(
+    project: Project, s3_server: S3Server, there: str, told: str
+) -> None:
+    bucket = s3_server.new_bucket()
+    keep_in_s3(project, s3_server, bucket, archive=_POLICY)
+    old, _ = created(project), created(project)
+    (part,) = (name for name in classes(s3_server, bucket) if name.startswith(f"{old}.") and "json" not in name)
+    where = {"Bucket": bucket, "Key": f"backups/database/{part}"}
+    s3_server.client().copy(where, bucket, where["Key"], ExtraArgs={"StorageClass": there})
+
+    (moved,) = archived(project)["archive"]
+
+    assert told in moved["remark"]
+    assert classes(s3_server, bucket)[part] == there
+    assert [backup["cold"] for backup in project.json("list")["backups"] if backup["id"] == old] == [["s3"]]
+    assert archived(project)["archive"] == []
+
+
 def test_what_cannot_be_moved_is_told_and_fails(project: Project, s3_server: S3Server) -> None:
     bucket = s3_server.new_bucket()
     keep_in_s3(project, s3_server, bucket, archive=_POLICY)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming, retention, standing
 from db_backup.catalog import AuditAct
-from db_backup.errors import BackupError, Interrupted, Refused, UsageError
+from db_backup.errors import BackupError, Interrupted, ObjectCold, Refused, UsageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.archiving import old_enough, reasons_to_stay
 from db_backup.jobs.cleanup import usual_policy
@@ -279,7 +279,7 @@ def _carry_out(workspace: Workspace, move: _Move, run: RunInfo, cancellation: Ca
 
     :raises Refused: somebody uses it now, or it is being deleted.
     """
-    manifest, storage_class = move.copy.manifest, move.told.storage_class
+    manifest, storage, storage_class = move.copy.manifest, move.copy.storage, move.told.storage_class
     with audited(workspace, AuditAct.ARCHIVE, run, entry=manifest.entry, backup_id=manifest.id) as act:
         if users := workspace.catalog.leases(manifest.id):
             raise Refused(f"in use: {users[0]}", hint="The next run moves it.", backup_id=manifest.id)
@@ -287,18 +287,21 @@ def _carry_out(workspace: Workspace, move: _Move, run: RunInfo, cancellation: Ca
             remarks = []
             for part in manifest.parts:
                 cancellation.check()
-                remarks.append(move.copy.storage.archive(naming.part_key(part.path), storage_class))
-            update_state(workspace, copy, lambda state: _archived(state, move))
-        act.detail = f"to {storage_class} in '{move.told.storage}'"
+                key = naming.part_key(part.path)
+                try:
+                    remarks.append(storage.archive(key, storage_class))
+                except ObjectCold:  # a rule of the bucket was faster, and chose another class
+                    storage_class = storage.temperature(key).storage_class
+                    remarks.append(f"it lay in {storage_class} already")
+            update_state(workspace, copy, lambda state: _archived(state, storage.name, storage_class))
+        act.detail = f"to {storage_class} in '{storage.name}'"
     return list(dict.fromkeys(filter(None, remarks)))
 
 
-def _archived(state: State, move: _Move) -> State:
-    moved = {"storage_class": move.told.storage_class, "archived_at": utc_now()}
+def _archived(state: State, storage: str, storage_class: str) -> State:
+    moved = {"storage_class": storage_class, "archived_at": utc_now()}
     return state.model_copy(
         update={
-            "copies": tuple(
-                copy.model_copy(update=moved) if copy.storage == move.told.storage else copy for copy in state.copies
-            )
+            "copies": tuple(copy.model_copy(update=moved) if copy.storage == storage else copy for copy in state.copies)
         }
     )
