@@ -29,7 +29,7 @@ from db_backup.errors import (
     LoadFailed,
     StorageError,
 )
-from db_backup.jobs import create, prove, verify
+from db_backup.jobs import contents, create, prove
 from db_backup.jobs.create import CreateRequest, create_backup
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
@@ -271,9 +271,9 @@ def test_a_closing_increment_that_fails_its_proof_is_told_of(shop: Shop, monkeyp
     def damaged(*_: object, **__: object) -> None:
         raise ArtefactCorrupt("Its bytes have changed.")
 
-    check = verify.check_stored
+    check = contents.check_stored
     monkeypatch.setattr(
-        verify,
+        contents,
         "check_stored",
         lambda stored, part, **more: (damaged if "incremental" in part.path else check)(stored, part, **more),
     )

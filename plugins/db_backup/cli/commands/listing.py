@@ -93,7 +93,10 @@ def command(
         click.echo("No backups." if cursor is None else "No more backups.")
         return
     rows = [_detailed(backup) if detailed else _short(backup) for backup in page.items]
-    print_table(_DETAILED if detailed else _SHORT, rows, right=_RIGHT, blocks=detailed)
+    columns: tuple[str, ...] = _DETAILED if detailed else _SHORT
+    if not detailed and len({row[-1] for row in rows}) == 1 and set(rows[0][-1]).isdisjoint(",("):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]  # each has one copy, all in the same storage
+    print_table(columns, rows, right=_RIGHT, blocks=detailed)
     if detailed:
         _copies(page.items)
         _warnings(page.items)

@@ -136,14 +136,12 @@ def _interrupted(backup: str, reason: str) -> Interrupted:
 
 def _print(results: _Results) -> None:
     if results.proofs:
-        print_table(
-            ("BACKUP", "COPY", "PROOF", "TOOK"),
-            [
-                (backup, proof.storage, proof_words(proof), human_duration(proof.duration_seconds))
-                for backup, proof in results.proofs
-            ],
-            right=("TOOK",),
-        )
+        rows = [
+            (backup, proof_words(proof), human_duration(proof.duration_seconds), proof.storage)
+            for backup, proof in results.proofs
+        ]
+        shown = 4 if len(rows) > len(results.verifications) else 3  # which copy it was, where there are several
+        print_table(("BACKUP", "PROOF", "TOOK", "COPY")[:shown], [row[:shown] for row in rows], right=("TOOK",))
     elif not results.failed:
         click.echo("No backups to verify.", err=True)
 
