@@ -253,3 +253,10 @@ def test_300_megabytes_go_up_and_down_in_less_than_120_of_memory(s3_server: S3Se
     peak_bytes = int(said("carry_much", place, prefix)[-1])
 
     assert peak_bytes < 120_000_000
+
+
+def test_a_backup_and_its_sweep_do_without_boto3(s3_server: S3Server, prefix: str) -> None:
+    place = s3_server, s3_server.new_bucket()
+    s3_server.storage(place[1], prefix).initialise()
+
+    assert said("work_and_sweep", place, prefix) == ["False"]

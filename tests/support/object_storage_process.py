@@ -10,6 +10,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from db_backup.errors import StorageError
@@ -69,6 +70,18 @@ def carry_much(storage: ObjectStorage) -> None:
     print(int(line.split()[1]) << 10, flush=True)
 
 
+def work_and_sweep(storage: ObjectStorage) -> None:
+    """Prints whether boto3, which takes 24 MB, was imported for it."""
+    storage.sweep(older_than=timedelta(days=1))
+    with storage.reserve(BACKUP_ID):
+        sink = storage.open_sink(LARGE_PART)
+        sink.write(bytes(12 * MEGABYTE))
+        sink.commit()
+        storage.create(MANIFEST, b"{}")
+    storage.sweep(older_than=timedelta(days=1))
+    print("boto3" in sys.modules, flush=True)
+
+
 def fork_after_use(storage: ObjectStorage) -> None:
     print(storage.storage_id, flush=True)
     _in_a_fork(lambda: storage.storage_id)
@@ -116,6 +129,7 @@ _ACTIONS: dict[str, Callable[[ObjectStorage], None]] = {
         die_after_the_manifest,
         be_interrupted,
         carry_much,
+        work_and_sweep,
         fork_after_use,
         fork_before_use,
     )
