@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from db_backup.jobs.create import CreateRequest, create_backup
-from db_backup.jobs.creation import Creation
+from db_backup.jobs.creation import Creation, Made
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, RunInfo, State
+from db_backup.manifest import RunInfo
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation, Silent
 
@@ -27,7 +27,7 @@ def backup_at_work(
     begun, may_end = threading.Event(), threading.Event()
     publish = Creation.publish
 
-    def slowly(creation: Creation) -> tuple[Manifest, State]:
+    def slowly(creation: Creation) -> Made:
         if threading.current_thread() is thread:
             begun.set()
             assert may_end.wait(_PATIENCE_SECONDS)
