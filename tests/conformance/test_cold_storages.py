@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from conformance.cold_contract import ColdContract
 from db_backup.errors import FeatureNotAvailable, ObjectLocked, ObjectMissing
-from db_backup.storage import Protection, Storage
+from db_backup.storage import LocalStorage, Protection, Storage
 from support.cloud_server import CloudServer
 from support.moto_server import S3Server
 
@@ -48,6 +49,20 @@ class TestGcs(OfServer):
 def _initialised(storage: Storage) -> Storage:
     storage.initialise()
     return storage
+
+
+def test_a_folder_has_neither_colder_classes_nor_locks(tmp_path: Path) -> None:
+    storage = _initialised(LocalStorage("disk", tmp_path / "root"))
+    storage.create(_KEY, b"bytes")
+    storage.thaw(_KEY, days=1)
+
+    assert storage.archive_classes == ()
+    assert storage.temperature(_KEY).readable
+    assert storage.retained_until(_KEY) is None
+    with pytest.raises(FeatureNotAvailable, match="no class 'GLACIER'"):
+        storage.archive(_KEY, "GLACIER")
+    with pytest.raises(FeatureNotAvailable, match="has no locks"):
+        storage.retain(_KEY, tomorrow())
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from db_backup.storage_classes import S3_CLASSES, StorageClass, needs_thaw
 #: One CopyObject takes 5 GB; a larger object is copied in parts, of which there may be 10,000 ("Amazon S3 limits").
 _LARGEST_SINGLE_COPY = 5_000_000_000
 _COPIED_PART = 1 << 30
+_THAW_TIER = "Standard"  # which every class has; what it takes is said by ``storage_classes``
 
 _ONGOING = re.compile(r'ongoing-request="(true|false)"')
 _EXPIRY = re.compile(r'expiry-date="([^"]+)"')
@@ -26,16 +27,14 @@ class S3Classes:
 
     :param client: gives a boto3 client of the bucket's connection; called when it is needed.
     :param place: the storage, for messages.
-    :param thaw_tier: how fast: ``Standard``, or ``Bulk``, which is cheaper and takes longer.
     """
 
     classes: ClassVar[tuple[StorageClass, ...]] = S3_CLASSES
 
-    def __init__(self, client: Callable[[], Any], bucket: str, place: str, *, thaw_tier: str = "Standard") -> None:
+    def __init__(self, client: Callable[[], Any], bucket: str, place: str) -> None:
         self._client = client
         self._bucket = bucket
         self._place = place
-        self._thaw_tier = thaw_tier
 
     def temperature(self, path: str) -> Temperature:
         return _temperature(self._head(path))
@@ -55,7 +54,7 @@ class S3Classes:
         found = _temperature(self._head(path))
         if found.readable or found.thawing:
             return
-        request: dict[str, Any] = {"GlacierJobParameters": {"Tier": self._thaw_tier}}
+        request: dict[str, Any] = {"GlacierJobParameters": {"Tier": _THAW_TIER}}
         if found.storage_class != "INTELLIGENT_TIERING":  # of which the object itself is moved back, for good
             request["Days"] = days
         with told(self._place, path, "be thawed", besides=("RestoreAlreadyInProgress",)):
