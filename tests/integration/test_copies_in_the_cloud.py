@@ -147,3 +147,21 @@ def test_a_part_that_one_object_cannot_hold_is_refused_and_said(cloud: Cloud, mo
     (failed,) = project.json("replicate", exit_code=1)["failed"]
 
     assert "100 bytes at most" in failed["error"]
+
+
+def test_a_backup_goes_from_the_cloud_too_and_stays_whole_while_that_cannot_be_reached(cloud: Cloud) -> None:
+    project = cloud.project
+    backup = project.create()
+    proofs = project.json("verify", backup)["proofs"]
+    assert [(proof["storage"], proof["reached"]) for proof in proofs] == [("local", "restore"), ("s3", "checksum")]
+
+    nowhere = '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:1"}}'  # and no credentials
+    refused = project.run("delete", backup, "--force", AIRFLOW_CONN_S3_TEST=nowhere)
+    assert refused.returncode == 4, refused.stderr
+    assert "not all backups of 'shop' are known: The storage 's3'" in refused.stderr
+    assert project.json("verify", backup, exit_code=1, AIRFLOW_CONN_S3_TEST=nowhere)["proofs"][1]["storage"] == "s3"
+    assert (len(cloud.parts(backup)), project.backup(backup)["status"]) == (1, "good")
+
+    assert project.run("delete", backup, "--force").returncode == 0
+    assert (cloud.parts(backup), project.parts(backup, "local")) == ([], [])
+    assert cloud.client.list_objects_v2(Bucket=cloud.bucket, Prefix=f"backups/metadata/{backup}")["KeyCount"] == 0
