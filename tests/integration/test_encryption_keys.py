@@ -190,6 +190,32 @@ def test_rotation_reaches_every_copy_and_comes_back_for_one_that_was_away(projec
     assert restored(project, backup_id, **third)
 
 
+@pytest.mark.parametrize(
+    "change", [{"wrapped": "zzzz" * 40}, {"wrapped": "zzzz" * 40, "wrapped_at": "2100-01-01T00:00:00Z"}]
+)
+def test_a_wrapped_key_that_was_changed_in_one_copy_costs_no_copy_its_key(
+    project: Project, change: dict[str, str]
+) -> None:
+    nas = project.folder / "nas"
+    document = yaml.safe_load(project.config.read_text())
+    document["storages"] = {"nas": {"url": nas.as_uri()}}
+    document["databases"]["shop"]["storages"] = ["local", "nas"]
+    project.config.write_text(yaml.safe_dump(document))
+    put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    at = nas / f"metadata/{backup_id}.state.json"
+    changed = json.loads(at.read_text())
+    changed["wrapped_keys"][0] |= change
+    at.write_text(json.dumps(changed))
+
+    assert restored(project, backup_id, "before.sqlite")
+    assert project.run("replicate").returncode == 0  # which lets every copy know what the others know
+    assert restored(project, backup_id, "between.sqlite")
+    assert project.json("keys", "rotate")["rewrapped"] == 1
+    assert restored(project, backup_id, "after.sqlite")
+    assert len(state(project, backup_id)["wrapped_keys"]) == 1  # type: ignore[arg-type]
+
+
 # The break-glass kit
 
 PASSPHRASE = "correct horse battery staple"

@@ -299,6 +299,18 @@ def test_what_is_wrapped_for_the_recipients_of_now_stays_as_it_is(folder: Path) 
     assert keyring(folder, "escrow").rewrap(manifest, state) == state.wrapped_keys
 
 
+def test_of_two_wraps_for_one_key_of_which_one_is_damaged_rewrapping_takes_the_one_that_opens(folder: Path) -> None:
+    """As where the state of one copy was changed: the one that is whole would be lost with the others."""
+    put_key(folder, generate_secret("main"))
+    manifest, state = make_encrypted(keyring(folder, "main"))
+    (whole,) = state.wrapped_keys
+    damaged = whole.model_copy(update={"wrapped": "zzzz" + whole.wrapped[4:]})
+    both = state.model_copy(update={"wrapped_keys": (damaged, whole)})
+    assert not keyring(folder, "main").is_wrapped_for(both)
+    (again,) = keyring(folder, "main").rewrap(manifest, both)
+    assert opened(folder, manifest, state.model_copy(update={"wrapped_keys": (again,)})) is not None
+
+
 def test_rewrapping_for_a_new_key_under_the_old_name_is_done(folder: Path) -> None:
     old = put_key(folder, generate_secret("main"))
     manifest, state = make_encrypted(keyring(folder, "main"))

@@ -117,15 +117,33 @@ def test_of_each_copy_the_newest_word_counts() -> None:
     assert told(archived, made) == archived
 
 
-def test_wrapped_keys_come_from_the_last_rotation_alone() -> None:
-    def wrapped(recipient: str, minute: int) -> WrappedKey:
-        moment = MORNING + timedelta(minutes=minute)
-        return WrappedKey(recipient=recipient, kind="local", key_id=recipient, wrapped="AAAA", wrapped_at=moment)
+def wrapped(recipient: str, minute: int, content: str = "AAAA") -> WrappedKey:
+    moment = MORNING + timedelta(minutes=minute)
+    return WrappedKey(recipient=recipient, kind="local", key_id=recipient, wrapped=content, wrapped_at=moment)
 
+
+def test_wrapped_keys_of_the_last_rotation_come_first_and_what_another_copy_has_is_kept() -> None:
     before = State(id="backup_shop", wrapped_keys=(wrapped("old", 1), wrapped("escrow", 1)))
     after = State(id="backup_shop", wrapped_keys=(wrapped("new", 2),))
 
-    assert merged_state([before, after]).wrapped_keys == after.wrapped_keys
+    assert [key.recipient for key in merged_state([before, after]).wrapped_keys] == ["new", "escrow", "old"]
+
+
+@pytest.mark.parametrize(("content", "minute"), [("zzzz", 1), ("0000", 1), ("zzzz", 9)])
+def test_a_wrapped_key_that_was_changed_in_one_copy_takes_the_place_of_none(content: str, minute: int) -> None:
+    whole, other = wrapped("main", 1), wrapped("escrow", 1)
+    states = [
+        State(id="backup_shop", wrapped_keys=(whole, other)),
+        State(id="backup_shop", wrapped_keys=(wrapped("main", minute, content), other)),
+    ]
+
+    assert {whole, other} <= set(merged_state(states).wrapped_keys)
+
+
+def test_states_that_agree_keep_the_order_of_their_wrapped_keys_also_where_another_was_lost() -> None:
+    known = State(id="backup_shop", wrapped_keys=(wrapped("main", 1), wrapped("escrow", 1)))
+
+    assert merged_state([State(id="backup_shop"), known, known]).wrapped_keys == known.wrapped_keys
 
 
 def test_a_failure_is_the_last_word_of_its_moment() -> None:

@@ -115,21 +115,21 @@ class Keyring:
         if self.is_wrapped_for(state, recipients):
             return state.wrapped_keys
         data_key = self.data_key(manifest, state)
-        # Of two sets the newest counts (jobs/merging.py), also where the clock of another machine ran ahead.
+        # The newest are tried first (jobs/merging.py), also where the clock of another machine ran ahead.
         newest = max((wrapped.wrapped_at for wrapped in state.wrapped_keys), default=utc_now())
         moment = max(utc_now(), newest + timedelta(microseconds=1))
         wraps = (_wrapped(recipient, data_key, manifest.id) for recipient in wanted)
         return tuple(wrapped.model_copy(update={"wrapped_at": moment}) for wrapped in wraps)
 
     def is_wrapped_for(self, state: State, recipients: Sequence[str] = ()) -> bool:
-        """Whether the data key is wrapped for exactly these recipients' keys, as they are now.
+        """Whether the data key is wrapped for exactly these recipients' keys, as they are now, and once for each: where
+        two copies' states differ, one of the wraps may be damaged.
 
         :raises KeyUnavailable, ConfigurationError: one of them is not here.
         """
-        return {(wrapped.recipient, wrapped.kind, wrapped.key_id) for wrapped in state.wrapped_keys} == {
-            (recipient.name, recipient.kind, recipient.key_id)
-            for recipient in self._wanted(recipients or self.recipients)
-        }
+        wraps = [(wrapped.recipient, wrapped.kind, wrapped.key_id) for wrapped in state.wrapped_keys]
+        wanted = self._wanted(recipients or self.recipients)
+        return sorted(wraps) == sorted((recipient.name, recipient.kind, recipient.key_id) for recipient in wanted)
 
     def is_offline(self, state: State) -> bool:
         """Whether the backup is wrapped for public keys alone, of which just these halves are here: so it is meant."""

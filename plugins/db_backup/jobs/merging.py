@@ -25,8 +25,9 @@ def merged_state(states: Sequence[State]) -> State:
     """All that these states of one backup know.
 
     Proofs: each once, in the order of their times. Copies: of each storage the newest word. Pinned, held or suspect: if
-    one says so. Tombstone: the first that was set. Wrapped keys: the newest set, whole. Fields that this program does
-    not know are kept.
+    one says so. Tombstone: the first that was set. Wrapped keys: where the states differ all of them, the newest first:
+    which of them opens only a key can tell, and a damaged one must not take the place of one that is whole. Fields
+    that this program does not know are kept.
 
     :param states: at least one.
     :raises ValueError: none, or those of different backups.
@@ -43,7 +44,7 @@ def merged_state(states: Sequence[State]) -> State:
         "suspect_reason": min(
             (state.suspect_reason for state in states if state.suspect_reason is not None), default=None
         ),
-        "wrapped_keys": max((state.wrapped_keys for state in states), key=_age_of_keys),
+        "wrapped_keys": _wrapped_keys(states),
         "tombstone": _tombstone(states),
     }
     return State.model_validate({**_unknown(states), **known})
@@ -68,9 +69,13 @@ def _age_of_word(copy: Copy) -> tuple[datetime, bool, datetime, str]:
     return said_at, not copy.missing, copy.locked_until or _NEVER, _text(copy)
 
 
-def _age_of_keys(keys: tuple[WrappedKey, ...]) -> tuple[datetime, int, list[str]]:
-    """Wrapped at the same moment: the larger set, which more can open."""
-    return max((key.wrapped_at for key in keys), default=_NEVER), len(keys), sorted(map(_text, keys))
+def _wrapped_keys(states: Sequence[State]) -> tuple[WrappedKey, ...]:
+    """As they are where all agree; a state that was lost has none, which takes nothing from the others."""
+    sets = [state.wrapped_keys for state in states if state.wrapped_keys]
+    if all(wraps == sets[0] for wraps in sets):
+        return sets[0] if sets else ()
+    in_order = sorted(_each_once(wrapped for wraps in sets for wrapped in wraps), key=_text)
+    return tuple(sorted(in_order, key=lambda wrapped: wrapped.wrapped_at, reverse=True))
 
 
 def _tombstone(states: Iterable[State]) -> Tombstone | None:
