@@ -41,8 +41,8 @@ class PassedOver(BaseModel):
 class Fallback:
     """One copy of each backup that a piece of work reads, and the next one where it cannot be read.
 
-    A copy that is not what was written gets a failed proof in the backup's states: nobody chooses it again, and
-    replication mends it. One that could not be reached gets none.
+    A copy that is not what was written, and is not the only one, gets a failed proof in the backup's states: nobody
+    chooses it again, and replication mends it. One that could not be reached gets none.
 
     :param chosen: the backups as they were located; the caller leases them.
     :param fixed: somebody named the copy: no other is read.
@@ -148,23 +148,27 @@ class Fallback:
 
     def _others(self, copy: Located) -> Iterator[Located]:
         """The other copies of the same backup that nobody has tried, the best first."""
-        backup_id = copy.manifest.id
-        tried = {passed.storage for passed in self.passed_over if passed.backup_id == backup_id}
-        if self._fixed or not _is_stored(self._workspace, copy):
-            return
-        for other in copies_of(self._workspace, backup_id):
-            if (
-                other.storage.name not in {copy.storage.name, *tried, *self._besides}
-                and other.manifest == copy.manifest
-            ):
-                yield other
+        tried = {passed.storage for passed in self.passed_over if passed.backup_id == copy.manifest.id}
+        if not self._fixed:
+            yield from (other for other in self._siblings(copy) if other.storage.name not in tried | self._besides)
+
+    def _siblings(self, copy: Located) -> Iterator[Located]:
+        """The same backup in other storages, the best first."""
+        if _is_stored(self._workspace, copy):
+            for other in copies_of(self._workspace, copy.manifest.id):
+                if other.storage.name != copy.storage.name and other.manifest == copy.manifest:
+                    yield other
 
     def _record(self, copy: Located, fault: BackupError) -> None:
-        """What cannot be written down keeps nobody from reading another copy."""
-        if not _is_stored(self._workspace, copy):
+        """What cannot be written down keeps nobody from reading another copy.
+
+        Of an only copy nothing is said: whether the backup stands is for a verification to say.
+        """
+        if next(self._siblings(copy), None) is None:
             return
+        proof = damaged(copy, fault)
         try:
-            update_state(self._workspace, copy, lambda state: with_proof(state, damaged(copy, fault)))
+            update_state(self._workspace, copy, lambda state: with_proof(state, proof))
         except BackupError as error:
             self._unwritten.append(f"That the copy is bad could not be written down: {error.message}")
 
