@@ -58,6 +58,7 @@ def test_that_something_is_missing_is_an_answer(workspace: Workspace) -> None:
 def test_a_storage_that_took_long_to_say_nothing_is_not_asked_again_at_once(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workspace.storage("local").initialise()
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     asked = Asked(SILENCE)
