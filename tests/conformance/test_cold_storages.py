@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,9 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 from conformance.cold_contract import ColdContract
-from db_backup.errors import FeatureNotAvailable, ObjectLocked, ObjectMissing
+from db_backup.errors import FeatureNotAvailable, ObjectLocked, ObjectMissing, StorageAccessDenied
 from db_backup.storage import LocalStorage, Protection, Storage
 from support.cloud_server import CloudServer
+from support.faulty_proxy import Fault, FaultyProxy
 from support.moto_server import S3Server
 
 pytestmark = pytest.mark.integration
@@ -147,6 +149,38 @@ def test_a_deletion_takes_all_versions_and_those_of_no_other_object(locked: tupl
     assert "DeleteMarkers" not in found
     with pytest.raises(ObjectMissing):
         storage.stat(_KEY)
+
+
+def test_a_deletion_that_fails_half_way_brings_no_earlier_version_to_light(
+    s3_server: S3Server, locked: tuple[Storage, str, Any]
+) -> None:
+    _, bucket, _ = locked
+    with FaultyProxy.before(s3_server.endpoint) as proxy:
+        storage = s3_server.storage(bucket, endpoint=proxy.endpoint)
+        storage.replace(_KEY, b"first", version=None)
+        for content in (b"second", b"deleted"):
+            storage.replace(_KEY, content, version=storage.read_document(_KEY).version)
+        deletions = itertools.count(1)
+        proxy.let(Fault(lambda request: request.method == "DELETE" and next(deletions) > 1, status=403))
+        with pytest.raises(StorageAccessDenied):
+            storage.delete(_KEY)
+
+        assert storage.read_document(_KEY).content == b"deleted"
+
+
+def test_versions_from_before_versioning_was_suspended_are_deleted_too(
+    s3_server: S3Server,
+) -> None:
+    bucket, client = s3_server.new_bucket(), s3_server.client()
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    storage = _initialised(s3_server.storage(bucket))
+    storage.create(_KEY, b"bytes")
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    with FaultyProxy.before(s3_server.endpoint) as proxy:
+        s3_server.storage(bucket, endpoint=proxy.endpoint).delete(_KEY)
+
+        (deletion,) = (request for request in proxy.requests if request.method == "DELETE")
+    assert "versionId=" in deletion.path
 
 
 def test_an_old_version_that_is_locked_keeps_the_whole_object(locked: tuple[Storage, str, Any]) -> None:

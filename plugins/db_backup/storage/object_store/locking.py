@@ -23,6 +23,7 @@ _ROUNDING = timedelta(seconds=1)  # S3 keeps whole milliseconds, and some who sp
 class _Version:
     version_id: str
     is_marker: bool
+    is_latest: bool
 
 
 class S3Locks:
@@ -50,7 +51,8 @@ class S3Locks:
             self._may_lock = locking is None or _enabled(locking)
             self._protection = Protection(
                 object_lock=locking is not None and _enabled(locking),
-                versioned=versioning is not None and versioning.get("Status") == "Enabled",
+                # Suspended: new versions are not kept, and those that are there stay.
+                versioned=versioning is not None and versioning.get("Status") in {"Enabled", "Suspended"},
             )
         return self._protection
 
@@ -119,14 +121,15 @@ class S3Locks:
         """
         if not self.protection().versioned:
             return False
-        versions = tuple(self._versions(path))
+        # The latest goes last: after a failure half-way, an earlier one must not come to light in its place.
+        versions = sorted(self._versions(path), key=lambda version: version.is_latest)
         for version in versions if self._may_lock else ():
             if not version.is_marker:
                 self._refuse_locked(path, version.version_id)
         return bool(versions) and all(self._delete_version(path, version) for version in versions)
 
     def _versions(self, path: str) -> Iterator[_Version]:
-        """All of exactly this key, the newest first; none where they may not be listed."""
+        """All of exactly this key; none where they may not be listed."""
         from botocore.exceptions import ClientError
 
         with told(self._place, path, "be looked at"):
@@ -135,7 +138,7 @@ class S3Locks:
                     for kind, is_marker in (("Versions", False), ("DeleteMarkers", True)):
                         for found in page.get(kind, ()):
                             if found["Key"] == path:
-                                yield _Version(found["VersionId"], is_marker)
+                                yield _Version(found["VersionId"], is_marker, found["IsLatest"])
             except ClientError as error:
                 if error_code(error) not in _DENIED:
                     raise
