@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import runpy
@@ -214,6 +215,45 @@ def test_a_wrapped_key_that_was_changed_in_one_copy_costs_no_copy_its_key(
     assert project.json("keys", "rotate")["rewrapped"] == 1
     assert restored(project, backup_id, "after.sqlite")
     assert len(state(project, backup_id)["wrapped_keys"]) == 1  # type: ignore[arg-type]
+
+
+# Somebody who may write to the storage, and has no key
+
+
+def put_in_the_clear(project: Project, backup_id: str) -> None:
+    """Somebody's own file in place of the encrypted part, and a manifest that fits it."""
+    plain = gzip.compress(project.artefact(backup_id).read_bytes())
+    manifest = project.manifest(backup_id)
+    (part,) = manifest["parts"]
+    project.artefact(backup_id).unlink()
+    part |= {
+        "path": part["path"].removesuffix(".enc"),
+        "stored_bytes": len(plain),
+        "stored_sha256": hashlib.sha256(plain).hexdigest(),
+        "cipher": None,
+    }
+    project.manifest_path(backup_id).write_text(json.dumps(manifest))
+    project.artefact(backup_id).write_bytes(plain)
+
+
+def test_a_part_in_the_clear_is_none_of_a_backup_that_was_encrypted(project: Project) -> None:
+    put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    put_in_the_clear(project, backup_id)
+    refused = project.run("restore", backup_id, "--as", str(project.folder / "back.sqlite"))
+    assert refused.returncode == 3
+    assert "is not encrypted, and" in refused.stderr
+    assert not (project.folder / "back.sqlite").exists()
+    (proof,) = project.json("verify", backup_id, "--level", "checksum", exit_code=3)["proofs"]
+    assert (proof["result"], proof["reached"]) == ("failed", None)
+
+
+def test_a_restore_warns_of_a_backup_in_the_clear_where_backups_are_to_be_encrypted(project: Project) -> None:
+    (backup,) = project.json("create", "shop", BACKUP_ENCRYPT="false")["backups"]
+    plain = project.json("restore", backup["id"], "--as", "a.sqlite", BACKUP_ENCRYPT="false")
+    assert plain["warnings"] == []
+    warned = project.json("restore", backup["id"], "--as", "b.sqlite")
+    assert "is not encrypted, and backups of 'shop' are to be" in warned["warnings"][0]
 
 
 # The break-glass kit

@@ -225,6 +225,22 @@ def test_a_wrap_that_was_changed_is_damaged_and_another_recipient_still_opens(fo
             opened(folder, manifest, state.model_copy(update={"wrapped_keys": (broken,)}))
 
 
+@pytest.mark.parametrize("name", ["../main", "/etc/keys", "a\0b", "x" * 300, ""])
+def test_a_name_that_somebody_wrote_into_the_state_leads_to_no_file_and_the_key_still_opens(
+    folder: Path, name: str
+) -> None:
+    put_key(folder, generate_secret("main"))
+    manifest, state = make_encrypted(keyring(folder, "main"))
+    (wrap,) = state.wrapped_keys
+
+    def renamed(**more: str) -> State:
+        return state.model_copy(update={"wrapped_keys": (wrap.model_copy(update={"recipient": name, **more}),)})
+
+    assert opened(folder, manifest, renamed()) is not None
+    with pytest.raises(KeyUnavailable, match="No key here opens"):
+        opened(folder, manifest, renamed(key_id="another"))
+
+
 def test_the_wrap_of_another_backup_does_not_open(folder: Path) -> None:
     put_key(folder, generate_secret("main"))
     maker = keyring(folder, "main")

@@ -80,7 +80,7 @@ class KeysHere:
         return self.folder / Path(configured.file).expanduser() if configured.file is not None else None
 
     def _is_here(self, path: Path) -> bool:
-        return path.exists() or path.name in self._carried
+        return _exists(path) or path.name in self._carried
 
     def _all(self) -> Iterator[Recipient]:
         for name in self.configured:
@@ -98,9 +98,14 @@ class KeysHere:
             yield KeyRecipient(name, self._of_kit(name), found_in="local")
 
     def _look_up(self, name: str) -> Recipient:
+        if name not in self.configured and ("/" in name or "\0" in name):
+            raise KeyUnavailable(
+                f"'{name}' cannot be the name of a key.",
+                hint="The backup's state file was changed: put it back from another copy.",
+            )
         path = self.file_of(name)
         if path is not None:
-            carried = not path.exists() and path.name in self._carried
+            carried = not _exists(path) and path.name in self._carried
             key = self._of_kit(path.name) if carried else read_key_file(path)
             return KeyRecipient(name, key, found_in="local")
         configured = self.configured[name]
@@ -123,3 +128,11 @@ class KeysHere:
                 hint="Put the whole content of the key file into its password field.",
             )
         return parse_key(connection.password, f"The password of the connection '{conn_id}'")
+
+
+def _exists(path: Path) -> bool:
+    """Where nobody may look, or under a name that no file can have: no; whoever reads it is told why."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from db_backup import naming
-from db_backup.errors import ArtefactError, ArtefactMissing, EncryptionKeyError, ObjectMissing, StorageError
+from db_backup.errors import (
+    ArtefactError,
+    ArtefactMissing,
+    ArtefactSwapped,
+    EncryptionKeyError,
+    ObjectMissing,
+    StorageError,
+)
 from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Part
 from db_backup.progress import Cancellation, Progress
@@ -60,8 +67,23 @@ def plain_part(located: Located, part: Part, stored: Iterable[bytes], progress: 
     :raises ArtefactTruncated, ArtefactSwapped, ArtefactCorrupt: as late as the end.
     :raises EncryptionKeyError: no key opens it here.
     """
+    _refuse_in_the_clear(located)
     key = located.keyring.data_key(located.manifest, located.state) if part.cipher else None
     yield from read_plain(stored, part, progress=progress, key=key, siblings=located.manifest.parts)
+
+
+def _refuse_in_the_clear(located: Located) -> None:
+    """Nothing that anybody could have written passes as a part of a backup that was encrypted.
+
+    :raises ArtefactSwapped: the manifest says of a part that it is not encrypted, and there is a data key.
+    """
+    manifest = located.manifest
+    plain = [part.path for part in manifest.parts if part.cipher is None]
+    if plain and (located.state.wrapped_keys or len(plain) < len(manifest.parts)):
+        raise ArtefactSwapped(
+            f"The manifest says that '{plain[0]}' is not encrypted, and {manifest.id} was made with a data key.",
+            hint="Somebody changed the manifest or the state: restore both from another copy.",
+        )
 
 
 def check_copy(located: Located, progress: Progress, cancellation: Cancellation) -> str | None:
@@ -79,6 +101,7 @@ def check_copy(located: Located, progress: Progress, cancellation: Cancellation)
         except EncryptionKeyError as error:
             unread = error.message
     with blamed_on(located):
+        _refuse_in_the_clear(located)
         for part in manifest.parts:
             blocks = cancellation.watch(stored_bytes(located, part))
             check_stored(blocks, part, progress=progress, key=key, siblings=manifest.parts)

@@ -85,7 +85,7 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
     else:  # the same backups, in the storage that a person names
         chosen = [locate(workspace, backup.manifest.id, storage=request.from_storage) for backup in resolved.needed]
     cold = tuple(f"{cold}." for backup in chosen if (cold := known_cold(backup)) is not None)
-    return replace(resolved.reading(chosen), warnings=(*resolved.warnings, *cold))
+    return replace(resolved.reading(chosen), warnings=(*resolved.warnings, *_in_the_clear(workspace, chosen), *cold))
 
 
 def _resolved(workspace: Workspace, request: RestoreRequest) -> Resolved:
@@ -116,6 +116,18 @@ def _resolved(workspace: Workspace, request: RestoreRequest) -> Resolved:
 def _doubts(located: Located) -> tuple[str, ...]:
     standing = _STANDING.get(status(located.manifest, located.state))
     return (f"{located.manifest.id} {standing}.",) if standing else ()
+
+
+def _in_the_clear(workspace: Workspace, needed: Sequence[Located]) -> Iterator[str]:
+    """Encryption keeps others from making a backup up, too: one without it is not taken for its like in silence."""
+    plain = [backup.manifest for backup in needed if any(part.cipher is None for part in backup.manifest.parts)]
+    for manifest in plain[:1]:
+        entry = workspace.config.entries.get(manifest.entry)
+        if entry is not None and entry.encrypt:
+            yield (
+                f"{manifest.id} is not encrypted, and backups of '{manifest.entry}' are to be: unless it was made "
+                "before that was so, or asked for without, somebody has put it there."
+            )
 
 
 def _older_than_asked(point: Point, manifest: Manifest) -> Iterator[str]:
