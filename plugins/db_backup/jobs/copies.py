@@ -5,7 +5,7 @@ A storage that does not answer never hides a backup that another one holds, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -41,11 +41,15 @@ GONE = "it is gone"  # why a copy is missing that the states know of
 
 @dataclass(frozen=True)
 class _Look:
-    """What one storage has of a backup. Its state is read first, for a deletion takes it last."""
+    """What one storage has of a backup. Its state is read first, for a deletion takes it last.
+
+    ``of_another``: what lies there under this id is another backup.
+    """
 
     storage: Storage
     state: State | ManifestError | None
     manifest: Manifest | ManifestError | None
+    of_another: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Copies:
     :param state: what all states know, merged, also where the manifest is gone; None: nobody has one.
     :param own_states: as each storage has it; one that is lost or cannot be read is not among them.
     :param unreadable: why a copy's manifest, or its state, cannot be read, by storage.
+    :param of_others: of these the storages in which another backup lies under this id: nothing of it is ours.
     :param unasked: the storages that did not answer.
     """
 
@@ -64,6 +69,7 @@ class Copies:
     state: State | None
     own_states: Mapping[str, State]
     unreadable: Mapping[str, ManifestError]
+    of_others: frozenset[str]
     unasked: tuple[Unanswered, ...]
 
     @property
@@ -99,7 +105,7 @@ def known_copies(workspace: Workspace, backup_id: str, storages: Sequence[Storag
             looks.append(answer)
     looks = _of_one_backup(looks)
     held = {look.storage.name: look.manifest for look in looks if isinstance(look.manifest, Manifest)}
-    state = _seen(looks)
+    state = _seen(looks, workspace.storages)
     found = [
         Located(look.storage, held[look.storage.name], state, workspace.keyring)
         for look in looks
@@ -116,6 +122,7 @@ def known_copies(workspace: Workspace, backup_id: str, storages: Sequence[Storag
             for document in (look.state, look.manifest)
             if isinstance(document, ManifestError)
         },
+        of_others=frozenset(look.storage.name for look in looks if look.of_another),
         unasked=tuple(unasked),
     )
 
@@ -294,11 +301,14 @@ def _another(look: _Look, first: _Look) -> _Look:
         f"What lies in '{look.storage.name}' under this id is another backup than the one in '{first.storage.name}'.",
         hint="Look at both manifests, and take the storage with the wrong one out of the configuration.",
     )
-    return _Look(look.storage, error, error)
+    return _Look(look.storage, error, error, of_another=True)
 
 
-def _seen(looks: Sequence[_Look]) -> State | None:
-    """What the states know, and of the copies what was seen: a manifest is a copy, and where there is none, none is."""
+def _seen(looks: Sequence[_Look], configured: Collection[str]) -> State | None:
+    """What the states know, and of the copies what was seen: a manifest is a copy, and where there is none, none is.
+
+    Nor is there one in a storage that is not configured any more: nobody can read it, and a renamed one has another.
+    """
     states = [look.state for look in looks if isinstance(look.state, State)]
     there = {look.storage.name: look for look in looks if isinstance(look.manifest, Manifest)}
     states += [
@@ -312,7 +322,7 @@ def _seen(looks: Sequence[_Look]) -> State | None:
     merged = merged_state(states)
     if merged.tombstone is not None:
         return merged
-    absent = {look.storage.name for look in looks if look.manifest is None}
+    absent = {look.storage.name for look in looks if look.manifest is None or look.of_another}
     copies = tuple(
         copy.model_copy(update={"missing": ""})
         if copy.storage in there
@@ -320,6 +330,7 @@ def _seen(looks: Sequence[_Look]) -> State | None:
         if copy.storage in absent
         else copy
         for copy in merged.copies
+        if copy.storage in configured
     )
     return merged.model_copy(update={"copies": copies})
 

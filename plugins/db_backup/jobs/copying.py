@@ -15,7 +15,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming
-from db_backup.errors import ArtefactError, FeatureNotAvailable, ManifestError, ObjectMissing, StorageConflict
+from db_backup.errors import ArtefactError, FeatureNotAvailable, ObjectMissing, StorageConflict
 from db_backup.jobs.contents import check_copy, checked_stored, stored_bytes
 from db_backup.jobs.copies import Copies, update_state
 from db_backup.jobs.fallback import Fallback, PassedOver, read_back, with_proof
@@ -58,6 +58,7 @@ def make_copy(
     """See that the storage holds the backup, whole. The caller leases it, and has nobody else copy it meanwhile.
 
     :param why: in words, what is wrong now; it is written down before anything is done.
+    :raises ManifestError: another backup lies there under this id.
     :raises FeatureNotAvailable: a part is larger than one object of that storage can be.
     :raises ArtefactError, StorageError: there is no copy to read from; or that storage cannot be written, and what it
         did not have before is gone from it again.
@@ -66,13 +67,13 @@ def make_copy(
     if not sources:
         raise copies.absence() if not copies.found else _only_copy(copies.found[0])
     manifest = sources[0].manifest
+    if target.name in copies.of_others:
+        raise copies.unreadable[target.name]
     refuse_too_large(manifest, target)
     ready_storages(workspace, (target.name,))
     _announce(workspace, sources[0], target, why)
     reading = Fallback(workspace, sources[:1], cancellation, besides=[target.name])
     there = next((copy for copy in copies.found if copy.storage.name == target.name), None)
-    if there is not None and there.manifest != manifest:
-        raise _other_manifest(there, sources[0])
     progress.stage(f"copying {manifest.id} to '{target.name}'", manifest.size_bytes)
     with ExitStack() as undo:
 
@@ -125,15 +126,6 @@ def _only_copy(copy: Located) -> ArtefactError:
         hint="There is nothing to mend it from: restore an older backup, or make a new one.",
         database=copy.manifest.entry,
         backup_id=copy.manifest.id,
-    )
-
-
-def _other_manifest(there: Located, source: Located) -> ManifestError:
-    return ManifestError(
-        f"The manifests of {there.manifest.id} in '{there.storage.name}' and '{source.storage.name}' are not the same.",
-        hint="One of them was changed: find out which, and remove it by hand.",
-        database=source.manifest.entry,
-        backup_id=source.manifest.id,
     )
 
 

@@ -112,7 +112,10 @@ class Holdings:
         return configured.storages if configured else ()
 
     def _presence(self, summary: BackupSummary) -> Presence:
-        """By the listings; of a backup that was made after them, by looking at itself. Whole where one copy is."""
+        """By the listings; of a backup that was made after them, by looking at itself.
+
+        Whole where one copy is, of those that are not known to be damaged in spite of their size.
+        """
         listings: Sequence[Listing] = self._survey.holding(summary.id)
         if not listings:
             storages = [listing.storage for listing in self._survey.listings]
@@ -121,9 +124,9 @@ class Holdings:
         if not listings:
             return Presence.ABSENT
         wanted = {part.path: part.size_bytes for part in summary.parts}
-        return (
-            Presence.WHOLE if any(wanted.items() <= held.part_sizes.items() for held in listings) else Presence.DAMAGED
-        )
+        undamaged = [held for held in listings if held.storage.name not in summary.damaged_copies]
+        whole = any(wanted.items() <= held.part_sizes.items() for held in undamaged)
+        return Presence.WHOLE if whole else Presence.DAMAGED
 
 
 def _ready_and_listed(workspace: Workspace) -> Survey:

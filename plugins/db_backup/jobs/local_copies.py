@@ -7,6 +7,7 @@ next call, because the other copies' states still tell of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 
 from db_backup import naming, standing
@@ -17,6 +18,7 @@ from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import check_copy
 from db_backup.jobs.copies import Copies, known_copies, update_state
 from db_backup.jobs.fallback import damaged, read_back, with_proof
+from db_backup.jobs.placement import wanted_storages
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
@@ -25,6 +27,7 @@ from db_backup.progress import Cancellation, Progress
 from db_backup.storage import Storage
 
 _STANDING = frozenset({BackupStatus.GOOD, BackupStatus.UNVERIFIED})
+_HOLDS_FOR = timedelta(days=1)  # what was read longer ago may have been damaged since: it is read once more
 
 
 def drop_local_copy(
@@ -32,26 +35,28 @@ def drop_local_copy(
 ) -> bool:
     """Remove the backup's local copy, if it is not to stay and another one was read back whole; whether it is gone now.
 
-    One that is in use, or under legal hold, stays for this time.
+    Another that was read back more than a day ago is read again. One that is in use, or under legal hold, stays for
+    this time; one of an entry whose backups are to lie nowhere else stays.
 
     :raises StorageError, ManifestError, CatalogError, Interrupted:
     """
-    if workspace.settings.backup_keep_local_copy:
+    entry = naming.entry_of(backup_id)
+    if workspace.settings.backup_keep_local_copy or LOCAL_STORAGE in wanted_storages(workspace, str(entry)):
         return False
     copies = known_copies(workspace, backup_id)
     if not _is_to_go(copies) or not _stands_elsewhere(workspace, copies, progress, cancellation):
         return False
-    entry = naming.entry_of(backup_id)
     try:
         with workspace.catalog.deletion(backup_id, cancellation=cancellation):
             copies = known_copies(workspace, backup_id)  # now that nobody reads it
-            if not _is_to_go(copies) or not _read_back_copies(copies):
+            staying = _read_back_copies(copies)
+            if not _is_to_go(copies) or not staying:
                 return False
             with audited(workspace, AuditAct.REMOVE_COPY, run, entry=entry, backup_id=backup_id) as act:
-                others = ", ".join(copy.storage.name for copy in _read_back_copies(copies))
+                others = ", ".join(copy.storage.name for copy in staying)
                 act.detail = f"the local copy, which is not to stay (BACKUP_KEEP_LOCAL_COPY); it lies in {others}"
                 _remove(workspace.storage(LOCAL_STORAGE), copies.manifest)
-                update_state(workspace, _others(copies)[0], _without_local)
+                update_state(workspace, staying[0], _without_local)
     except Refused:  # somebody reads it: the next replication
         return False
     return True
@@ -90,13 +95,26 @@ def _others(copies: Copies) -> Sequence[Located]:
 
 
 def _read_back_copies(copies: Copies) -> Sequence[Located]:
-    """The other copies whose bytes were as they should be when they were last read."""
+    """The other copies that are there, and whose bytes were as they should be when they were last read, lately."""
+    since = utc_now() - _HOLDS_FOR
     proofs = {copy.storage.name: standing.proof_of_copy(copy.state, copy.storage.name) for copy in _others(copies)}
     return [
         copy
         for copy in _others(copies)
-        if (proof := proofs[copy.storage.name]) is not None and proof.reached is not None
+        if (proof := proofs[copy.storage.name]) is not None
+        and proof.reached is not None
+        and proof.checked_at >= since
+        and _is_all_there(copy)
     ]
+
+
+def _is_all_there(copy: Located) -> bool:
+    """Whether each part has its size still: one that was removed since must not be the last one."""
+    try:
+        sizes = [copy.storage.stat(naming.part_key(part.path)).size_bytes for part in copy.manifest.parts]
+    except StorageError:
+        return False
+    return sizes == [part.stored_bytes for part in copy.manifest.parts]
 
 
 def _stands_elsewhere(workspace: Workspace, copies: Copies, progress: Progress, cancellation: Cancellation) -> bool:

@@ -16,6 +16,7 @@ from db_backup.errors import (
     StorageConflict,
     StorageError,
     StorageFull,
+    StorageNotMounted,
 )
 from db_backup.jobs.workspace import Workspace
 from db_backup.storage import Storage
@@ -42,14 +43,16 @@ def ask(workspace: Workspace, storage: Storage, question: Callable[[Storage], T]
     """What the storage answers; or why it does not.
 
     That something is missing, cold, locked, full or taken is an answer, and raised as what it is. A storage whose
-    silence took long is not asked again for a minute: a chain of a hundred backups waits for it once.
+    silence took long is not asked again for a minute: a chain of a hundred backups waits for it once. What a second
+    name of another storage answers is not heard: two copies in one place are one.
     """
     silent = workspace.silent_storages.get(storage.name)
     if silent is not None and time.monotonic() < silent[0]:
         return Unanswered(storage, silent[1])
     began = time.monotonic()
     try:
-        return question(storage)
+        answer = question(storage)
+        refuse_second_name(workspace, storage)
     except _ANSWERS:
         raise
     except (StorageError, ConfigurationError) as error:
@@ -57,6 +60,32 @@ def ask(workspace: Workspace, storage: Storage, question: Callable[[Storage], T]
         if now - began > _LONG_SECONDS:
             workspace.silent_storages[storage.name] = (now + _PAUSE_SECONDS, error)
         return Unanswered(storage, error)
+    return answer
+
+
+def refuse_second_name(workspace: Workspace, storage: Storage) -> None:
+    """To be asked of a storage that is ready, before it is believed to hold copies of its own.
+
+    :raises StorageNotMounted: it is the same place as another configured one. Of the two the one stays that the
+        catalogue has known under its name, or that comes first.
+    """
+    if storage.name in workspace.storage_names.values():
+        return
+    found = storage.storage_id
+    before = list(workspace.storages)
+    if workspace.catalog.storage_id(storage.name) == found:
+        before = before[: before.index(storage.name)]
+    others = [name for name in before if name != storage.name and workspace.catalog.storage_id(name) == found]
+    other = workspace.storage_names.get(found) or next(iter(others), None)
+    if other is not None:
+        raise StorageNotMounted(
+            f"The storage '{storage.name}' ({storage.location}) is the same place as '{other}' "
+            f"({workspace.storage(other).location}): both have the .storage-id {found}, and two copies in one place "
+            "are one.",
+            hint="Remove one of the two from the configuration, or give it another place. A folder that was copied "
+            "with its .storage-id needs one of its own: write other characters into that file.",
+        )
+    workspace.storage_names[found] = storage.name
 
 
 def silence(unanswered: Iterable[Unanswered], what: str, *, backup_id: str | None = None) -> BackupError:

@@ -313,8 +313,6 @@ class _Replication:
             if name in self.silent:
                 self.tally.unreachable[name] = None
                 self.tally.warnings[f"{self.silent[name]} No copy was made there."] = None
-            elif name not in self.workspace.storages:
-                self.tally.warnings[f"'{name}', in which backups miss a copy, is not configured any more."] = None
 
 
 def _in_words(backup_id: str, targets: Mapping[str, str]) -> Sequence[WantedCopy]:

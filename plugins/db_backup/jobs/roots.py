@@ -7,7 +7,7 @@ from functools import partial
 
 from db_backup.errors import BackupError, StorageNotMounted
 from db_backup.jobs.placing import STORAGE_FAILS, missing_copy
-from db_backup.jobs.reach import Unanswered, ask
+from db_backup.jobs.reach import Unanswered, ask, refuse_second_name
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Copy
 from db_backup.storage import Storage
@@ -54,6 +54,7 @@ def _ready(workspace: Workspace, storage: Storage) -> Storage:
     known = workspace.catalog.storage_id(storage.name)
     if known is None:
         storage.initialise()
+        refuse_second_name(workspace, storage)
         workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
     elif storage.storage_id != known:
         raise StorageNotMounted(

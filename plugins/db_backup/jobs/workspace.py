@@ -49,6 +49,7 @@ class Workspace:
         self.environment = environment
         self.warnings: list[str] = []
         self.silent_storages: dict[str, tuple[float, BackupError]] = {}  # until when they are not asked again, and why
+        self.storage_names: dict[str, str] = {}  # of those that answered, by .storage-id
         self.keyring = Keyring(config.keys, settings.backup_keys_path, settings.backup_encryption_key_id, environment)
         self._cleanup = ExitStack()
         self._cleanup.callback(catalog.close)

@@ -1,0 +1,149 @@
+"""What looks like one more copy and is none: no backup is lost for it, and none is said to lie where it does not."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from db_backup.jobs.holdings import Holdings
+from db_backup.jobs.workspace import Workspace
+from db_backup.model import BackupStatus, utc_now
+from db_backup.retention import Presence
+from support.several_storages import SECOND, SpreadProject
+from support.shop_database import sqlite_database
+
+pytestmark = pytest.mark.integration
+
+LET_GO = {"BACKUP_KEEP_LOCAL_COPY": "false"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> SpreadProject:
+    return SpreadProject(tmp_path / "project", {"shop": sqlite_database(tmp_path, "shop")})
+
+
+def test_another_backup_under_the_same_id_is_not_written_over(project: SpreadProject) -> None:
+    backup = project.create()
+    manifest = project.storages[SECOND] / "metadata" / f"{backup}.json"
+    document = json.loads(manifest.read_text())
+    document["run"]["host"] = "another-tower"
+    manifest.write_text(json.dumps(document))
+    (part,) = project.parts(backup, SECOND)
+    part.write_bytes(b"what another host has stored under this id")
+    before = {path: path.read_bytes() for path in project.storages[SECOND].rglob(f"{backup}.*")}
+
+    (failed,) = project.json("replicate", exit_code=1)["failed"]
+
+    assert (failed["storage"], "another backup" in failed["error"]) == (SECOND, True)
+    assert {path: path.read_bytes() for path in project.storages[SECOND].rglob(f"{backup}.*")} == before
+    project.json("catalog", "reindex", exit_code=1)
+    shown = project.backup(backup)
+    assert (shown["storages"], shown["missing_copies"]) == (["local"], [SECOND])
+
+
+def test_two_names_of_one_place_are_one_copy(project: SpreadProject) -> None:
+    project.storage.mkdir()
+    project.storages[SECOND].symlink_to(project.storage)
+
+    backup = project.create()
+    refused = project.run("replicate", **LET_GO)
+
+    assert (refused.returncode, "is the same place as 'local'" in refused.stderr) == (1, True)
+    assert project.parts(backup, "local")
+    shown = project.backup(backup)
+    assert (shown["storages"], shown["missing_copies"]) == (["local"], [SECOND])
+    project.storages[SECOND].unlink()  # and another place is given to it
+    assert len(project.json("replicate")["made"]) == 1
+    assert project.backup(backup)["storages"] == ["local", SECOND]
+
+
+def test_the_second_name_is_refused_also_where_the_catalogue_knows_both(project: SpreadProject) -> None:
+    backup = project.create()
+    with Workspace.open(project.environment) as workspace:
+        known = workspace.catalog.storage_id("local")
+        assert known is not None
+        workspace.catalog.remember_storage(SECOND, known, "somewhere")
+    project.storages[SECOND].rename(project.folder / "aside")
+    project.storages[SECOND].symlink_to(project.storage)
+
+    refused = project.run("replicate", **LET_GO)
+
+    assert (refused.returncode, "is the same place as 'local'" in refused.stderr) == (1, True)
+    assert project.parts(backup, "local")
+
+
+def test_what_was_read_back_long_ago_is_read_again_before_the_local_copy_goes(project: SpreadProject) -> None:
+    backup = project.create()
+    assert project.run("verify", backup).returncode == 0
+    for storage in project.storages:
+        path = project.storages[storage] / "metadata" / f"{backup}.state.json"
+        document = json.loads(path.read_text())
+        for proof in document["proofs"]:
+            proof["checked_at"] = (utc_now() - timedelta(days=40)).isoformat()
+        path.write_text(json.dumps(document))
+    good = project.parts(backup, "local")[0].read_bytes()
+    project.spoil(backup, SECOND)
+
+    first = project.json("replicate", **LET_GO)
+    second = project.json("replicate", **LET_GO)
+
+    assert (first["local_removed"], second["local_removed"]) == ([], [backup])
+    assert [copy["mended"] for copy in second["made"]] == [True]
+    assert project.parts(backup, SECOND)[0].read_bytes() == good
+
+
+def test_a_damaged_copy_of_the_right_size_makes_no_backup_whole(project: SpreadProject) -> None:
+    backup = project.create()
+    assert project.run("verify", backup).returncode == 0
+    project.spoil(backup, "local")
+    project.run("verify", backup)
+    for part in project.parts(backup, SECOND):
+        part.unlink()
+
+    with Workspace.open(project.environment) as workspace:
+        held = Holdings(workspace).read("shop").backups[backup]
+
+    assert (held.status, held.presence, held.good) == (BackupStatus.GOOD, Presence.DAMAGED, False)
+
+
+def test_a_renamed_storage_is_no_copy_more(project: SpreadProject) -> None:
+    backup = project.create()
+    project.storages["off-site"] = project.storages.pop(SECOND)
+    project.place("local", "off-site")
+
+    project.json("replicate")
+    project.json("verify", backup)
+
+    shown = project.backup(backup)
+    assert (shown["storages"], shown["missing_copies"], shown["status"]) == (["local", "off-site"], [], "good")
+
+
+def test_a_backup_does_not_stand_by_a_copy_in_a_storage_that_is_not_configured_any_more(
+    project: SpreadProject,
+) -> None:
+    backup = project.create()
+    assert project.run("verify", backup).returncode == 0
+    project.spoil(backup, "local")
+    second = project.storages.pop(SECOND)
+    project.place("local")
+
+    assert project.run("verify", backup).returncode == 3
+    assert project.backup(backup)["status"] == "failed_verification"
+
+    project.storages[SECOND] = second
+    project.place("local", SECOND)
+    assert len(project.json("replicate")["made"]) == 1
+    assert project.backup(backup)["status"] == "good"
+
+
+def test_the_local_copy_stays_of_an_entry_whose_backups_are_to_lie_there_alone(project: SpreadProject) -> None:
+    project.place("local")
+    backup = project.create()
+
+    assert project.json("replicate", backup, "--to", SECOND, **LET_GO)["local_removed"] == []
+
+    assert project.parts(backup, "local")
+    assert project.json("replicate", **LET_GO)["wanted"] == []
