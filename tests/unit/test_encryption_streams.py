@@ -206,6 +206,14 @@ def test_appended_bytes_are_refused(key: DataKey) -> None:
             _decrypted(key, _encrypted(key, plain) + b"\0")
 
 
+@pytest.mark.parametrize("more", [1, 17, 100])
+def test_bytes_behind_a_last_segment_that_is_full_are_refused_too(key: DataKey, more: int) -> None:
+    stored = _encrypted(key, bytes(_MEBIBYTE - 56))
+    assert len(stored) == _MEBIBYTE
+    with pytest.raises(ArtefactCorrupt):
+        _decrypted(key, stored + bytes(more))
+
+
 def test_bytes_are_bound_to_their_backup_and_part(key: DataKey) -> None:
     stored = _encrypted(key)
     with pytest.raises(ArtefactCorrupt, match="another part's"):

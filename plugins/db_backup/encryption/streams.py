@@ -16,8 +16,9 @@ from db_backup.errors import ArtefactCorrupt, ArtefactTruncated
 
 Block = bytes | bytearray | memoryview
 
-_READ_BYTES = 1 << 20  # a segment
-_LEAST_BYTES = 56  # what nothing at all is encrypted to: a header of 40 and a tag of 16
+_SEGMENT_BYTES = 1 << 20
+_HEADER_BYTES, _TAG_BYTES = 40, 16  # of the first segment; of each
+_LEAST_BYTES = _HEADER_BYTES + _TAG_BYTES  # what nothing at all is encrypted to
 _OTHER_COPY = "Restore from another copy of this backup, or from an older backup."
 
 
@@ -109,22 +110,29 @@ def decrypted(primitive: Any, blocks: Iterable[Block], associated_data: bytes, *
     source = _Source(blocks)
     stream = primitive.new_decrypting_stream(source, associated_data)
     failure: BaseException | None = None
-    began = False
+    plain_bytes = 0
     while failure is None:
         try:
             # Not `read`: when a later segment of one call is bad, it loses those before it.
-            block = stream.read1(_READ_BYTES)
+            block = stream.read1(_SEGMENT_BYTES)
         except BaseException as error:  # noqa: BLE001 - raised again below, without Tink's wrapping
             failure = _own_error(error, source.failure)
         else:
             if not block:
                 break
-            began = True
+            plain_bytes += len(block)
             yield block
     if failure is not None and not _is_refusal(failure):
         raise failure
-    if failure is not None or source.read(1):
-        raise _refused(name, source.taken_bytes, began) from failure
+    # Behind a last segment that is full Tink passes over what is shorter than another.
+    if failure is not None or source.read(1) or source.taken_bytes != _encrypted_bytes(plain_bytes):
+        raise _refused(name, source.taken_bytes, began=plain_bytes > 0) from failure
+
+
+def _encrypted_bytes(plain_bytes: int) -> int:
+    """To how many so many are encrypted."""
+    segments = max(1, -(-(plain_bytes + _HEADER_BYTES) // (_SEGMENT_BYTES - _TAG_BYTES)))
+    return _HEADER_BYTES + plain_bytes + segments * _TAG_BYTES
 
 
 class _Source(io.RawIOBase):
@@ -174,7 +182,7 @@ def _words(error: BaseException) -> str:
     return f"{error} {error.__cause__ or ''}"
 
 
-def _refused(name: str, taken_bytes: int, began: bool) -> ArtefactTruncated | ArtefactCorrupt:
+def _refused(name: str, taken_bytes: int, *, began: bool) -> ArtefactTruncated | ArtefactCorrupt:
     if taken_bytes < _LEAST_BYTES:
         return ArtefactTruncated(
             f"'{name}' is incomplete: an encrypted part has {_LEAST_BYTES} bytes at least, found {taken_bytes}.",
