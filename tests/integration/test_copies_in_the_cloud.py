@@ -50,6 +50,13 @@ class Cloud:
         (key,) = self.parts(backup)
         return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
 
+    def freeze(self, backup: str) -> None:
+        """As a rule of the bucket's own does that says nothing of a prefix."""
+        for found in self.client.list_objects_v2(Bucket=self.bucket)["Contents"]:
+            if backup in found["Key"]:
+                where = {"Bucket": self.bucket, "Key": found["Key"]}
+                self.client.copy_object(**where, CopySource=where, StorageClass="GLACIER")
+
     def spoil(self, backup: str) -> None:
         (key,) = self.parts(backup)
         content = bytearray(self.content(backup))
@@ -105,6 +112,31 @@ def test_the_local_copy_goes_and_the_backup_is_restored_from_the_cloud(cloud: Cl
     assert project.backup(made["id"])["storages"] == ["s3"]
     report = project.json("restore", made["id"], "--as", str(copy))
     assert (report["differences"], report["read_from"]) == ([], {made["id"]: "s3"})
+
+
+def test_sidecars_that_a_rule_of_the_bucket_has_archived_keep_nobody_from_the_local_copy(cloud: Cloud) -> None:
+    project = cloud.project
+    backup = project.create()
+    cloud.freeze(backup)
+
+    report = project.json("restore", backup, "--test")
+
+    assert (report["differences"], report["read_from"]) == ([], {backup: "local"})
+
+
+def test_sidecars_that_a_rule_of_the_bucket_has_archived_stop_no_new_backup_and_the_way_out_is_told(
+    cloud: Cloud,
+) -> None:
+    project = cloud.project
+    cloud.place("s3")
+    backup = project.create()
+    cloud.freeze(backup)
+
+    assert project.create() != backup
+    failed = project.run("restore", backup, "--test")
+
+    assert failed.returncode == 1
+    assert "below 'database/'" in failed.stderr
 
 
 KILLED = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from db_backup.errors import ConnectionNotFound, ObjectMissing, StorageError
+from db_backup.errors import ConnectionNotFound, ObjectCold, ObjectMissing, StorageError
 from db_backup.jobs import reach
 from db_backup.jobs.listing import survey
 from db_backup.jobs.reach import Unanswered, ask, tell
@@ -53,6 +53,15 @@ def test_whatever_keeps_a_storage_from_answering_is_its_silence(workspace: Works
 def test_that_something_is_missing_is_an_answer(workspace: Workspace) -> None:
     with pytest.raises(ObjectMissing):
         ask(workspace, workspace.storage(SECOND), Asked(ObjectMissing("There is none.")))
+
+
+def test_what_stands_in_a_cold_sidecar_is_not_known(workspace: Workspace) -> None:
+    cold = ObjectCold("The state is in the class GLACIER.")
+
+    answer = ask(workspace, workspace.storage(SECOND), Asked(cold))
+
+    assert isinstance(answer, Unanswered)
+    assert answer.error is cold
 
 
 def test_a_storage_that_took_long_to_say_nothing_is_not_asked_again_at_once(

@@ -10,7 +10,6 @@ from typing import TypeVar
 from db_backup.errors import (
     BackupError,
     ConfigurationError,
-    ObjectCold,
     ObjectLocked,
     ObjectMissing,
     StorageConflict,
@@ -23,7 +22,7 @@ from db_backup.storage import Storage
 
 T = TypeVar("T")
 
-_ANSWERS = (ObjectMissing, ObjectCold, ObjectLocked, StorageConflict, StorageFull)
+_ANSWERS = (ObjectMissing, ObjectLocked, StorageConflict, StorageFull)
 _LONG_SECONDS = 2.0  # after which a storage that did not answer is not asked again at once …
 _PAUSE_SECONDS = 60.0  # … but after so long
 
@@ -36,15 +35,17 @@ class Unanswered:
     error: BackupError
 
     def __str__(self) -> str:
-        return f"The storage '{self.storage.name}' ({self.storage.location}) did not answer: {self.error.message}"
+        place = "" if self.storage.location in self.error.message else f" ({self.storage.location})"
+        return f"The storage '{self.storage.name}'{place} did not answer: {self.error.message}"
 
 
 def ask(workspace: Workspace, storage: Storage, question: Callable[[Storage], T]) -> T | Unanswered:
     """What the storage answers; or why it does not.
 
-    That something is missing, cold, locked, full or taken is an answer, and raised as what it is. A storage whose
-    silence took long is not asked again for a minute: a chain of a hundred backups waits for it once. What a second
-    name of another storage answers is not heard: two copies in one place are one.
+    That something is missing, locked, full or taken is an answer, and raised as what it is. That it is cold is none:
+    nobody knows what stands in it (questions are about sidecars, which only a rule of the bucket's own moves). A
+    storage whose silence took long is not asked again for a minute: a chain of a hundred backups waits for it once.
+    What a second name of another storage answers is not heard: two copies in one place are one.
     """
     silent = workspace.silent_storages.get(storage.name)
     if silent is not None and time.monotonic() < silent[0]:

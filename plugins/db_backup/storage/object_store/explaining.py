@@ -15,6 +15,7 @@ from db_backup.errors import (
     StorageFull,
     StorageNotMounted,
 )
+from db_backup.naming import DATABASE_FOLDER
 from db_backup.settings.addresses import StorageAddress, StorageKind
 
 _STATUS = re.compile(r"status code: (\d{3})(?: ([A-Za-z -]+))?")
@@ -70,7 +71,7 @@ class Place:
         message = f"{what} could not be {done} in {self}: {_reason(error)}."
         denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         told_by_code: tuple[tuple[bool, type[StorageError], str], ...] = (
-            (code in _COLD, ObjectCold, "`db-backup restore` has it thawed, and waits."),
+            (code in _COLD, ObjectCold, _way_out_of_the_cold(key)),
             (
                 isinstance(error, FileNotFoundError) or status == 404,
                 ObjectMissing,
@@ -116,6 +117,16 @@ class Place:
             f"Let the connection's user list, read, write and delete below {self.address}"
             " (docs/object-storage.md has the policy)."
         )
+
+
+def _way_out_of_the_cold(key: str) -> str:
+    """Parts are thawed for a restore; whatever else is cold, a rule of the bucket's own has moved."""
+    if key.startswith(f"{DATABASE_FOLDER}/"):
+        return "`db-backup restore` has it thawed, and waits."
+    return (
+        "A rule of the bucket has moved what must stay readable: limit it to the parts, below"
+        f" '{DATABASE_FOLDER}/', and bring the rest back by hand (docs/cold-archive.md)."
+    )
 
 
 def may_pass(error: Exception) -> bool:
