@@ -147,3 +147,20 @@ def test_the_local_copy_stays_of_an_entry_whose_backups_are_to_lie_there_alone(p
 
     assert project.parts(backup, "local")
     assert project.json("replicate", **LET_GO)["wanted"] == []
+
+
+def test_an_unmounted_disk_is_no_new_storage_for_a_catalogue_that_was_rebuilt_meanwhile(project: SpreadProject) -> None:
+    backup = project.create()
+    aside = project.folder / "aside"
+    project.storages[SECOND].rename(aside)
+    for path in project.folder.glob("catalog.sqlite*"):
+        path.unlink()
+    project.json("catalog", "reindex", exit_code=1)
+    project.storages[SECOND].mkdir()  # the mount point
+
+    assert project.json("replicate", exit_code=1, **LET_GO)["unreachable"] == [SECOND]
+
+    assert project.parts(backup, "local")
+    project.storages[SECOND].rmdir()
+    aside.rename(project.storages[SECOND])
+    assert project.json("replicate")["wanted"] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +12,7 @@ from db_backup.errors import BackupError, ObjectMissing
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import GONE, Copies, known_copies
 from db_backup.jobs.listing import Listing, Survey, listed, survey
-from db_backup.jobs.reach import Unanswered
+from db_backup.jobs.reach import Unanswered, refuse_second_name
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo
@@ -97,6 +97,7 @@ def _adopted(workspace: Workspace, problems: list[CatalogProblem]) -> Survey:
     """The storages as they are mounted now, taken for the ones that the catalogue should know."""
 
     def adopt(storage: Storage) -> Listing:
+        refuse_second_name(workspace, storage)
         workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
         return listed(storage, parts=False)
 
@@ -108,9 +109,28 @@ def _adopted(workspace: Workspace, problems: list[CatalogProblem]) -> Survey:
 def _reindexed(workspace: Workspace, listed: Survey, problems: list[CatalogProblem]) -> int:
     """Returns how many backups the index holds now."""
     kept = _beyond_reach(workspace, listed) if listed.unasked else []
-    known = (_known(workspace, listed, backup_id, problems) for backup_id in sorted(listed.published()))
+    known = [_known(workspace, listed, backup_id, problems) for backup_id in sorted(listed.published())]
+    _remember_silent(workspace, listed, known)
     pairs = ((copies.found[0].manifest, copies.found[0].state) for copies in known if copies.found)
     return workspace.catalog.replace_index(pairs, kept=kept)
+
+
+def _remember_silent(workspace: Workspace, listed: Survey, known: Sequence[Copies]) -> None:
+    """A new catalogue knows a storage that does not answer by what the states say of their copies there.
+
+    Otherwise an empty folder, where its disk is not mounted, would be taken for a storage that was never used.
+    """
+    for silent in listed.unasked:
+        name = silent.storage.name
+        told = [
+            copy
+            for copies in known
+            for copy in (copies.state.copies if copies.state else ())
+            if copy.storage == name and copy.storage_id
+        ]
+        if told and workspace.catalog.storage_id(name) is None:
+            newest = max(told, key=lambda copy: copy.created_at)
+            workspace.catalog.remember_storage(name, newest.storage_id, silent.storage.location)
 
 
 def _beyond_reach(workspace: Workspace, listed: Survey) -> list[BackupSummary]:
