@@ -122,8 +122,8 @@ def _decrypted(proof: _Proof, stored: Iterable[Block], part: Part, key: DataKey 
         if began:
             raise
         raise ArtefactSwapped(
-            f"'{part.path}' has the bytes that the manifest promises, and they were encrypted as another part, or for "
-            f"another backup.",
+            f"'{part.path}' has the bytes that the manifest promises, and they are not what was encrypted under this "
+            "name: they were changed, or encrypted as another part or for another backup.",
             hint="Somebody changed the manifest or the file: restore both from another copy.",
         ) from error
 

@@ -159,4 +159,7 @@ def _print_rotation(report: RotationReport) -> None:
     if not report.complete:
         click.echo("Keep the old keys, and run it again.", err=True)
     elif not report.dry_run:
-        click.echo("No other key is needed any more; `db-backup keys list` shows it.")
+        click.echo(
+            "None of them needs another key any more. A backup that was being made meanwhile, or by a worker with the "
+            "old setting, may: see that `db-backup keys list` counts none for the old keys before they go."
+        )
