@@ -170,8 +170,8 @@ def read_key_file(path: Path) -> Key:
     except FileNotFoundError:
         raise KeyUnavailable(
             f"{source} does not exist.",
-            hint="Put the key there, or correct `keys:` in backup.yaml or BACKUP_KEYS_PATH; `db-backup keys generate` "
-            "makes a new key, which opens none of the backups there are.",
+            hint="Put the key there, or correct `keys:` in backup.yaml or BACKUP_KEYS_PATH. If there never was one, "
+            f"`db-backup keys generate {path.name.split('.')[0]}` makes it; it opens none of the backups there are.",
         ) from None
     except UnicodeDecodeError:
         raise _unreadable(source, "is no text") from None

@@ -8,7 +8,7 @@ from db_backup.health.history import BackupRecord, Expectations, History
 from db_backup.health.report import Control, ControlResult
 from db_backup.health.wording import without_backups, words
 
-_COPIES = 2  # beside the database itself, which is the third
+_COPIES = 2  # beside the database itself, which is one more
 _KINDS = 2
 _MAY_BE_MISSING = timedelta(days=1)  # for which replication has a night
 _NAMED = 3  # how many backups evidence names
@@ -28,7 +28,7 @@ def three_two_one(history: History, expectations: Expectations) -> Control:
     newest = history.restorable[0]
     lacking = _lacking(newest, expectations)
     if not lacking:
-        evidence = f"{newest.id} is in {_places(newest, expectations)}, and the database itself is the third copy."
+        evidence = f"{newest.id} is in {_places(newest, expectations)}, and the database itself is one copy more."
         return Control(name=name, result=_PASS, evidence=evidence)
     told = (
         f"{newest.id} is in {_places(newest, expectations) or 'no storage whose copy is whole'}: {', '.join(lacking)}."

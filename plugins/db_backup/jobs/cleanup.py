@@ -217,7 +217,7 @@ _HINTS: Mapping[Rule, str] = {
     Rule.LEGAL_HOLD: "Ask whoever put the hold on it to take it off.",
     Rule.LEASE: "Wait for that to end.",
     Rule.LOCKED: "Nobody can delete it before that.",
-    Rule.LOCK: "Mend that first; `db-backup catalog check` names the file.",
+    Rule.LOCK: "Mend that first: `db-backup catalog check` names files, `db-backup storages --check` storages.",
     Rule.CHAIN: "Delete those first, the last of the chain before the others.",
     Rule.ABSENT: "Run `db-backup catalog check`.",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from db_backup.cli.completing import complete_entries
+from db_backup.cli.copies import in_one_place, places
 from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
@@ -233,8 +234,9 @@ def _not_started(database: str) -> Interrupted:
 
 def _print(results: _Results) -> None:
     if results.backups:
+        elsewhere = not in_one_place(results.backups)
         print_table(
-            ("BACKUP", "SIZE", "OF", "TOOK", "ROWS", "PROOF"),
+            ("BACKUP", "SIZE", "OF", "TOOK", "ROWS", "PROOF", *(("COPIES",) if elsewhere else ())),
             [
                 (
                     backup.id,
@@ -243,6 +245,7 @@ def _print(results: _Results) -> None:
                     human_duration(backup.duration_seconds),
                     f"{backup.rows:,}",
                     proof_words(results.proofs.get(backup.id)),
+                    *((places(backup),) if elsewhere else ()),
                 )
                 for backup in results.backups
             ],

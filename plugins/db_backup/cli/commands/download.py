@@ -28,7 +28,7 @@ _STDOUT = "-"
     metavar="PATH",
     help="A file, an existing folder, or - for stdout. Default: the working folder, under the backup's own name.",
 )
-@click.option("--raw", is_flag=True, help="The bytes as they are stored: not decompressed.")
+@click.option("--raw", is_flag=True, help="The bytes as they are stored: neither decrypted nor decompressed.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @click.option(
     "--from-storage", metavar="NAME", help="The copy in this storage and no other.", shell_complete=complete_storages
@@ -38,7 +38,7 @@ _STDOUT = "-"
 def command(
     backup: str, output: str | None, raw: bool, force: bool, from_storage: str | None, no_wait: bool, as_json: bool
 ) -> None:
-    """Fetch BACKUP (an id or a file name) out of its storage, decompressed, as the database's own tool wrote it.
+    """Fetch BACKUP (an id or a file name), decrypted and decompressed, as the database's own tool wrote it.
 
     Size and SHA-256 are checked on the way; the file appears when it is whole, or not at all. A backup of several
     parts comes as one tar, with its manifest. An existing file is refused with exit code 4.

@@ -11,6 +11,7 @@ import click
 
 from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, Tally
 from db_backup.cli.completing import complete_entries
+from db_backup.cli.copies import in_one_place, places
 from db_backup.cli.kits import chosen_kit, opened_workspace
 from db_backup.cli.output import age, moment, print_json, print_table
 from db_backup.cli.proofs import last_proof
@@ -94,8 +95,8 @@ def command(
         return
     rows = [_detailed(backup) if detailed else _short(backup) for backup in page.items]
     columns: tuple[str, ...] = _DETAILED if detailed else _SHORT
-    if not detailed and len({row[-1] for row in rows}) == 1 and set(rows[0][-1]).isdisjoint(",("):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]  # each has one copy, all in the same storage
+    if not detailed and in_one_place(page.items):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     print_table(columns, rows, right=_RIGHT, blocks=detailed)
     if detailed:
         _copies(page.items)
@@ -135,7 +136,7 @@ def _short(backup: BackupSummary) -> tuple[str, ...]:
         human_bytes(backup.size_bytes),
         _status(backup),
         last_proof(backup),
-        _places(backup),
+        places(backup),
     )
 
 
@@ -146,27 +147,17 @@ def _detailed(backup: BackupSummary) -> tuple[str, ...]:
         human_duration(backup.duration_seconds),
         human_bytes(backup.size_bytes),
         human_bytes(backup.plain_bytes),
-        backup.compression.value,
+        f"{backup.compression}, encrypted" if backup.encrypted else backup.compression.value,
         f"{backup.rows:,}",
         _status(backup),
         last_proof(backup),
         moment(backup.expires_at)[:10],
-        _places(backup),
+        places(backup),
     )
 
 
 def _status(backup: BackupSummary) -> str:
     return f"{backup.status} (safety)" if backup.safety else backup.status.value
-
-
-def _places(backup: BackupSummary) -> str:
-    """Where its copies are, and where one should be and is not: "local, s3 (missing)"."""
-    marks = {
-        **dict.fromkeys(backup.cold, " (cold)"),
-        **dict.fromkeys(backup.damaged_copies, " (damaged)"),
-        **dict.fromkeys(backup.missing_copies, " (missing)"),
-    }
-    return ", ".join(f"{storage}{marks.get(storage, '')}" for storage in (*backup.storages, *backup.missing_copies))
 
 
 def _copies(backups: tuple[BackupSummary, ...]) -> None:

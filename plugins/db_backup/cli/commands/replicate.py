@@ -69,11 +69,14 @@ def _print(report: ReplicateReport, dry_run: bool) -> None:
     if rows:
         print_table(("BACKUP", "STORAGE", "COPY", "SIZE", "WHY"), rows, right=("SIZE",))
     missing = len(report.wanted) - len(report.made)
+    silent = ", ".join(report.unreachable)
+    unknown = f"; what is missing in {silent} cannot be told now" if silent else ""
     if dry_run:
-        click.echo(f"{len(report.wanted)} to be made.")
+        click.echo(f"{len(report.wanted)} to be made{unknown}.")
     else:
         removed = f", {len(report.local_removed)} local ones removed" if report.local_removed else ""
-        click.echo(f"{len(report.made)} made, {missing} missing{removed}.")
+        elsewhere = " elsewhere" if silent else ""
+        click.echo(f"{len(report.made)} made, {missing} missing{elsewhere}{removed}{unknown}.")
     for left in report.left_alone:
         click.echo(f"{left.backup_id} was left alone: {left.reason}", err=True)
     for warning in report.warnings:
