@@ -109,6 +109,17 @@ def test_what_cannot_be_taken_back_does_not_harm_the_others(tmp_path: Path) -> N
     assert [copy.storage for copy in made.state.missing] == ["bad"]
 
 
+def test_where_a_manifest_cannot_be_taken_back_its_parts_stay_too(tmp_path: Path) -> None:
+    good, bad = _storages(tmp_path, "good", "bad")
+    bad.breaks = lambda step, count: (
+        StorageError("bad: gone.") if step == "after manifest" or (step == "delete" and count == 1) else None
+    )
+    made = create(plan(tmp_path, [good, bad]), _CONTENT)
+    assert [copy.storage for copy in made.state.missing] == ["bad"]
+    assert read_manifest(bad, made.manifest.id) == made.manifest
+    _whole(bad, made.manifest.id)
+
+
 def test_a_reservation_that_cannot_be_released_is_a_warning_and_the_backup_stands(tmp_path: Path) -> None:
     (storage,) = _storages(tmp_path, "only")
     storage.break_at("release")

@@ -54,6 +54,7 @@ class Placing:
         self._guard = threading.RLock()
         self._parts: list[PartSinks] = []
         self._litter = {storage.name: ExitStack() for storage in storages}
+        self._manifests = {storage.name: ExitStack() for storage in storages}
         self._ids: dict[str, str] = {}
         self._published = False
         self.remarks: list[str] = []
@@ -172,19 +173,20 @@ class Placing:
         return self._storages[name]
 
     @contextmanager
-    def held(self, storage: Storage, key: str) -> Iterator[None]:
+    def held(self, storage: Storage, key: str, *, manifest: bool = False) -> Iterator[None]:
         """While the block puts an object there, which is to be deleted if the backup comes to nothing.
 
         Also one of which it was not heard whether it arrived; but not what somebody else has put there.
         """
+        litter = (self._manifests if manifest else self._litter)[storage.name]
         try:
             yield
         except StorageConflict:
             raise
         except BaseException:
-            self._litter[storage.name].callback(storage.delete, key)
+            litter.callback(storage.delete, key)
             raise
-        self._litter[storage.name].callback(storage.delete, key)
+        litter.callback(storage.delete, key)
 
     # The end
 
@@ -201,7 +203,9 @@ class Placing:
         moment = utc_now()
         written = self._with_copies(state, moment)
         self.in_each(lambda storage: self._create(storage, naming.state_key(manifest.id), written.to_json()))
-        self.in_each(lambda storage: self._create(storage, naming.manifest_key(manifest.id), manifest.to_json()))
+        self.in_each(
+            lambda storage: self._create(storage, naming.manifest_key(manifest.id), manifest.to_json(), manifest=True)
+        )
         self._published = True
         newest = self._with_copies(state, moment)
         if newest != written:
@@ -209,8 +213,8 @@ class Placing:
                 self._rewrite(storage, naming.state_key(manifest.id), newest)
         return newest
 
-    def _create(self, storage: Storage, key: str, content: bytes) -> None:
-        with self.held(storage, key):
+    def _create(self, storage: Storage, key: str, content: bytes, *, manifest: bool = False) -> None:
+        with self.held(storage, key, manifest=manifest):
             storage.create(key, content)
 
     def _rewrite(self, storage: Storage, key: str, state: State) -> None:
@@ -230,8 +234,12 @@ class Placing:
         return state.model_copy(update={"copies": (*present, *self._missing.values())})
 
     def _take_back(self, storage: Storage) -> None:
-        """Abort and delete what the storage got of it, the newest first; what cannot be is swept later."""
+        """Abort and delete what the storage got of it, the newest first; what cannot be is swept later.
+
+        Where a manifest cannot be deleted, what it tells of stays as well: it is a whole copy.
+        """
         try:
+            self._manifests[storage.name].close()
             self._litter[storage.name].close()
         except STORAGE_FAILS as error:
             self._left_behind(storage, error)
