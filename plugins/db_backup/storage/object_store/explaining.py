@@ -23,11 +23,13 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]{1,200})")
 _TRANSPORT = re.compile(r"HTTP error: ([^\n]{1,200})")
 _CERTIFICATE = re.compile(r"UnknownIssuer|invalid peer certificate|certificate verify failed|CaUsedAsEndEntity")
+_REDIRECTED = re.compile(r"redirect without LOCATION", re.IGNORECASE)  # how obstore tells of a 301
 _ADDRESS = re.compile(r"\bhttps?://\S*")
 
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "AccountNotFound"})
 _WRONG_KEY = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", "ExpiredToken"})
 _WRONG_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+_WRONG_REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
 _COLD = frozenset({"InvalidObjectState", "BlobArchived"})
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"})
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "OperationAborted", "ConditionNotMet"})
@@ -87,6 +89,8 @@ class Place:
         for applies, kind, hint in told_by_code:
             if applies:
                 return kind(message, hint=hint)
+        if _is_elsewhere(error):
+            return StorageError(message, hint=f"Correct region_name in the connection of storage '{self.storage}'.")
         return StorageError(message, hint=_TRUST if _is_untrusted(error) else _REACH)
 
     def conflict(self, key: str) -> StorageConflict:
@@ -133,7 +137,7 @@ def may_pass(error: Exception) -> bool:
     """Whether the same request may well succeed a moment later."""
     from obstore import exceptions
 
-    if isinstance(error, exceptions.GenericError) and not _is_untrusted(error):
+    if isinstance(error, exceptions.GenericError) and not _is_untrusted(error) and not _is_elsewhere(error):
         status = _status(error)
         return status in _PASSING or (status is None and _code(error) == "")
     return False
@@ -142,6 +146,11 @@ def may_pass(error: Exception) -> bool:
 def _is_untrusted(error: Exception) -> bool:
     """obstore says so in its debug dump alone."""
     return _CERTIFICATE.search(str(error)) is not None
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    """S3 refuses what is asked of, or signed for, another region than the bucket's."""
+    return _code(error) in _WRONG_REGION or _REDIRECTED.search(_said(error)) is not None
 
 
 def _said(error: Exception) -> str:
@@ -168,6 +177,8 @@ def _reason(error: Exception) -> str:
         return f"{code} ({message[1].strip().rstrip('.')})" if message else code
     if status:
         return "it is not there" if status[1] == "404" else f"the answer was {status[1]} {status[2] or ''}".strip()
+    if _is_elsewhere(error):
+        return "the bucket is in another region"
     if "credential provider" in said.partition("\n")[0]:
         return "the connection's credentials could not be had"
     if _is_untrusted(error):

@@ -121,8 +121,8 @@ class GcsClasses:
             return StorageConflict(
                 f"'{path}' in {self._place} cannot {what}: somebody wrote it meanwhile.", hint="Run it again."
             )
-        kind = StorageAccessDenied if status in {401, 403} else StorageError
-        return kind(
-            f"'{path}' in {self._place} cannot {what}: Google answered {status}.",
-            hint="Give the connection's account the role Storage Object User on the bucket, and run it again.",
-        )
+        message = f"'{path}' in {self._place} cannot {what}: Google answered {status}."
+        if status in {401, 403}:
+            role = "Give the connection's account the role Storage Object User on the bucket, and run it again."
+            return StorageAccessDenied(message, hint=role)
+        return StorageError(message, hint="Run it again; `db-backup storages --check` tells whether it works.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import uuid
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 _ID_FILE = ".storage-id"
+_ID = re.compile(r"[\w.:-]{1,100}")
 
 
 class ObjectStorage(Storage):
@@ -66,6 +68,10 @@ class ObjectStorage(Storage):
     @property
     def max_object_bytes(self) -> int:
         return self._limits.max_object_bytes
+
+    @property
+    def requests_at_once(self) -> int:
+        return self._limits.requests_at_once
 
     @property
     def storage_id(self) -> str:
@@ -189,7 +195,8 @@ class ObjectStorage(Storage):
         if not found:
             raise self._place.not_mounted(f"{_ID_FILE} is {'missing' if found is None else 'empty'}")
         if self._expected_id not in {None, found}:
-            raise self._place.not_mounted(f"{_ID_FILE} holds {found}, not {self._expected_id}")
+            told = found if _ID.fullmatch(found) else "something that is no id"  # a proxy's page, with status 200
+            raise self._place.not_mounted(f"{_ID_FILE} holds {told}, not {self._expected_id}")
         self._expected_id = found
         self._identity_checked_at = time.monotonic()
         return found

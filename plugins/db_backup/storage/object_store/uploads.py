@@ -115,16 +115,19 @@ class _GoogleUploads:
         except urllib3.exceptions.HTTPError as error:
             raise self._failed(type(error).__name__) from error
         if answer.status in {401, 403}:
-            raise self._failed("access is denied", StorageAccessDenied)
+            raise StorageAccessDenied(
+                f"Uploads that nobody completed could not be looked for in {self._bucket.place}: access is denied.",
+                hint="Give the connection's user storage.multipartUploads.list and .abort on the bucket"
+                " (docs/object-storage.md).",
+            )
         if answer.status >= 300 and not (method == "DELETE" and answer.status == 404):
             raise self._failed(f"the answer was {answer.status}")
         return answer.data
 
-    def _failed(self, reason: str, kind: type[StorageError] = StorageError) -> StorageError:
-        return kind(
+    def _failed(self, reason: str) -> StorageError:
+        return StorageError(
             f"Uploads that nobody completed could not be looked for in {self._bucket.place}: {reason}.",
-            hint="Give the connection's user storage.multipartUploads.list and .abort on the bucket"
-            " (docs/object-storage.md).",
+            hint="Run it again; `db-backup storages --check` tells whether the storage works.",
         )
 
 
