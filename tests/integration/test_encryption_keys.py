@@ -256,6 +256,14 @@ def test_a_restore_warns_of_a_backup_in_the_clear_where_backups_are_to_be_encryp
     assert "is not encrypted, and backups of 'shop' are to be" in warned["warnings"][0]
 
 
+def test_who_downloads_the_encrypted_bytes_is_told_where_their_key_lies(project: Project) -> None:
+    put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    (warning,) = project.json("download", backup_id, "--raw")["warnings"]
+    assert f"metadata/{backup_id}.state.json" in warning
+    assert project.json("download", backup_id)["warnings"] == []
+
+
 # The break-glass kit
 
 PASSPHRASE = "correct horse battery staple"

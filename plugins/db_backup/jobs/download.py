@@ -295,5 +295,15 @@ def _report(reading: Fallback, raw: bool, path: Path | None, size_bytes: int) ->
         parts=tuple(file.name for file in _files(read.manifest, raw)),
         read_from=read.storage.name,
         passed_over=reading.passed_over,
-        warnings=reading.warnings,
+        warnings=(*reading.warnings, *(_of_key(read) if raw else ())),
     )
+
+
+def _of_key(located: Located) -> Iterator[str]:
+    """Whoever keeps the parts alone has lost the backup."""
+    if any(part.cipher is not None for part in located.manifest.parts):
+        state = naming.state_key(located.manifest.id)
+        yield (
+            f"It is encrypted, and its data key is not in what was downloaded: keep {state} of "
+            f"{located.storage.location} beside it, or nothing opens it."
+        )
