@@ -16,8 +16,10 @@ from db_backup.catalog import Catalog, tables
 from db_backup.catalog.database import Database
 from db_backup.manifest import Copy
 from db_backup.model import BackupType, utc_now
+from support.clouds_of_project import keep_in_s3
 from support.disks import Disk
 from support.factories import MORNING, make_manifest, make_part, make_state
+from support.faulty_proxy import Fault, FaultyProxy
 from support.moto_server import S3Server
 from support.project import Project
 from support.shop_database import sqlite_database
@@ -204,6 +206,30 @@ def test_a_check_says_what_does_not_work_and_ends_with_1(project: Project) -> No
 
     (project.storage / ".storage-id").write_text(identity)
     assert storages(project, "--check")["local"]["check"]["works"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(lambda request: request.method == "PUT", ignored="if-none-match"), "overwrites"),
+        (Fault(lambda request: "list-type=2" in request.path, status=403), "listed"),
+    ],
+)
+def test_a_bucket_that_overwrites_or_may_not_be_listed_does_not_work(
+    project: Project, s3_server: S3Server, fault: Fault, said: str
+) -> None:
+    bucket = s3_server.new_bucket()
+    keep_in_s3(project, s3_server, bucket)
+    assert storages(project, "--check")["s3"]["check"]["works"]
+    with FaultyProxy.before(s3_server.endpoint) as proxy:
+        proxy.let(fault)
+        keep_in_s3(project, S3Server.at(proxy.endpoint), bucket)
+        check = storages(project, "--check", exit_code=1)["s3"]["check"]
+
+    assert not check["works"]
+    assert said in check["error"]
+    listed = s3_server.client().list_objects_v2(Bucket=bucket, Prefix="backups/check")
+    assert "Contents" not in listed, "what was written to try it is gone"
 
 
 def test_a_full_disk_does_not_work(project: Project, disk: Disk) -> None:

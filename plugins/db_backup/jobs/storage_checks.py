@@ -6,7 +6,7 @@ import secrets
 
 from pydantic import BaseModel, ConfigDict
 
-from db_backup.errors import BackupError, ObjectLocked, StorageError
+from db_backup.errors import BackupError, ObjectLocked, StorageConflict, StorageError
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
 from db_backup.storage import Storage
@@ -32,7 +32,10 @@ class StorageCheck(BaseModel):
 
 
 def check_storage(workspace: Workspace, name: str) -> StorageCheck:
-    """Its identity, then write, read and delete; one that was never used becomes ready by it, as by a first backup."""
+    """Its identity, then write, read, list and delete.
+
+    One that was never used becomes ready by it, as by a first backup.
+    """
     try:
         (storage,) = ready_storages(workspace, (name,))
         warnings = _tried(storage)
@@ -59,16 +62,36 @@ def _tried(storage: Storage) -> tuple[str, ...]:
     key, content = f"{_FOLDER}/{token}", f"db-backup wrote this to try the storage: {token}\n".encode()
     storage.create(key, content)
     try:
+        _refuse_overwriting(storage, key)
         found = storage.read_document(key).content
+        listed = key in {one.key for one in storage.list(_FOLDER)}
     finally:
         try:
             storage.delete(key)
             kept: tuple[str, ...] = ()
         except ObjectLocked as locked:
             kept = (f"What was written to try it stays: {locked.message}",)
+    if not listed:
+        raise StorageError(
+            f"Storage '{storage.name}' ({storage.location}) does not list '{key}', which was written to it and read.",
+            hint="Do not rely on it: what it does not list, no cleanup and no `catalog reindex` finds.",
+        )
     if found != content:
         raise StorageError(
             f"Storage '{storage.name}' ({storage.location}) gave other bytes back than were written to '{key}'.",
             hint="Do not rely on it: look into its logs, and into those of what lies between.",
         )
     return kept
+
+
+def _refuse_overwriting(storage: Storage, key: str) -> None:
+    """:raises StorageError: a second object of this name was taken."""
+    try:
+        storage.create(key, b"Whoever reads this has read what was never to be written.\n")
+    except StorageConflict:
+        return
+    raise StorageError(
+        f"Storage '{storage.name}' ({storage.location}) overwrites what is there: it does not heed If-None-Match.",
+        hint="Use a provider that has conditional writes (docs/object-storage.md, Limits): here, two writers of one"
+        " name would not see each other.",
+    )
