@@ -127,6 +127,26 @@ def test_the_canary_of_the_command_line_tells_opened_from_offline_from_lost(proj
 # Rotation
 
 
+def test_a_new_key_does_not_take_the_place_of_a_public_half_whose_private_key_is_elsewhere(project: Project) -> None:
+    put_key(keys(project), generate_pair("default")[1])
+    refused = project.run("keys", "generate", "default")
+    assert refused.returncode == 4
+    assert "default.public.json exists already" in refused.stderr
+    assert [path.name for path in keys(project).iterdir()] == ["default.public.json"]
+
+
+def test_a_pair_for_a_key_that_is_configured_by_its_public_half_keeps_the_private_key_out_of_that_file(
+    project: Project,
+) -> None:
+    document = yaml.safe_load(project.config.read_text())
+    document["keys"] = {"escrow": {"file": "escrow.public.json"}}
+    project.config.write_text(yaml.safe_dump(document))
+    assert project.run("keys", "generate", "escrow").returncode == 2
+    assert project.run("keys", "generate", "escrow", "--public-key").returncode == 0
+    kinds = {path.name: json.loads(path.read_text())["kind"] for path in keys(project).iterdir()}
+    assert kinds == {"escrow.json": "private", "escrow.public.json": "public"}
+
+
 def test_after_a_rotation_the_old_key_may_go(project: Project) -> None:
     assert project.run("keys", "generate", "default").returncode == 0
     backup_id = create(project)

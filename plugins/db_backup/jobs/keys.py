@@ -103,7 +103,7 @@ def generate_key(workspace: Workspace, name: str, *, public: bool, run: RunInfo)
         act.detail = f"generate {name}"
         made = generate_pair(name) if public else (generate_secret(name),)
         files = _files(workspace, name, made)
-        for path in files:
+        for path in (*files, _public_half(files[0])):  # a whole key counts before the half that lies beside it
             refuse_taken(path, replace=False, taken=_TAKEN)
         _make_folder(workspace, files[0].parent)
         with ExitStack() as undo:
@@ -134,9 +134,20 @@ def _files(workspace: Workspace, name: str, made: tuple[Key, ...]) -> tuple[Path
             f"backup.yaml says that the key '{name}' is {where}, and no file.",
             hint="Generate a key of another name; for a connection, put the content of its file into the password.",
         )
+    is_half = own.name.endswith(f"{PUBLIC_SUFFIX}.json")
     if len(made) == 1:
+        if is_half:
+            raise UsageError(
+                f"backup.yaml says that the key '{name}' is {own.name}, by its name a public half.",
+                hint="Make a pair with --public-key, or generate a key of another name.",
+            )
         return (own,)
-    return own, own.with_name(f"{own.name.removesuffix('.json')}{PUBLIC_SUFFIX}.json")
+    whole = own.with_name(f"{own.name.removesuffix(f'{PUBLIC_SUFFIX}.json')}.json") if is_half else own
+    return whole, _public_half(whole)
+
+
+def _public_half(whole: Path) -> Path:
+    return whole.with_name(f"{whole.name.removesuffix('.json')}{PUBLIC_SUFFIX}.json")
 
 
 def _make_folder(workspace: Workspace, folder: Path) -> None:
