@@ -163,6 +163,14 @@ def test_copies_count_in_each_storage_even_where_none_is_configured_any_more(pro
     ]
 
 
+def test_a_check_passes_over_what_is_not_configured_any_more(project: Project) -> None:
+    remember(project, MEGABYTE, "local", "s3")
+    done = project.run("storages", "--check")
+    assert done.returncode == 0, done.stderr
+    states = {row.split()[0]: row.split()[-1] for row in done.stdout.splitlines()[1:3]}
+    assert states == {"local": "works", "s3": "-"}
+
+
 def test_a_quota_counts_our_copies_and_is_told_beside_the_disk(project: Project, tmp_path: Path) -> None:
     configure(project, {"attic": {"url": (tmp_path / "attic").as_uri(), "quota_mb": 10, "off_site": True}})
     remember(project, 9 * MEGABYTE, "attic")

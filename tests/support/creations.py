@@ -17,7 +17,7 @@ from db_backup.engines.stock import decrypt_commands
 from db_backup.errors import StorageError
 from db_backup.jobs.contents import plain_streams
 from db_backup.jobs.creation import Creation, Made, Plan
-from db_backup.jobs.sidecars import Located, known_state, read_manifest
+from db_backup.jobs.sidecars import Located, read_manifest, read_state
 from db_backup.jobs.sources import Source
 from db_backup.manifest import Consistency, Inventory, Manifest, Part, RunInfo, ServerInfo, StockCommand, WrappedKey
 from db_backup.model import BackupType, Compression, EngineName, utc_now
@@ -250,7 +250,7 @@ def with_limits(plan: Plan, **limits: object) -> Plan:
 def read_back(storage: Storage, backup_id: str) -> list[bytes]:
     """The streams of the copy that lies there."""
     manifest = read_manifest(storage, backup_id)
-    located = Located(storage, manifest, known_state(storage, manifest), OneKey())
+    located = Located(storage, manifest, read_state(storage, backup_id), OneKey())
     return [b"".join(stream) for stream in plain_streams(located, Silent())]
 
 

@@ -68,20 +68,12 @@ def read_state(storage: Storage, backup_id: str) -> State:
     return state
 
 
-def known_state(storage: Storage, manifest: Manifest) -> State:
-    """The state, or, where it was lost or cannot be read, one that knows of this copy alone.
+def state_of_copy(storage: Storage, manifest: Manifest) -> State:
+    """What the manifest alone tells: that there is this copy.
 
     The manifest is enough to restore by. A deletion takes the manifest before the state: a manifest alone is a backup
     whose state was lost, never one half deleted.
     """
-    try:
-        return read_state(storage, manifest.id)
-    except (ObjectMissing, ManifestError):
-        return state_of_copy(storage, manifest)
-
-
-def state_of_copy(storage: Storage, manifest: Manifest) -> State:
-    """What the manifest alone tells: that there is this copy."""
     copy = Copy(storage=storage.name, storage_id=storage.storage_id, created_at=manifest.finished_at)
     return State(id=manifest.id, copies=(copy,))
 

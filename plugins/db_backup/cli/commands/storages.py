@@ -44,7 +44,8 @@ def command(check: bool, by_database: bool, as_json: bool) -> int:
 
 def _print(found: Usage, check: bool, by_database: bool) -> None:
     columns = ["STORAGE", "LOCATION", "KIND", *_FIGURES] + (["CHECK"] if check else [])
-    print_table(columns, [_row(storage) for storage in found.storages], right=_FIGURES)
+    rows = [[*_row(storage), *([_checked(storage)] if check else [])] for storage in found.storages]
+    print_table(columns, rows, right=_FIGURES)
     for storage in found.storages:
         for line in _remarks(storage):
             click.echo(f"{storage.storage}: {line}")
@@ -55,7 +56,7 @@ def _print(found: Usage, check: bool, by_database: bool) -> None:
 
 
 def _row(storage: StorageUsage) -> list[str]:
-    row = [
+    return [
         storage.storage,
         storage.location or "-",
         _kind(storage),
@@ -65,7 +66,12 @@ def _row(storage: StorageUsage) -> list[str]:
         _free(storage),
         "-" if storage.full_in_days is None else f"{storage.full_in_days:.0f} days",
     ]
-    return row if storage.check is None else [*row, "works" if storage.check.works else "does not work"]
+
+
+def _checked(storage: StorageUsage) -> str:
+    if storage.check is None:  # nothing says how to reach it
+        return "-"
+    return "works" if storage.check.works else "does not work"
 
 
 def _kind(storage: StorageUsage) -> str:

@@ -16,10 +16,6 @@ _STEP = 1 << 62  # the largest power of two that is an integer of SQLite's
 Value = None | int | float | str | bytes
 
 
-class RowTooLong(Exception):
-    """A row whose SQL is longer than SQLite reads."""
-
-
 class Literals:
     """Writes the values of a database.
 
