@@ -139,9 +139,11 @@ def test_the_form_asks_for_what_a_restore_needs_in_sections(made: Project) -> No
         "force": "How",
         "safety_backup": "How",
         "with_owners": "How",
+        "from_storage": "How",
         "jobs": "How",
     }
     assert params.get_param("database").schema["examples"] == ["shop"]
+    assert params.get_param("from_storage").schema["examples"] == ["local"]
     params.validate()
 
 
@@ -210,6 +212,7 @@ def test_a_test_restores_into_scratch_and_touches_nothing_else(made: Project, ru
         ({"database": "shop", "forse": True}, "Did you mean 'force'?"),
         ({}, "Nobody said which backup to restore"),
         ({"database": "shop"}, "is not empty"),
+        ({"database": "shop", "test": True, "from_storage": "locl"}, "no storage called 'locl'. Did you mean 'local'?"),
         ({"database": "shop", "to_time": "2020-01-31 03:00"}, "The nearest that can be restored: after it"),
     ],
 )
@@ -353,13 +356,14 @@ def test_the_approval_shows_the_plan_as_text_that_no_name_can_turn_into_markup(m
     from db_backup.manifest import RunInfo
     from db_backup.operators.approval import approval_text
 
-    plan = RestorePlan.model_validate(plan_of(made, backup=backup_id, force=True))
+    plan = RestorePlan.model_validate(plan_of(made, backup=backup_id, force=True, from_storage="local"))
     plan = plan.model_copy(update={"warnings": ("![x](http://evil)<b>`",)})
     text = approval_text(plan, RunInfo(origin="airflow", actor="anna"), timedelta(hours=24))
 
     assert "**anna** asks for this restore." in text
     assert "expires after 24 hours" in text
     assert f"- {backup_id}: a full backup of 'shop'" in text
+    assert "It is read from the storage 'local' and from no other." in text
     assert "A safety backup of 'shop' is made first" in text
     assert r"!\[x\](http://evil)\<b\>\`" in text
 
@@ -677,7 +681,14 @@ def test_a_dag_that_is_paused_fails_the_hook_instead_of_waiting_for_ever() -> No
 def test_every_argument_of_a_restore_is_templated(made: Project, backup_id: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
     where = context()
-    where["params"] = {"id": backup_id, "name": str(copy), "no": None, "to": "shop_db", "tables": []}
+    where["params"] = {
+        "id": backup_id,
+        "name": str(copy),
+        "no": None,
+        "to": "shop_db",
+        "tables": [],
+        "storage": "local",
+    }
 
     summary = restore(
         where,
@@ -693,6 +704,7 @@ def test_every_argument_of_a_restore_is_templated(made: Project, backup_id: str,
         safety_backup="{{ true }}",
         scratch="{{ false }}",
         jobs="{{ 1 }}",
+        from_storage="{{ params.storage }}",
     )
 
     assert (summary["backup_id"], summary["restored_to"], summary["differences"]) == (backup_id, str(copy), [])
@@ -728,6 +740,24 @@ def test_what_changed_since_the_approval_is_not_restored(made: Project, backup_i
     with pytest.raises(AirflowFailException, match=r"not the one that was agreed to.*stop_shop"):
         restore(context(), plan=plan, approval=yes, force=True)
     assert rows(shop.database) == 0
+
+
+def test_from_where_else_than_was_approved_nothing_is_restored(
+    made: Project, backup_id: str, shop: ConnectionInfo
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    lose_rows(shop)
+    plan = plan_of(made, backup=backup_id, force=True, from_storage="local")
+    yes = answered(plan, "Approve", by="bob").xcoms["answer"]
+
+    with pytest.raises(AirflowFailException, match="read from: local before, now none"):
+        restore(context(), plan=plan, approval=yes, force=True)
+    assert rows(shop.database) == 0
+
+    summary = restore(context(), plan=plan, approval=yes, force=True, from_storage="local")
+    assert summary["read_from"] == {backup_id: "local"}
+    assert rows(shop.database) > 0
 
 
 def test_a_rejected_restore_changes_nothing_even_if_its_task_is_started(

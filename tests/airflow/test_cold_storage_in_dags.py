@@ -73,6 +73,31 @@ def test_the_weekly_run_archives_and_a_restore_waits_in_the_triggerer(
         assert database.execute("select count(*) from orders").fetchone() == (200,)
 
 
+def test_the_copy_that_a_person_names_is_thawed_and_read_although_another_is_warm(
+    project: ProjectOf, run: RunOf, tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(shop=sqlite_database(tmp_path, "shop"))
+    policy = {"after_days": 10, "storage_class": "DEEP_ARCHIVE"}
+    keep_in_s3(made, s3_server, s3_server.new_bucket(), local=True, archive=policy)
+    monkeypatch.setenv("AIRFLOW_CONN_S3_TEST", made.environment["AIRFLOW_CONN_S3_TEST"])
+    monkeypatch.setattr(thaw, "POLL_SECONDS", 0.05)
+    backup, _ = (str(made.json("create", "shop")["backups"][0]["id"]) for _ in range(2))
+    with weeks_later():
+        assert run("backup_weekly").state == "success"
+
+    with slow_thaw(s3_server) as thaws_after:
+        thaws_after(6)
+        named = run("backup_restore", conf={"backup": backup, "test": True, "from_storage": "s3"})
+
+    from db_backup.operators.restore_run import report_lines
+
+    assert named.state == "success"
+    assert named.xcoms["plan", -1, "return_value"]["from_storage"] == "s3"
+    assert named.xcoms["thaw", -1, "return_value"]["thawed"] == [backup]
+    assert named.xcoms["restore", -1, "return_value"]["read_from"] == {backup: "s3"}
+    assert "read from   s3" in "\n".join(report_lines(named.xcoms["report", -1, "return_value"]["report"]))
+
+
 def test_without_a_policy_nothing_is_archived_which_is_no_failure(
     project: ProjectOf, tmp_path: Path, run: RunOf
 ) -> None:

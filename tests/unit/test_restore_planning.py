@@ -139,6 +139,7 @@ def test_what_a_target_holds_is_told_in_words(occupancy: Occupancy, words: str) 
     [
         ({"backup_id": "backup_shop_full_2026-02-01_03-00-00"}, "the backup: "),
         ({"target_address": "other:5432/shop"}, "the target: db:5432/shop before, now other:5432/shop"),
+        ({"from_storage": "s3"}, "the storage that it is read from: none before, now s3"),
         ({"way": Way.NEW}, "what happens to the target: replace before, now new"),
         ({"safety_backup_of": None}, "the safety backup: shop before, now none"),
         ({"with_owners": True}, "whether owners are restored: no before, now yes"),

@@ -49,6 +49,7 @@ _REQUEST_FIELDS = (
     "safety_backup",
     "scratch",
     "jobs",
+    "from_storage",
 )
 
 
@@ -72,6 +73,7 @@ class _RestoreTask(WorkspaceOperator):
         safety_backup: bool | str = True,
         scratch: bool | str = False,
         jobs: int | str | None = None,
+        from_storage: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,6 +89,7 @@ class _RestoreTask(WorkspaceOperator):
         self.safety_backup = safety_backup
         self.scratch = scratch
         self.jobs = jobs
+        self.from_storage = from_storage
 
     def request(self) -> RestoreRequest:
         """:raises UsageError: an argument makes no sense."""
@@ -105,6 +108,7 @@ class _RestoreTask(WorkspaceOperator):
             safety_backup=yes_or_no(self.safety_backup, "safety_backup", default=True),
             scratch=yes_or_no(self.scratch, "scratch", default=False),
             jobs=whole_number(self.jobs, "jobs", most=MOST_JOBS) or 1,
+            from_storage=text(self.from_storage),
         )
 
 
@@ -133,6 +137,7 @@ class RestoreOperator(_RestoreTask):
     :param safety_backup: ``false``: replace without backing up before.
     :param scratch: into a scratch server that is thrown away, and nowhere else.
     :param jobs: how many streams load at the same time, where the backup's format lets them.
+    :param from_storage: the copies in this storage and no other; not given: the best, or the next that can be read.
     :param plan: what was planned and approved (``RestorePlan`` as JSON): this very backup is restored, and only as long
         as nothing that matters has changed since.
     :param approval: what was answered, as ``RestoreApprovalOperator`` leaves it; where it is given, a yes is needed. It

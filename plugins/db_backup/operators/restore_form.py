@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def restore_params() -> dict[str, Param]:
     """The form, in its order. Airflow refuses with status 400 what does not fit it, from REST as well."""
-    entries, targets = _configured()
+    entries, targets, storages = _configured()
     return {
         "database": _text(
             _WHAT,
@@ -66,6 +66,12 @@ def restore_params() -> dict[str, Param]:
         "force": _choice(_HOW, False, "Replace what the target holds; somebody has to approve it."),
         "safety_backup": _choice(_HOW, True, "Back up what is replaced, before it is."),
         "with_owners": _choice(_HOW, False, "Bring owners and grants back too."),
+        "from_storage": _text(
+            _HOW,
+            "Read the copies in this storage and no other. Empty: the best, or the next that can be read.",
+            pattern=_NAME_PATTERN,
+            examples=storages,
+        ),
         "jobs": Param(
             None,
             type=["integer", "null"],
@@ -85,11 +91,11 @@ def _choice(section: str, default: bool, description: str) -> Param:
     return Param(default, type="boolean", section=section, description=description)
 
 
-def _configured() -> tuple[list[str], list[str]]:
-    """Entries and restore targets; where the configuration is wrong, the run's first task says so."""
+def _configured() -> tuple[list[str], list[str], list[str]]:
+    """Entries, restore targets and storages; where the configuration is wrong, the run's first task says so."""
     try:
         config = load_config(load_settings())
     except ConfigurationError as error:
         log.warning("backup_restore offers no names, because the configuration is wrong: %s", error)
-        return [], []
-    return list(config.entries), list(config.restore_targets)
+        return [], [], []
+    return list(config.entries), list(config.restore_targets), list(config.storages)

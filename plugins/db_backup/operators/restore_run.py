@@ -44,6 +44,7 @@ _ASKED = {
     "safety_backup": "{{ params.safety_backup }}",
     "scratch": "{{ params.test }}",
     "jobs": "{{ params.jobs }}",
+    "from_storage": "{{ params.from_storage }}",
 }
 
 
@@ -118,6 +119,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"  differences {len(report['differences'])}",
         f"  checks      {sum(check['passed'] for check in report['checks'])} of {len(report['checks'])} passed",
     ]
+    if storages := sorted(set(report["read_from"].values())):
+        lines.append(f"  read from   {', '.join(storages)}")
     if recovered := report["recovered"]:
         lines.append(
             f"  as it was   at {recovered['asked']}; the last change in it is of {recovered['reached']}; rebuilt of "

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class ThawOperator(WorkspaceOperator):
     """Ask for backups that lie in a cold class, and defer until they can be read. All arguments are templated.
 
-    A backup that can be read from any storage is not asked for. Returns ``thawed``: the ids of those that were cold,
-    and ``waited_seconds``.
+    A backup that can be read from any storage is not asked for, unless the plan names the storage to read. Returns
+    ``thawed``: the ids of those that were cold, and ``waited_seconds``.
 
     :param backups: ids of backups, or names with commas between them.
     :param plan: of a restore (``RestorePlan`` as JSON), whose backups these are; in place of ``backups``.
@@ -60,7 +60,10 @@ class ThawOperator(WorkspaceOperator):
         from db_backup.jobs.copies import locate
         from db_backup.jobs.thaw import request_thaw, warmest
 
-        needed = [warmest(job.workspace, locate(job.workspace, backup)) for backup in self._wanted()]
+        only = self.plan.get("from_storage") if self.plan else None
+        needed = [locate(job.workspace, backup, storage=only) for backup in self._wanted()]
+        if only is None:
+            needed = [warmest(job.workspace, backup) for backup in needed]
         cold = request_thaw(job.workspace, needed, run=job.run)
         for copy in cold:
             self.log.info("%s. It was asked for; the triggerer waits for it.", copy)

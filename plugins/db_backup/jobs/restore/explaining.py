@@ -38,13 +38,7 @@ def needs_confirmation(plan: RestorePlan) -> bool:
 
 
 def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
-    if plan.recovery is not None:
-        yield from _rebuilding(plan, plan.recovery)
-    else:
-        yield (
-            f"{plan.backup_id}: a {plan.type} backup of '{plan.entry}' as it was at {plan.recovery_point:{_MOMENT}}, "
-            f"{plan.rows:,} rows, {human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
-        )
+    yield from _source(plan)
     yield _way(plan)
     if plan.leftover:
         yield f"{plan.leftover}, which an earlier restore left, is dropped first, with all that is in it."
@@ -69,6 +63,18 @@ def _lines(plan: RestorePlan, triggers_dags: bool) -> Iterator[str]:
         yield f"Restores of it took about {human_duration(plan.estimated_seconds)}, for its size."
     for warning in plan.warnings:
         yield f"Warning: {warning}"
+
+
+def _source(plan: RestorePlan) -> Iterator[str]:
+    if plan.recovery is not None:
+        yield from _rebuilding(plan, plan.recovery)
+    else:
+        yield (
+            f"{plan.backup_id}: a {plan.type} backup of '{plan.entry}' as it was at {plan.recovery_point:{_MOMENT}}, "
+            f"{plan.rows:,} rows, {human_bytes(plan.size_bytes)} stored, {_STATUS[plan.status]}."
+        )
+    if plan.from_storage is not None:
+        yield f"It is read from the storage '{plan.from_storage}' and from no other."
 
 
 def _rebuilding(plan: RestorePlan, recovery: PlannedRecovery) -> Iterator[str]:

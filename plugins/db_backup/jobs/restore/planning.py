@@ -29,6 +29,7 @@ _TIMED_BACKUPS = 50  # how many of the newest are looked at for one whose restor
 #: What a plan that was said yes to promises, and what it is called when it has changed.
 _PROMISED = {
     "backup_id": "the backup",
+    "from_storage": "the storage that it is read from",
     "target_address": "the target",
     "way": "what happens to the target",
     "holds": "how many objects the target holds",
@@ -247,6 +248,7 @@ def _of_the_backup(workspace: Workspace, request: RestoreRequest, resolved: Reso
         "checks": tuple(check.sql for check in checks_for(workspace, manifest, request)),
         "estimated_seconds": _estimated_seconds(workspace, resolved.located) if timed else None,
         "recovery": recovery.planned if recovery else None,
+        "from_storage": request.from_storage,
     }
 
 

@@ -126,7 +126,8 @@ class RestorePlan(_Document):
     ``sessions``: how many are ended. ``safety_backup_of``: the entry that is backed up first. ``leftover``: the copy
     that an earlier restore has left, which is dropped. ``checks``: the queries that run afterwards.
     ``estimated_seconds``: from the last timed restores, for this size. ``recovery``: what is rebuilt first; of this
-    ``backup_id`` is the last link, and ``rows`` are not known.
+    ``backup_id`` is the last link, and ``rows`` are not known. ``from_storage``: where alone the backups are read;
+    None: where they can be.
     """
 
     backup_id: str
@@ -159,6 +160,7 @@ class RestorePlan(_Document):
     after_dag: str | None = None
     estimated_seconds: float | None = None
     recovery: PlannedRecovery | None = None
+    from_storage: str | None = None
     warnings: tuple[str, ...] = ()
 
 
