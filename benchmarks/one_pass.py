@@ -51,7 +51,7 @@ def carry(file: Path, compression: Compression, *, encrypted: bool, places: list
             progress=Silent(),
             cancellation=Cancellation(),
             encryption=partial(key.encryptor, backup_id=backup_id, part=name) if key else None,
-        )
+        ).end()
     for sink in sinks:
         sink.commit()
     return done.stored_bytes

@@ -55,7 +55,7 @@ def _carry(source: IO[bytes], compression: Compression) -> StreamDigest:
         limits=Limits(),
         progress=Silent(),
         cancellation=Cancellation(),
-    )
+    ).end()
 
 
 def of_tool(command: Sequence[str], compression: Compression) -> StreamDigest:

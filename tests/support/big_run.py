@@ -65,7 +65,7 @@ def main(compression: Compression, level: int | None, size: int, encrypted: bool
             progress=Silent(),
             cancellation=Cancellation(),
             encryption=partial(key.encryptor, backup_id="big", part="big.gz") if key else None,
-        )
+        ).end()
     sink.commit()
     part = Part(
         path="big.gz",

@@ -97,4 +97,4 @@ def run_pump(
         progress=Silent(),
         cancellation=cancellation or Cancellation(),
         database="shop",
-    )
+    ).end()

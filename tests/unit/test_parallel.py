@@ -34,7 +34,7 @@ def run(
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> tuple[tuple[StreamDigest, ...], ...]:
-    return pump_all(
+    unended = pump_all(
         routes,
         compression=Compression.NONE,
         level=None,
@@ -43,6 +43,7 @@ def run(
         cancellation=cancellation or Cancellation(),
         database="shop",
     )
+    return tuple(stream.end() for stream in unended)
 
 
 def test_every_stream_reaches_its_own_sink_whole_and_in_the_order_of_the_routes() -> None:

@@ -108,7 +108,7 @@ def _pumped(
         progress=Silent(),
         cancellation=cancellation or Cancellation(),
         at_most_bytes=at_most_bytes,
-    )
+    ).end()
 
 
 @pytest.mark.parametrize("level_of", ["least", "most"])
@@ -132,6 +132,6 @@ def test_the_worst_that_a_codec_and_the_cipher_make_of_bytes_still_fits(
                 cancellation=Cancellation(),
                 encryption=lambda write: OneKey.key.encryptor(write, backup_id="b", part="p"),
                 at_most_bytes=most_plain_bytes(stored_bytes),
-            )
+            ).end()
         assert digest.plain_bytes == most_plain_bytes(stored_bytes)
         assert len(sink.content) == digest.stored_bytes <= stored_bytes

@@ -114,7 +114,7 @@ def test_progress_counts_the_plain_bytes() -> None:
             limits=Limits(),
             progress=progress,
             cancellation=Cancellation(),
-        )
+        ).end()
 
     assert progress.counted == len(_PLAIN)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import hashlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from db_backup.errors import ArtefactError, DumpFailed, Interrupted, SizeLimitEx
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Silent
 from db_backup.stream.compression import CODECS, MEBIBYTE
-from db_backup.stream.pipeline import Limits, StreamDigest, pump
+from db_backup.stream.pipeline import Limits, StreamDigest, UnendedPart, pump
 from support.sample_data import sql_dump
 from support.streams import MemorySink, Source, piped
 
@@ -25,17 +26,18 @@ pytestmark = pytest.mark.unit
 _BACKUP = "backup_shop_full_2026-01-31_03-00-00"
 _PART = f"{_BACKUP}.sql.enc"
 _PLAIN = sql_dump(5 * MEBIBYTE + 77)
+_FULL_SEGMENT = sql_dump((1 << 20) - 56)  # of the cipher, when it is not compressed
 _KEY = DataKey.generate()
 
 
-def _pumped(
+def _unended(
     source: Source,
     sink: MemorySink,
     compression: Compression = Compression.NONE,
     *,
     limits: Limits | None = None,
     cancellation: Cancellation | None = None,
-) -> StreamDigest:
+) -> UnendedPart:
     return pump(
         source,
         compression=compression,
@@ -46,6 +48,17 @@ def _pumped(
         cancellation=cancellation or Cancellation(),
         encryption=partial(_KEY.encryptor, backup_id=_BACKUP, part=_PART),
     )
+
+
+def _pumped(
+    source: Source,
+    sink: MemorySink,
+    compression: Compression = Compression.NONE,
+    *,
+    limits: Limits | None = None,
+    cancellation: Cancellation | None = None,
+) -> StreamDigest:
+    return _unended(source, sink, compression, limits=limits, cancellation=cancellation).end()
 
 
 def _decrypted(stored: bytes) -> bytes:
@@ -66,6 +79,36 @@ def _refused(sink: MemorySink) -> None:
     gc.collect()
     with pytest.raises(ArtefactError):
         _decrypted(bytes(sink.content))
+
+
+@pytest.mark.parametrize("compression", Compression, ids=str)
+@pytest.mark.parametrize("plain", [b"", b"x", _PLAIN, _FULL_SEGMENT], ids=["empty", "a byte", "much", "a segment"])
+def test_what_was_read_to_its_end_decrypts_once_somebody_has_said_that_it_is_whole(
+    compression: Compression, plain: bytes
+) -> None:
+    sink, forgotten = MemorySink(), MemorySink()
+    with piped(plain) as reading:
+        part = _unended(Source(reading), sink, compression)
+    with piped(plain) as reading:
+        _unended(Source(reading), forgotten, compression)
+    _refused(sink)
+    _refused(forgotten)
+
+    digest = part.end()
+
+    assert b"".join(CODECS[compression].decompress([_decrypted(bytes(sink.content))], name="it")) == plain
+    assert digest.stored_sha256 == hashlib.sha256(sink.content).hexdigest()
+
+
+def test_a_sink_that_fails_at_the_end_is_told_and_leaves_no_part() -> None:
+    error = StorageFull("full.")
+    sink = MemorySink()
+    with piped(_PLAIN) as reading:
+        part = _unended(Source(reading), sink)
+    with mock.patch.object(sink, "write", side_effect=error), pytest.raises(StorageFull) as raised:
+        part.end()
+    assert raised.value is error
+    _refused(sink)
 
 
 @pytest.mark.parametrize(

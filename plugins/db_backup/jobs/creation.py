@@ -93,9 +93,7 @@ class Creation:
                 refuse_what_outgrew(self.plan, dump.preflight.estimated_plain_bytes)
                 leave_out_without_room(self.plan, placing, dump.preflight.estimated_plain_bytes)
                 self.progress.stage(f"dumping {entry}", dump.preflight.estimated_plain_bytes)
-                parts = self._store(dump, backup_id, key, placing)
-                summary = dump.complete()
-                self.cancellation.check()
+                parts, summary = self._store(dump, backup_id, key, placing)
                 placing.commit_parts()
                 manifest = self._describe(backup_id, dump, summary, parts)
                 state = placing.publish(manifest, State(id=backup_id, wrapped_keys=wraps))
@@ -108,8 +106,14 @@ class Creation:
             if not self.plan.is_taken(str(name)):
                 yield str(name)
 
-    def _store(self, dump: Dump, backup_id: str, key: DataKey | None, placing: Placing) -> tuple[Part, ...]:
-        """Every stream through the pipeline into every storage, under temporary names."""
+    def _store(
+        self, dump: Dump, backup_id: str, key: DataKey | None, placing: Placing
+    ) -> tuple[tuple[Part, ...], DumpSummary]:
+        """Every stream through the pipeline into every storage, under temporary names.
+
+        What lies there decrypts as complete only once the dump has said that it is whole: a process that is killed
+        before leaves nothing that could be taken for a backup.
+        """
         suffixes = tuple(stream.suffix for stream in dump.streams)
         names = naming.PartNames(backup_id, suffixes, self.plan.compression, encrypted=key is not None)
 
@@ -134,11 +138,14 @@ class Creation:
             cancellation=self.cancellation,
             database=self.plan.entry.name,
         )
-        return tuple(
+        summary = dump.complete()
+        self.cancellation.check()
+        parts = tuple(
             self._part(names.name(number, piece), stream.name, digest, key)
-            for number, (stream, digests) in enumerate(zip(dump.streams, carried, strict=True), 1)
-            for piece, digest in enumerate(digests, 1)
+            for number, (stream, unended) in enumerate(zip(dump.streams, carried, strict=True), 1)
+            for piece, digest in enumerate(unended.end(), 1)
         )
+        return parts, summary
 
     def _part(self, name: str, stream: str, digest: StreamDigest, key: DataKey | None) -> Part:
         return Part(

@@ -18,6 +18,7 @@ from db_backup.stream.pipeline import (
     PlainSource,
     StoredBytes,
     StreamDigest,
+    UnendedPart,
     pump,
     usable_cores,
 )
@@ -40,12 +41,24 @@ class Route:
     """Where one stream goes.
 
     :param open_part: gives the first, second … part of it, one after the other, in the stream's own thread.
-    :param ended: called when it was carried to its end; what it raises stops the other streams.
+    :param ended: called when it was read to its end; what it raises stops the other streams.
     """
 
     source: PlainSource
     open_part: Callable[[int], Target]
     ended: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class UnendedStream:
+    """A stream that was read to its end, whose last part is still to be ended. ``full``: the parts before it."""
+
+    full: tuple[StreamDigest, ...]
+    last: UnendedPart
+
+    def end(self) -> tuple[StreamDigest, ...]:
+        """All of its parts. Raises what ``UnendedPart.end`` raises."""
+        return (*self.full, self.last.end())
 
 
 def pump_all(
@@ -57,10 +70,11 @@ def pump_all(
     progress: Progress,
     cancellation: Cancellation,
     database: str = "",
-) -> tuple[tuple[StreamDigest, ...], ...]:
+) -> tuple[UnendedStream, ...]:
     """``pump`` for every route at once; ``limits`` hold for all of them together.
 
-    Of each route, its parts. A source that ends where a part is full leaves no empty part behind.
+    In the order of the routes, for the caller to end once the dump is known to be whole. A source that ends where a
+    part is full leaves no empty part behind.
 
     When an error is raised here, every thread has ended. It is the first that was met, of those that
     ``pump`` and ``ended`` raise.
@@ -69,12 +83,12 @@ def pump_all(
     together = Cancellation()
     watched = _Serialised(progress)
 
-    def carry(route: Route) -> tuple[StreamDigest, ...]:
+    def carry(route: Route) -> UnendedStream:
         intake = Intake(route.source)
-        parts: list[StreamDigest] = []
-        while not intake.ended:
-            target = route.open_part(len(parts) + 1)
-            digest = pump(
+        full: list[StreamDigest] = []
+        while True:
+            target = route.open_part(len(full) + 1)
+            part = pump(
                 intake,
                 compression=compression,
                 level=level,
@@ -88,9 +102,10 @@ def pump_all(
                 encryption=target.encryption,
                 at_most_bytes=target.at_most_bytes,
             )
-            parts.append(digest)
-        route.ended()
-        return tuple(parts)
+            if intake.ended:
+                route.ended()
+                return UnendedStream(tuple(full), part)
+            full.append(part.end())
 
     with cancellation.on_cancel(lambda: together.cancel(cancellation.reason)):
         if len(routes) == 1:
@@ -104,7 +119,7 @@ def pump_all(
         return _results(running)
 
 
-def _results(ended: Sequence[Future[tuple[StreamDigest, ...]]]) -> tuple[tuple[StreamDigest, ...], ...]:
+def _results(ended: Sequence[Future[UnendedStream]]) -> tuple[UnendedStream, ...]:
     """:raises BackupError: what went wrong; the stop of the others that followed from it is not told."""
     failures = [failure for future in ended if (failure := future.exception()) is not None]
     for failure in failures:

@@ -124,6 +124,19 @@ class StreamDigest:
     stored_sha256: str
 
 
+@dataclass(frozen=True)
+class UnendedPart:
+    """A part that is whole in its sinks, but for what ends its encryption: it does not decrypt as complete yet.
+
+    One that is never ended is no part, and needs nothing else.
+
+    :param end: writes that, once it is known that what was read is whole. To be called once, from any thread; raises
+        what a sink raises, and SizeLimitExceeded.
+    """
+
+    end: Callable[[], StreamDigest]
+
+
 #: Makes what encrypts one part, given where its encrypted bytes go.
 Encryption = Callable[[Callable[[Block], object]], Encryptor]
 
@@ -142,11 +155,12 @@ def pump(
     stored: StoredBytes | None = None,
     encryption: Encryption | None = None,
     at_most_bytes: int | None = None,
-) -> StreamDigest:
-    """Carry all of ``source`` into every sink, compressed, as one part.
+) -> UnendedPart:
+    """Carry all of ``source`` into every sink, compressed, as one part, which the caller ends.
 
-    Committing or aborting the sinks is left to the caller: what is in them is whole only when this returns. An
-    encrypted part that was not carried to its end never decrypts as complete.
+    Committing or aborting the sinks is left to the caller as well: what is in them is whole only when the part was
+    ended. An encrypted part that was not never decrypts as complete: a source that ends may do so because what feeds it
+    has failed, which is known only later.
 
     Whatever goes wrong in any thread, all threads have ended when the error is raised here. Cancellation and deadline
     are noticed while the source is silent; a sink that hangs in ``write`` is waited for.
@@ -175,7 +189,8 @@ def pump(
         encryption=encryption,
         at_most_bytes=at_most_bytes,
     )
-    return run.to_the_end()
+    run.carry()
+    return UnendedPart(run.end)
 
 
 @dataclass(frozen=True)
@@ -233,7 +248,8 @@ class _Run:
         self._plain_bytes = self._stored_bytes = 0
         self._plain_hash, self._stored_hash = hashlib.sha256(), hashlib.sha256()
 
-    def to_the_end(self) -> StreamDigest:
+    def carry(self) -> None:
+        """All but the end of the encryption."""
         self._writer.start()
         try:
             self._read_all()
@@ -244,11 +260,15 @@ class _Run:
         finally:
             self._in_flight.put(None)
             self._writer.join()
-            if self._encryptor is not None:
-                self._encryptor.abandon()
             self._pool.shutdown(cancel_futures=True)
         if self._failure is not None:
+            if self._encryptor is not None:
+                self._encryptor.abandon()
             raise self._failure
+
+    def end(self) -> StreamDigest:
+        if self._encryptor is not None:
+            self._encryptor.finish()
         return StreamDigest(
             self._plain_bytes, self._plain_hash.hexdigest(), self._stored_bytes, self._stored_hash.hexdigest()
         )
@@ -330,9 +350,7 @@ class _Run:
             if not self._failing.is_set():
                 for piece in self._encoder.finish():
                     write(piece)
-                if self._encryptor is not None:
-                    self._encryptor.finish()
-        except BaseException as error:  # noqa: BLE001 - raised again by to_the_end
+        except BaseException as error:  # noqa: BLE001 - raised again by carry
             self._fail(error)
 
     def _store(self, piece: Block) -> None:
