@@ -357,7 +357,7 @@ def test_a_chain_whose_full_has_failed_is_lost_and_the_next_full_says_so(shop: S
     anew = increment(shop.project)
     assert anew["type"] == "full"
     assert anew["warnings"][0].startswith(
-        f"{INSTEAD}{full['id']}, which the newest chain of 'shop' begins with, stands"
+        f"{INSTEAD}{full['id']}, which the newest chain of 'shop' begins with, is damaged"
     )
     assert len(breaks(shop.project)) == 1
 
