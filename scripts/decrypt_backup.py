@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,12 @@ def _unwrapped(key_path: str, backup: str, wraps: list[dict[str, str]]) -> bytes
 def _how_to_open(backup: str, wraps: list[dict[str, str]]) -> str:
     lines = [f"{backup} opens with any of these:"]
     for wrap in wraps:
+        wrapped, address = shlex.quote(wrap["wrapped"]), wrap["key_id"].partition("://")[2]
         if wrap["kind"] == "aws_kms":
             lines += [
                 f"  the AWS KMS key {wrap['key_id']}: write the wrapped key into a file and let the service open it,",
-                f"    echo {wrap['wrapped']} | base64 -d > wrapped",
-                f"    aws kms decrypt --key-id {wrap['key_id'].removeprefix('aws-kms://')} \\",
+                f"    echo {wrapped} | base64 -d > wrapped",
+                f"    aws kms decrypt --key-id {shlex.quote(address)} \\",
                 f"      --encryption-context associatedData={_bound_to(backup).hex()} \\",
                 "      --ciphertext-blob fileb://wrapped --query Plaintext --output text | base64 -d > data.key",
                 "    then use --data-key data.key",
@@ -95,9 +97,9 @@ def _how_to_open(backup: str, wraps: list[dict[str, str]]) -> str:
         elif wrap["kind"] == "gcp_kms":
             lines += [
                 f"  the Google Cloud KMS key {wrap['key_id']}: write the wrapped key into a file,",
-                f"    echo {wrap['wrapped']} | base64 -d > wrapped; printf '%s' '{_bound_to(backup).decode()}' > bound",
+                f"    echo {wrapped} | base64 -d > wrapped; printf '%s' {shlex.quote(_bound_to(backup).decode())} > bound",
                 "    and let the service open it,",
-                f"    gcloud kms decrypt --key {wrap['key_id'].removeprefix('gcp-kms://')} \\",
+                f"    gcloud kms decrypt --key {shlex.quote(address)} \\",
                 "      --ciphertext-file wrapped --additional-authenticated-data-file bound --plaintext-file data.key",
                 "    then use --data-key data.key",
             ]

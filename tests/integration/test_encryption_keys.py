@@ -443,6 +443,9 @@ def test_the_script_says_how_a_key_service_opens_it(tmp_path: Path, capsys: pyte
     assert "gcloud kms decrypt --key projects/x" in how(
         "b", [{**wrap, "kind": "gcp_kms", "key_id": "gcp-kms://projects/x"}]
     )
+    planted = how("b", [{**wrap, "wrapped": "$(touch x)", "kind": "aws_kms", "key_id": "aws-kms://k; touch y"}])
+    assert "echo '$(touch x)' | base64" in planted  # what the state says is no part of a command
+    assert "--key-id 'k; touch y' " in planted
 
 
 def test_a_data_key_that_a_key_service_has_opened_decrypts(project: Project, tmp_path: Path) -> None:
