@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from db_backup.jobs.workspace import Workspace
+from db_backup.manifest import Tombstone
 from db_backup.model import BackupType
 from support.history import past_backup, publish
 from support.project import Project
@@ -151,3 +152,17 @@ def test_a_lease_and_a_deletion_never_both_win(project: Project) -> None:
     assert seen <= {("whole", "refused"), ("refused", "deleted"), ("whole", "deleted")}
     assert len(seen) > 1
     assert project.json("catalog", "check")["problems"] == []
+
+
+def test_a_deletion_that_was_killed_before_its_first_tombstone_never_happened(project: Project) -> None:
+    with Workspace.open(project.environment) as workspace:
+        fulls = [past_backup(age) for age in (1, 2)]
+        _, older = publish(workspace, fulls)
+        manifest, state = fulls[1]
+        mark = Tombstone(marked_at=manifest.finished_at, reason="asked for by a person", actor="ada")
+        workspace.catalog.record(manifest, state.model_copy(update={"tombstone": mark}))
+    assert {one["id"]: one["status"] for one in project.json("list")["backups"]}[older] == "deleting"
+
+    assert project.json("cleanup")["delete"] == []
+
+    assert {one["id"]: one["status"] for one in project.json("list")["backups"]}[older] == "good"

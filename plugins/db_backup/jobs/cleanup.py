@@ -13,7 +13,7 @@ from db_backup import lineage, retention
 from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
 from db_backup.jobs.acts import audited
-from db_backup.jobs.copies import locate
+from db_backup.jobs.copies import locate, record_newest
 from db_backup.jobs.deletion import erase
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.workspace import Workspace
@@ -135,9 +135,27 @@ def clean_up(
                 backups, plan = _planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
                 tally.keep(plan.keep)
                 _Application(workspace, backups, tally, run, cancellation).apply(plan.delete)
+                if entry not in left_alone:
+                    _unmark_the_undeleted(workspace, entry, backups)
         report = tally.report()
         act.detail = f"deleted {len(report.delete)}, kept {len(report.keep)}, failed {len(report.failed)}"
     return report
+
+
+def _unmark_the_undeleted(workspace: Workspace, entry: str, backups: Mapping[str, Backup]) -> None:
+    """A deletion that was killed between the catalogue's mark and the first tombstone never happened: it learns that.
+
+    The caller holds the entry's lock, so that no deletion is under way.
+    """
+    marked = [
+        summary.id
+        for summary in workspace.catalog.newest_first(BackupQuery(database=entry))
+        if summary.status is BackupStatus.DELETING
+    ]
+    for backup_id in marked:
+        stored = backups.get(backup_id)
+        if stored is not None and stored.status is not BackupStatus.DELETING:
+            record_newest(workspace, locate(workspace, backup_id))
 
 
 def leap_to(workspace: Workspace, backup: BackupSummary) -> str | None:
