@@ -83,6 +83,7 @@ def _unwrapped(key_path: str, backup: str, wraps: list[dict[str, str]]) -> bytes
 
 def _how_to_open(backup: str, wraps: list[dict[str, str]]) -> str:
     lines = [f"{backup} opens with any of these:"]
+    bound = shlex.quote(_bound_to(backup).decode())
     for wrap in wraps:
         wrapped, address = shlex.quote(wrap["wrapped"]), wrap["key_id"].partition("://")[2]
         if wrap["kind"] == "aws_kms":
@@ -97,7 +98,7 @@ def _how_to_open(backup: str, wraps: list[dict[str, str]]) -> str:
         elif wrap["kind"] == "gcp_kms":
             lines += [
                 f"  the Google Cloud KMS key {wrap['key_id']}: write the wrapped key into a file,",
-                f"    echo {wrapped} | base64 -d > wrapped; printf '%s' {shlex.quote(_bound_to(backup).decode())} > bound",
+                f"    echo {wrapped} | base64 -d > wrapped; printf '%s' {bound} > bound",
                 "    and let the service open it,",
                 f"    gcloud kms decrypt --key {shlex.quote(address)} \\",
                 "      --ciphertext-file wrapped --additional-authenticated-data-file bound --plaintext-file data.key",
