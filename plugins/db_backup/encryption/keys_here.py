@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class KeysHere:
         self._environment = environment
         self._carried: dict[str, str] = {}
         self._named: dict[str, Recipient] = {}
+        self._looking = threading.Lock()  # a rotation asks from several threads
 
     def carry(self, key_files: Mapping[str, str]) -> None:
         """Use the content of these key files too, by their bare names: a break-glass kit brings them along."""
@@ -47,9 +49,10 @@ class KeysHere:
         :raises KeyUnavailable: it is not here.
         :raises ConfigurationError: it is here and must not be used as it is, or its connection is wrong.
         """
-        if name not in self._named:
-            self._named[name] = self._look_up(name)
-        return self._named[name]
+        with self._looking:
+            if name not in self._named:
+                self._named[name] = self._look_up(name)
+            return self._named[name]
 
     def opening(self, key_id: str) -> Recipient | None:
         """Any key here that can unwrap what this one wrapped, whatever it is called; unusable ones are passed over."""

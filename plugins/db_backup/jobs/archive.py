@@ -15,9 +15,10 @@ from db_backup import naming, retention, standing
 from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError, Interrupted, ObjectCold, Refused, UsageError
 from db_backup.jobs.acts import audited
+from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.archiving import old_enough, reasons_to_stay
 from db_backup.jobs.cleanup import usual_policy
-from db_backup.jobs.copies import known_copies, leased, update_state
+from db_backup.jobs.copies import leased, update_state
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
@@ -223,16 +224,17 @@ def _of_entry(
     reasons = reasons_to_stay(backups, plan, older_than=rule.older_than, now=now)
     moves: list[_Move] = []
     keep: list[KeptCopy] = []
-    for backup in old_enough(backups, older_than=rule.older_than, now=now):
-        copies = known_copies(workspace, backup.id, [rule.storage]).found
+    old = [backup.id for backup in old_enough(backups, older_than=rule.older_than, now=now)]
+    for backup_id, look in copies_ahead(workspace, old, lambda _: [rule.storage]):
+        copies = look().found
         known = (
             next((one for one in copies[0].state.present if one.storage == rule.storage.name), None) if copies else None
         )
         if known is None or known.storage_class:
             continue
-        reason = reasons.get(backup.id) or _lock_reason(known)
+        reason = reasons.get(backup_id) or _lock_reason(known)
         if reason:
-            keep.append(KeptCopy(backup_id=backup.id, storage=rule.storage.name, reason=reason))
+            keep.append(KeptCopy(backup_id=backup_id, storage=rule.storage.name, reason=reason))
         else:
             moves.append(_move(copies[0], rule))
     return moves, keep

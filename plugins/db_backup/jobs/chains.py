@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 
 from db_backup import lineage, naming, standing
 from db_backup.catalog import AuditAct, BackupQuery
@@ -44,7 +45,7 @@ def newest_link(workspace: Workspace, entry: str, *, besides: str | None = None)
                 backup_id=full_id,
                 worth_a_full=True,
             )
-        base = _stored(holdings, full_id)
+        base = _stored(partial(holdings.stored_backup, full_id))
         if base is None or base.safety or base.status is BackupStatus.DELETING or base.presence is Presence.ABSENT:
             continue
         if not can_anchor(locate(workspace, full_id).manifest):
@@ -52,7 +53,7 @@ def newest_link(workspace: Workspace, entry: str, *, besides: str | None = None)
         if base.fault is not None:
             fallen = fallen or base
             continue
-        later = (_stored(holdings, backup_id) for backup_id in increments_since(ids, full_id))
+        later = (_stored(stored) for _, stored in holdings.stored_backups(increments_since(ids, full_id)))
         links = {base.id: base, **{backup.id: backup for backup in later if backup is not None}}
         useless = lineage.broken(links, lambda backup: backup.fault)
         _refuse_unreplayable(workspace, links, useless)
@@ -169,10 +170,10 @@ def link_of(located: Located, progress: Progress, clock: FetchClock | None = Non
     return Link(located.manifest, lambda stream: stream_of(located, stream, progress, clock))
 
 
-def _stored(holdings: Holdings, backup_id: str) -> Backup | None:
+def _stored(backup: Callable[[], Backup | None]) -> Backup | None:
     """None also where nobody can say what it is: no increment follows that."""
     try:
-        return holdings.stored_backup(backup_id)
+        return backup()
     except (ManifestError, StorageError):
         return None
 

@@ -40,7 +40,7 @@ GONE = "it is gone"  # why a copy is missing that the states know of
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """What one storage has of a backup. Its state is read first, for a deletion takes it last.
 
     ``of_another``: what lies there under this id is another backup.
@@ -94,11 +94,20 @@ class Copies:
         return tuple(silent for silent in self.unasked if silent.storage.name in present)
 
 
-def known_copies(workspace: Workspace, backup_id: str, storages: Sequence[Storage] | None = None) -> Copies:
-    """Look for a backup in these storages; None: in all of them."""
-    looks, unasked = [], []
+def known_copies(
+    workspace: Workspace,
+    backup_id: str,
+    storages: Sequence[Storage] | None = None,
+    *,
+    told: Mapping[str, Look | Unanswered] | None = None,
+) -> Copies:
+    """Look for a backup in these storages; None: in all of them.
+
+    :param told: what some of them, by name, have said already (``jobs/ahead.py``, for many backups).
+    """
+    told, looks, unasked = told or {}, [], []
     for storage in workspace.storages.values() if storages is None else storages:
-        answer = ask(workspace, storage, lambda asked: _look(asked, backup_id))
+        answer = told[storage.name] if storage.name in told else look_at(workspace, storage, backup_id)
         if isinstance(answer, Unanswered):
             unasked.append(answer)
         else:
@@ -267,7 +276,12 @@ def newest_manifest(
     return None
 
 
-def _look(storage: Storage, backup_id: str) -> _Look:
+def look_at(workspace: Workspace, storage: Storage, backup_id: str) -> Look | Unanswered:
+    """What this storage has of a backup."""
+    return ask(workspace, storage, lambda asked: _look(asked, backup_id))
+
+
+def _look(storage: Storage, backup_id: str) -> Look:
     state: State | ManifestError | None = None
     manifest: Manifest | ManifestError | None = None
     try:
@@ -282,29 +296,29 @@ def _look(storage: Storage, backup_id: str) -> _Look:
         pass
     except ManifestError as error:
         manifest = error
-    return _Look(storage, state, manifest)
+    return Look(storage, state, manifest)
 
 
-def _of_one_backup(looks: Sequence[_Look]) -> list[_Look]:
+def _of_one_backup(looks: Sequence[Look]) -> list[Look]:
     """A manifest is the same in every storage: one that differs from the first is that of something else."""
     first = next((look for look in looks if isinstance(look.manifest, Manifest)), None)
     return [_another(look, first) if first is not None and _differs(look, first) else look for look in looks]
 
 
-def _differs(look: _Look, first: _Look) -> bool:
+def _differs(look: Look, first: Look) -> bool:
     return isinstance(look.manifest, Manifest) and look.manifest != first.manifest
 
 
-def _another(look: _Look, first: _Look) -> _Look:
+def _another(look: Look, first: Look) -> Look:
     """A copy that is none: its state is not this backup's either."""
     error = ManifestError(
         f"What lies in '{look.storage.name}' under this id is another backup than the one in '{first.storage.name}'.",
         hint="Look at both manifests, and take the storage with the wrong one out of the configuration.",
     )
-    return _Look(look.storage, error, error, of_another=True)
+    return Look(look.storage, error, error, of_another=True)
 
 
-def _seen(looks: Sequence[_Look], configured: Collection[str]) -> State | None:
+def _seen(looks: Sequence[Look], configured: Collection[str]) -> State | None:
     """What the states know, and of the copies what was seen: a manifest is a copy, and where there is none, none is.
 
     Nor is there one in a storage that is not configured any more: nobody can read it, and a renamed one has another.

@@ -9,7 +9,8 @@ from db_backup import naming, standing
 from db_backup.catalog import BackupQuery
 from db_backup.config import Entry
 from db_backup.errors import BackupError, ObjectMissing, Refused, StorageError, UsageError
-from db_backup.jobs.copies import copies_of, locate
+from db_backup.jobs.copies import known_copies, locate
+from db_backup.jobs.reach import tell
 from db_backup.jobs.server_chain import server_backups
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
@@ -81,12 +82,14 @@ class _Judge:
                 failure = f"{needed} is said to follow itself"
             else:
                 try:
-                    located = path[needed] = locate(self._workspace, needed)
+                    copies = known_copies(self._workspace, needed)
+                    located = path[needed] = copies.found[0] if copies.found else locate(self._workspace, needed)
                 except BackupError as error:
                     failure = error.message.removesuffix(".")
                     self._known[needed] = None, failure
                 else:
-                    failure = _failure(copies_of(self._workspace, needed) or (located,)) or ""
+                    tell(self._workspace, copies.unasked_holders)
+                    failure = _failure(copies.found or (located,)) or ""
                     needed = (located.manifest.chain.parent_id if located.manifest.chain else None) or ""
         for name, located in path.items():
             self._known[name] = (None, failure) if failure else (located, "")

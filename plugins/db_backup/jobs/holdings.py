@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from db_backup import naming
 from db_backup.catalog import BackupQuery
 from db_backup.errors import BackupError, ObjectMissing
-from db_backup.jobs.copies import known_copies
+from db_backup.jobs.ahead import copies_ahead
+from db_backup.jobs.copies import Copies, known_copies
 from db_backup.jobs.listing import Listing, Survey, listed, survey
 from db_backup.jobs.reach import silence
 from db_backup.jobs.roots import ready_storages
@@ -42,6 +44,7 @@ class Holdings:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._survey = _ready_and_listed(workspace)
+        self._storages = tuple(listing.storage for listing in self._survey.listings)
         self.unasked = self._survey.unasked
 
     def entries(self) -> tuple[str, ...]:
@@ -61,10 +64,10 @@ class Holdings:
         unreadable = ""
         # The sidecars decide, not the catalogue: it may be older than the newest proof, and what is kept or deleted
         # leans on every other backup of the entry.
-        for backup_id in sorted(indexed.keys() | self.stored_ids(entry)):
+        for backup_id, copies in self._copies(sorted(indexed.keys() | self.stored_ids(entry))):
             backup = None
             try:
-                state, backup = self._read(backup_id)
+                state, backup = self._known(copies())
                 places |= {copy.storage for copy in state.present} if state else set()
             except BackupError as error:
                 unreadable = (
@@ -90,10 +93,21 @@ class Holdings:
         :return: None: it is on its way, or gone.
         :raises ManifestError, ObjectMissing, StorageError: a sidecar cannot be read.
         """
-        return self._read(backup_id)[1]
+        return self._backup(partial(known_copies, self._workspace, backup_id, self._storages))
 
-    def _read(self, backup_id: str) -> tuple[State | None, Backup | None]:
-        copies = known_copies(self._workspace, backup_id, [listing.storage for listing in self._survey.listings])
+    def stored_backups(self, backup_ids: Iterable[str]) -> Iterator[tuple[str, Callable[[], Backup | None]]]:
+        """Each id in order, and what returns or raises what :meth:`stored_backup` does of it."""
+        for backup_id, copies in self._copies(backup_ids):
+            yield backup_id, partial(self._backup, copies)
+
+    def _backup(self, copies: Callable[[], Copies]) -> Backup | None:
+        return self._known(copies())[1]
+
+    def _copies(self, backup_ids: Iterable[str]) -> Iterator[tuple[str, Callable[[], Copies]]]:
+        return copies_ahead(self._workspace, backup_ids, lambda _: self._storages)
+
+    def _known(self, copies: Copies) -> tuple[State | None, Backup | None]:
+        backup_id = copies.backup_id
         if copies.unreadable:
             raise next(iter(copies.unreadable.values()))
         if copies.unasked:  # it was listed a moment ago
@@ -118,8 +132,7 @@ class Holdings:
         """
         listings: Sequence[Listing] = self._survey.holding(summary.id)
         if not listings:
-            storages = [listing.storage for listing in self._survey.listings]
-            copies = known_copies(self._workspace, summary.id, storages)
+            copies = known_copies(self._workspace, summary.id, self._storages)
             listings = [_listed_alone(copy.storage, summary) for copy in copies.found]
         if not listings:
             return Presence.ABSENT

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +24,7 @@ from db_backup.errors import (
     UsageError,
 )
 from db_backup.jobs.acts import audited
+from db_backup.jobs.ahead import worked_ahead
 from db_backup.jobs.merging import merged_state
 from db_backup.jobs.new_file import new_file, refuse_taken
 from db_backup.jobs.reach import Unanswered, ask
@@ -241,9 +243,10 @@ def live_states(workspace: Workspace) -> tuple[dict[str, State], list[Unanswered
 
 def _states(storage: Storage) -> list[State]:
     states = []
-    for backup_id in backup_ids(storage):
+    reading = worked_ahead(partial(read_state, storage), backup_ids(storage), at_once=storage.requests_at_once)
+    for _, state in reading:
         try:
-            states.append(read_state(storage, backup_id))
+            states.append(state())
         except (ObjectMissing, ManifestError):
             continue  # lost, or deleted meanwhile: `catalog check` tells of it
     return states

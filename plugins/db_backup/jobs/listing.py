@@ -38,6 +38,10 @@ class Survey:
         """The storages that have its manifest."""
         return tuple(listing for listing in self.listings if backup_id in listing.manifests)
 
+    def storages_of(self, backup_id: str) -> tuple[Storage, ...]:
+        """The same, as storages."""
+        return tuple(listing.storage for listing in self.holding(backup_id))
+
 
 def survey(
     workspace: Workspace,

@@ -73,6 +73,12 @@ def refuse_second_name(workspace: Workspace, storage: Storage) -> None:
     if storage.name in workspace.storage_names.values():
         return
     found = storage.storage_id
+    with workspace.naming_storages:
+        if workspace.storage_names.get(found) != storage.name:  # as another thread may have found meanwhile
+            _name(workspace, storage, found)
+
+
+def _name(workspace: Workspace, storage: Storage, found: str) -> None:
     before = list(workspace.storages)
     if workspace.catalog.storage_id(storage.name) == found:
         before = before[: before.index(storage.name)]

@@ -10,7 +10,8 @@ from db_backup import naming
 from db_backup.catalog import BackupQuery
 from db_backup.errors import BackupError, ObjectMissing
 from db_backup.jobs.acts import audited
-from db_backup.jobs.copies import GONE, Copies, known_copies
+from db_backup.jobs.ahead import copies_ahead
+from db_backup.jobs.copies import GONE, Copies
 from db_backup.jobs.listing import Listing, Survey, listed, survey
 from db_backup.jobs.reach import Unanswered, refuse_second_name
 from db_backup.jobs.sidecars import Located
@@ -79,7 +80,7 @@ def check_catalog(workspace: Workspace) -> CatalogReport:
     listed = survey(workspace, [listing.storage for listing in files.listings], parts=False)
     problems = [_silent(silent) for silent in (*files.unasked, *listed.unasked)]
     published = listed.published()
-    known = {backup_id: _known(workspace, listed, backup_id, problems) for backup_id in sorted(published)}
+    known = {copies.backup_id: copies for copies in _known(workspace, listed, problems)}
     sizes = {listing.storage.name: listing.part_sizes for listing in files.listings}
     for listing in listed.listings:
         problems += _of_storage(listing, sizes[listing.storage.name], known)
@@ -109,7 +110,7 @@ def _adopted(workspace: Workspace, problems: list[CatalogProblem]) -> Survey:
 def _reindexed(workspace: Workspace, listed: Survey, problems: list[CatalogProblem]) -> int:
     """Returns how many backups the index holds now."""
     kept = _beyond_reach(workspace, listed) if listed.unasked else []
-    known = [_known(workspace, listed, backup_id, problems) for backup_id in sorted(listed.published())]
+    known = list(_known(workspace, listed, problems))
     _remember_silent(workspace, listed, known)
     pairs = ((copies.found[0].manifest, copies.found[0].state) for copies in known if copies.found)
     return workspace.catalog.replace_index(pairs, kept=kept)
@@ -144,26 +145,37 @@ def _beyond_reach(workspace: Workspace, listed: Survey) -> list[BackupSummary]:
     ]
 
 
-def _known(workspace: Workspace, listed: Survey, backup_id: str, problems: list[CatalogProblem]) -> Copies:
-    """The backup as its copies know it; what is wrong with their sidecars is told."""
-    storages = [
-        listing.storage for listing in listed.listings if backup_id in listing.manifests or backup_id in listing.states
-    ]
-    copies = known_copies(workspace, backup_id, storages)
+def _known(workspace: Workspace, listed: Survey, problems: list[CatalogProblem]) -> Iterator[Copies]:
+    """Every published backup as its copies know it; what is wrong with their sidecars is told."""
+
+    def with_a_sidecar(backup_id: str) -> Sequence[Storage]:
+        return [
+            listing.storage
+            for listing in listed.listings
+            if backup_id in listing.manifests or backup_id in listing.states
+        ]
+
+    for backup_id, look in copies_ahead(workspace, sorted(listed.published()), with_a_sidecar):
+        copies = look()
+        problems += _of_sidecars(copies, with_a_sidecar(backup_id))
+        yield copies
+
+
+def _of_sidecars(copies: Copies, storages: Sequence[Storage]) -> Iterator[CatalogProblem]:
+    backup_id = copies.backup_id
     held = {copy.storage.name for copy in copies.found}
     for storage in storages:
         if storage.name in copies.unreadable:
             error = copies.unreadable[storage.name]
             if storage.name in held:
-                problems.append(_lost_state(storage, backup_id, error, alone=not copies.own_states))
+                yield _lost_state(storage, backup_id, error, alone=not copies.own_states)
             else:
-                problems.append(
-                    CatalogProblem(storage=storage.name, backup_id=backup_id, problem=error.message, remedy=error.hint)
+                yield CatalogProblem(
+                    storage=storage.name, backup_id=backup_id, problem=error.message, remedy=error.hint
                 )
         elif storage.name in held and storage.name not in copies.own_states:
             missing = f"there is no {naming.state_key(backup_id)}"
-            problems.append(_lost_state(storage, backup_id, missing, alone=not copies.own_states))
-    return copies
+            yield _lost_state(storage, backup_id, missing, alone=not copies.own_states)
 
 
 def _of_storage(listing: Listing, sizes: Mapping[str, int], known: Mapping[str, Copies]) -> Iterator[CatalogProblem]:

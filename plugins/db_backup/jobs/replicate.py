@@ -23,6 +23,7 @@ from db_backup.errors import (
     UnknownBackup,
 )
 from db_backup.jobs.acts import audited
+from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.chains import lineage_of
 from db_backup.jobs.copies import GONE, Copies, bring_states_in_line, known_copies, leased, locate
 from db_backup.jobs.copying import MadeCopy, make_copy
@@ -161,18 +162,20 @@ class _Replication:
         self.given_up: set[str] = set()
 
     def plan(self) -> ReplicateReport:
-        for backup_id in self._backups():
-            copies = known_copies(self.workspace, backup_id)
+        for _, look in copies_ahead(self.workspace, self._backups()):
+            copies = look()
             if not self._is_left_alone(copies):
                 self._tell_of_silent(copies)
-                self.tally.wanted += _in_words(backup_id, self._targets(copies))
+                self.tally.wanted += _in_words(copies.backup_id, self._targets(copies))
         return self.tally.report()
 
     def carry_out(self, run: RunInfo, progress: Progress, cancellation: Cancellation) -> ReplicateReport:
-        for backup_id in self._backups():
+        for backup_id, look in copies_ahead(self.workspace, self._backups()):
             cancellation.check()
             try:
-                self._see_to(backup_id, run, progress, cancellation)
+                copies = look()
+                if not self._is_left_alone(copies) and self._wants_something(copies):
+                    self._see_to(backup_id, run, progress, cancellation)
             except Interrupted:
                 raise
             except (Refused, UnknownBackup, EntryLocked) as error:  # being deleted, deleted, or copied by another
@@ -198,11 +201,18 @@ class _Replication:
         published = self.survey.published(None if entry is None else {entry})
         yield from sorted(published, key=lambda backup_id: _age(naming.parse_backup_id(backup_id)))
 
+    def _wants_something(self, copies: Copies) -> bool:
+        """By a look that may be older than what was done since: whoever does something about it looks again."""
+        self._tell_of_silent(copies)
+        if _missed_something(copies) or self._targets(copies):
+            return True
+        let_go = not self.workspace.settings.backup_keep_local_copy and LOCAL_STORAGE not in self._wanted(copies)
+        return let_go and any(copy.storage == LOCAL_STORAGE for copy in (copies.state.copies if copies.state else ()))
+
     def _see_to(self, backup_id: str, run: RunInfo, progress: Progress, cancellation: Cancellation) -> None:
         copies = known_copies(self.workspace, backup_id)
         if self._is_left_alone(copies):
             return
-        self._tell_of_silent(copies)
         if _missed_something(copies):
             bring_states_in_line(self.workspace, backup_id)
             copies = known_copies(self.workspace, backup_id)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from itertools import takewhile
 
 from pydantic import BaseModel, ConfigDict
 
 from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError, Interrupted, ObjectMissing, UnknownBackup
 from db_backup.jobs.acts import audited
+from db_backup.jobs.ahead import requests_at_once, worked_ahead
 from db_backup.jobs.copies import Copies, known_copies
 from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.roots import ready_storages
@@ -115,17 +117,21 @@ class _Rotation:
     def go(self) -> None:
         ids = self._ids()
         told = 0.0
-        for number, backup_id in enumerate(ids, 1):
-            self._check()
+        number = 0
+        wanted = takewhile(lambda _: not self.cancellation.requested, ids)
+        at_once = requests_at_once(self.workspace)
+        for number, (backup_id, outcome) in enumerate(worked_ahead(self._one, wanted, at_once=at_once), 1):
             if time.monotonic() - told >= _SECONDS_BETWEEN_STAGES:
                 told = time.monotonic()
                 self.progress.stage(f"keys of backup {number:,} of {len(ids):,}")
             try:
-                self.counts[self._one(backup_id)] += 1
+                self.counts[outcome()] += 1
             except Interrupted:
                 raise
             except BackupError as error:
                 self.failed.append(FailedRotation(backup_id=backup_id, error=error.message, hint=error.hint))
+        if number < len(ids):
+            self._check()
 
     def words(self) -> str:
         would = "would be rewrapped" if self.dry_run else "rewrapped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -50,6 +51,7 @@ class Workspace:
         self.warnings: list[str] = []
         self.silent_storages: dict[str, tuple[float, BackupError]] = {}  # until when they are not asked again, and why
         self.storage_names: dict[str, str] = {}  # of those that answered, by .storage-id
+        self.naming_storages = threading.Lock()
         self.keyring = Keyring(config.keys, settings.backup_keys_path, settings.backup_encryption_key_id, environment)
         self._cleanup = ExitStack()
         self._cleanup.callback(catalog.close)

@@ -105,6 +105,14 @@ class Storage(ABC):
         return None
 
     @property
+    def requests_at_once(self) -> int:
+        """How many small objects are read at the same time where there are many to read; 1: one after the other.
+
+        Where it is more, every method may be called from several threads.
+        """
+        return 1
+
+    @property
     @abstractmethod
     def storage_id(self) -> str:
         """The content of ``.storage-id``: every copy records it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from db_backup import naming
 from db_backup.config import Entry
-from db_backup.jobs.copies import known_copies
+from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.listing import Survey, survey
 from db_backup.jobs.reach import tell
 from db_backup.jobs.sidecars import Located
@@ -62,12 +62,10 @@ def held_backups(workspace: Workspace, entries: Collection[str], listed: Survey 
         listed = survey(workspace)
         tell(workspace, listed.unasked)
     found: dict[str, Stored] = {}
-    for backup_id in sorted(listed.published(entries)):
-        if naming.parse_backup_id(backup_id).type not in _LEADING:
-            continue
-        holding = {listing.storage.name: listing for listing in listed.holding(backup_id)}
-        copies = known_copies(workspace, backup_id, [listing.storage for listing in holding.values()]).found
-        stored = [Stored(copy, _damage(copy.manifest, holding[copy.storage.name].part_sizes)) for copy in copies]
+    leading = (one for one in sorted(listed.published(entries)) if naming.parse_backup_id(one).type in _LEADING)
+    for backup_id, copies in copies_ahead(workspace, leading, listed.storages_of):
+        sizes = {listing.storage.name: listing.part_sizes for listing in listed.holding(backup_id)}
+        stored = [Stored(copy, _damage(copy.manifest, sizes[copy.storage.name])) for copy in copies().found]
         if stored:
             found[backup_id] = next((one for one in stored if not one.damage), stored[0])
     return found

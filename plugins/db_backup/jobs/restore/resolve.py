@@ -10,7 +10,8 @@ from pathlib import Path
 
 from db_backup import naming
 from db_backup.errors import UnknownBackup, UsageError
-from db_backup.jobs.copies import copies_of, known_copies, leased_all, locate
+from db_backup.jobs.ahead import copies_ahead
+from db_backup.jobs.copies import leased_all, locate
 from db_backup.jobs.listing import survey
 from db_backup.jobs.reach import tell
 from db_backup.jobs.restore.moments import Recovery, must_be_rebuilt, stand_in, to_end_of, to_point
@@ -171,8 +172,8 @@ def restorable_backups(workspace: Workspace, database: str | None = None, *, lim
     :raises StorageError:
     """
     found: list[BackupSummary] = []
-    for name in _newest_first(workspace, database):
-        copy = next(iter(copies_of(workspace, str(name))), None)
+    for _, copies in copies_ahead(workspace, map(str, _newest_first(workspace, database))):
+        copy = next(iter(copies().found), None)
         if copy is None:
             continue  # deleted meanwhile, or for `catalog check` to tell of
         summary = summarise(copy.manifest, copy.state)
@@ -211,10 +212,9 @@ def _newest_full(workspace: Workspace, database: str) -> Resolved:
     """
     passed_over: list[str] = []
     others: list[Located] = []
-    for name in _newest_first(workspace, database):
-        if name.type is not BackupType.FULL:
-            continue
-        copies = known_copies(workspace, str(name))
+    fulls = (str(name) for name in _newest_first(workspace, database) if name.type is BackupType.FULL)
+    for name, look in copies_ahead(workspace, fulls):
+        copies = look()
         if not copies.found:
             # Otherwise deleted meanwhile; or its storage fell silent, which is told.
             passed_over += [

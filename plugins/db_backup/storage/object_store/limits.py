@@ -15,11 +15,12 @@ class Limits:
     are on their way at once, each in memory. ``max_parts``: of one object, as the provider has it.
     ``request_seconds``: one request with its answer. ``silence_seconds``: without a byte of an answer; not of uploads
     in parts, whose requests may be long on their way. ``retries``: after a failure that may pass, the first one after
-    ``pause_seconds``, each next later, none after ``give_up_seconds``. ``identity_seconds``: how long what was read of
-    ``.storage-id`` is believed by what only reads, as long as it finds what it looks for.
+    ``pause_seconds``, each next later, none after ``give_up_seconds``. ``requests_at_once``: where many small objects
+    are read. ``identity_seconds``: how long what was read of ``.storage-id`` is believed by what only reads, as long
+    as it finds what it looks for.
     """
 
-    part_bytes: int = 8 << 20
+    part_bytes: int = 5 << 20
     parts_in_flight: int = 4
     max_parts: int = 10_000
     connect_seconds: float = 10
@@ -28,6 +29,7 @@ class Limits:
     retries: int = 6
     pause_seconds: float = 0.2
     give_up_seconds: float = 120
+    requests_at_once: int = 16
     identity_seconds: float = 30
 
     @property
