@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from db_backup.model import utc_now
 from support.clouds_of_project import keep_in_s3
@@ -86,6 +87,34 @@ def test_a_new_copy_is_locked_until_its_days_are_over_and_its_state_is_not(
     (listed,) = project.json("list")["backups"]
     assert datetime.fromisoformat(listed["locked_until"]["s3"]) == expires
     assert project.run("pin", backup["id"]).returncode == 0  # whose state is rewritten
+
+
+def test_the_wrapped_key_of_a_locked_backup_outlasts_whoever_removes_its_state(
+    project: Project, s3_server: S3Server
+) -> None:
+    bucket, client = s3_server.new_bucket(locked=True), s3_server.client()
+    keep_in_s3(project, s3_server, bucket, object_lock="governance")
+    project.environment |= {"BACKUP_ENCRYPT": "true", "BACKUP_KEYS_PATH": str(project.folder / "keys")}
+    assert project.run("keys", "generate", "default").returncode == 0
+    backup = created(project)["id"]
+    key = f"backups/metadata/{backup}.state.json"
+
+    held = []
+    for version in client.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
+        try:
+            client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+        except ClientError:
+            held.append(version["VersionId"])
+    (left,) = held
+    client.put_object(Bucket=bucket, Key=key, Body=b"nonsense")
+    assert project.run("restore", backup, "--as", str(project.folder / "shut.sqlite")).returncode == 1
+
+    state = client.get_object(Bucket=bucket, Key=key, VersionId=left)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=state)
+    assert project.json("restore", backup, "--as", str(project.folder / "back.sqlite"))["differences"] == []
+    shorten(s3_server, bucket)
+    assert project.run("delete", backup, "--force").returncode == 0
+    assert versions(s3_server, bucket, backup) == []
 
 
 def test_what_is_locked_is_kept_by_cleanup_and_by_delete_and_goes_after_its_day(

@@ -28,7 +28,8 @@ class Lock:
 def lock_copy(workspace: Workspace, storage: Storage, manifest: Manifest) -> Lock:
     """Lock the parts and the manifest until the backup's days are over, where this storage is to lock its objects.
 
-    The state stays as it is: it is rewritten whenever something becomes known of the backup. A lock that fails is no
+    The state is rewritten whenever something becomes known of the backup. Of an encrypted one, whose wrapped data key
+    is in it, the version that is there now is locked, and stays beneath those that follow. A lock that fails is no
     error, for the backup is there and whole: it is a warning.
     """
     configured = workspace.config.storages.get(storage.name)
@@ -36,7 +37,7 @@ def lock_copy(workspace: Workspace, storage: Storage, manifest: Manifest) -> Loc
     if configured is None or configured.object_lock is None or until <= utc_now():
         return Lock(storage.name)
     try:
-        for key in _locked_keys(manifest):
+        for key in (*_locked_keys(manifest), *_key_holder(manifest)):
             storage.retain(key, until)
     except BackupError as error:
         return Lock(
@@ -92,6 +93,11 @@ def refuse_if_locked(copies: Iterable[Located]) -> None:
 
 def _locked_keys(manifest: Manifest) -> tuple[str, ...]:
     return *(naming.part_key(part.path) for part in manifest.parts), naming.manifest_key(manifest.id)
+
+
+def _key_holder(manifest: Manifest) -> tuple[str, ...]:
+    encrypted = any(part.cipher is not None for part in manifest.parts)
+    return (naming.state_key(manifest.id),) if encrypted else ()
 
 
 def _with_locks(state: State, until: dict[str, datetime]) -> State:
