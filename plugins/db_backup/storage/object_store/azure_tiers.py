@@ -51,12 +51,22 @@ class AzureTiers:
             if cold := cold_error(self._place, path, before):
                 raise cold
             self._set_tier(path, storage_class)
+            self._refuse_other(path, storage_class)
         return ""
 
     def thaw(self, path: str, *, days: int) -> None:  # noqa: ARG002 - it stays until it is archived again
         before = self.temperature(path)
         if not before.readable and not before.thawing:
             self._set_tier(path, _READABLE)
+
+    def _refuse_other(self, path: str, tier: str) -> None:
+        """:raises StorageError: it is in another tier."""
+        found = self.temperature(path).storage_class
+        if found != tier:
+            raise StorageError(
+                f"'{path}' in {self._place} was to be moved to {tier}, and is in {found or 'none that is told'}.",
+                hint="Check that the account has access tiers, and look at its own rules.",
+            )
 
     def _set_tier(self, path: str, tier: str) -> None:
         headers = {"x-ms-access-tier": tier, "Content-Length": "0"}
@@ -79,7 +89,7 @@ class AzureTiers:
                 hint="Tiers are asked for with an account key or a service principal: check that the connection has "
                 "one, and that the storage answers.",
             ) from None
-        if response.status >= 400:
+        if response.status >= 300:
             raise self._refusal(response, path, what)
         return response
 
@@ -97,8 +107,9 @@ class AzureTiers:
         code = response.headers.get("x-ms-error-code", str(response.status))
         if response.status == 404:
             return ObjectMissing(f"'{path}' is not in {self._place}.", hint="Check that the storage is the right one.")
-        kind = StorageAccessDenied if response.status in {401, 403} else StorageError
-        return kind(
-            f"'{path}' in {self._place} cannot {what}: {code}.",
-            hint="Check that the account has access tiers, and that the connection may write blobs.",
-        )
+        message = f"'{path}' in {self._place} cannot {what}: {code}."
+        if response.status in {401, 403}:
+            return StorageAccessDenied(message, hint="Check that the connection may read and write blobs.")
+        passing = response.status < 400 or response.status >= 500
+        fix = "Check that the storage answers, and run it again." if passing else "Check that the account has tiers."
+        return StorageError(message, hint=fix)

@@ -90,7 +90,8 @@ class Place:
             if applies:
                 return kind(message, hint=hint)
         if _is_elsewhere(error):
-            return StorageError(message, hint=f"Correct region_name in the connection of storage '{self.storage}'.")
+            fix = f"Correct region_name, or the endpoint, in the connection of storage '{self.storage}'."
+            return StorageError(message, hint=fix)
         return StorageError(message, hint=_TRUST if _is_untrusted(error) else _REACH)
 
     def conflict(self, key: str) -> StorageConflict:
@@ -178,7 +179,7 @@ def _reason(error: Exception) -> str:
     if status:
         return "it is not there" if status[1] == "404" else f"the answer was {status[1]} {status[2] or ''}".strip()
     if _is_elsewhere(error):
-        return "the bucket is in another region"
+        return "the bucket is in another region, or behind another endpoint"
     if "credential provider" in said.partition("\n")[0]:
         return "the connection's credentials could not be had"
     if _is_untrusted(error):

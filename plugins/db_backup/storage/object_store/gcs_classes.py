@@ -109,7 +109,7 @@ class GcsClasses:
                 f"'{path}' in {self._place} cannot {what}: {type(error).__name__}.",
                 hint="Check that the storage answers, and run it again.",
             ) from error
-        if response.status >= 400:
+        if response.status >= 300:
             raise self._refusal(response.status, path, what)
         answer: Mapping[str, Any] = response.json() if response.data else {}
         return answer

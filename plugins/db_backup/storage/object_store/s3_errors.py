@@ -36,6 +36,11 @@ def told(place: str, path: str, what: str, *, besides: Collection[str] = ()) -> 
     except ClientError as error:
         if error_code(error) not in besides:
             raise _as_ours(error, place, path, what) from error
+    except RecursionError as error:  # botocore follows a redirect without a region so far
+        raise StorageError(
+            f"'{path}' in {place} cannot {what}: the bucket is in another region, or behind another endpoint.",
+            hint="Correct region_name, or endpoint_url, in the storage's connection.",
+        ) from error
     except (BotoCoreError, Boto3Error) as error:
         raise StorageError(
             f"'{path}' in {place} cannot {what}: {type(error).__name__}.",

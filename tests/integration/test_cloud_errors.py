@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from obstore.exceptions import GenericError
 
 from db_backup.connections.access import GoogleAccess
 from db_backup.errors import BackupError, ObjectCold, StorageAccessDenied, StorageError
 from db_backup.settings.addresses import StorageAddress
+from db_backup.storage.base import Temperature
+from db_backup.storage.object_store.azure_tiers import AzureTiers
 from db_backup.storage.object_store.explaining import Place, may_pass
 from db_backup.storage.object_store.gcs_classes import GcsClasses
+from support.cloud_server import CloudServer
+from support.faulty_proxy import Fault, FaultyProxy
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
+_PART = "database/backup_shop_full_2026-01-31_03-00-00.sql.gz"
 _PLACE = Place("s3", StorageAddress.parse("s3://bucket/backups"))
 _REDIRECT = GenericError(
     "Generic S3 error: Error performing GET http://host/bucket/key in 720.8µs - Received redirect without LOCATION, "
@@ -53,3 +60,28 @@ def test_only_whoever_is_denied_is_told_to_get_rights(status: int, kind: type[Ba
 
     assert type(told) is kind
     assert ("role" in told.hint) == (status == 403)
+
+
+@pytest.mark.parametrize("server", ["azurite_server", "gcs_server", "s3_server"])
+def test_a_redirect_is_no_answer_to_what_class_an_object_is_in(server: str, request: pytest.FixtureRequest) -> None:
+    cloud: CloudServer = request.getfixturevalue(server)
+    with FaultyProxy.before(cloud.endpoint) as proxy:
+        storage = cloud.storage(cloud.new_bucket(), endpoint=proxy.endpoint)
+        storage.initialise()
+        storage.create(_PART, b"bytes")
+        proxy.let(Fault(lambda request: _PART in request.name, status=301))
+        proxy.let(Fault(lambda request: request.method == "HEAD", status=301))  # botocore asks for the bucket's region
+
+        with pytest.raises(StorageError):
+            storage.temperature(_PART)
+
+
+def test_a_tier_that_was_not_taken_is_told() -> None:
+    tiers = AzureTiers(mock.Mock(), mock.Mock(), "storage 'azure'")
+
+    with (
+        mock.patch.object(tiers, "temperature", return_value=Temperature("Hot")),
+        mock.patch.object(tiers, "_set_tier"),
+        pytest.raises(StorageError, match="is in Hot"),
+    ):
+        tiers.archive(_PART, "Cool")
