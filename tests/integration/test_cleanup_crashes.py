@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -166,3 +167,14 @@ def test_a_deletion_that_was_killed_before_its_first_tombstone_never_happened(pr
     assert project.json("cleanup")["delete"] == []
 
     assert {one["id"]: one["status"] for one in project.json("list")["backups"]}[older] == "good"
+
+
+def test_a_backup_that_is_deleted_while_all_are_verified_is_no_mistake_of_whoever_verifies_them(
+    project: Project,
+) -> None:
+    (made,) = project.json("create", "shop", "--no-verify")["backups"]
+    listed = [made["id"].replace("_full_", "_structure_"), made["id"]]
+    with mock.patch("db_backup.cli.commands.verify.every_backup", return_value=listed):
+        proofs = project.json("verify", "--all", "--level", "checksum")["proofs"]
+    assert ids(proofs) == [made["id"]]
+    project.json("verify", listed[0], exit_code=2)

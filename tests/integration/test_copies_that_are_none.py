@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from db_backup.jobs.copies import locate
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.workspace import Workspace
 from db_backup.model import BackupStatus, utc_now
@@ -164,3 +165,30 @@ def test_an_unmounted_disk_is_no_new_storage_for_a_catalogue_that_was_rebuilt_me
     project.storages[SECOND].rmdir()
     aside.rename(project.storages[SECOND])
     assert project.json("replicate")["wanted"] == []
+
+
+def test_a_catalogue_that_was_not_told_of_a_copy_any_more_learns_of_it(project: SpreadProject) -> None:
+    project.place("local")
+    backup = project.create()
+    before = project.backup(backup)
+    project.place("local", SECOND)
+    project.json("replicate")
+    with Workspace.open(project.environment) as workspace:  # as if the process had been killed just before
+        found = locate(workspace, backup)
+        alone = [copy for copy in found.state.copies if copy.storage == "local"]
+        workspace.catalog.record(found.manifest, found.state.model_copy(update={"copies": tuple(alone), "proofs": ()}))
+    assert project.backup(backup) == before
+
+    assert project.json("replicate")["wanted"] == []
+
+    assert project.backup(backup)["storages"] == ["local", SECOND]
+
+
+def test_copies_that_are_left_to_another_replication_are_not_said_to_be_there(project: SpreadProject) -> None:
+    project.place("local")
+    backup = project.create()
+    project.place("local", SECOND)
+    with Workspace.open(project.environment) as workspace, workspace.catalog.entry_lock("copies of shop", "copying"):
+        report = project.json("replicate", exit_code=1)
+    assert [left["backup_id"] for left in report["left_alone"]] == [backup]
+    assert (len(report["wanted"]), report["made"]) == (1, [])

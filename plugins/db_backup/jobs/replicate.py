@@ -25,7 +25,7 @@ from db_backup.errors import (
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.chains import lineage_of
-from db_backup.jobs.copies import GONE, Copies, bring_states_in_line, known_copies, leased, locate
+from db_backup.jobs.copies import GONE, Copies, bring_states_in_line, known_copies, leased, locate, record_newest
 from db_backup.jobs.copying import MadeCopy, make_copy
 from db_backup.jobs.listing import survey
 from db_backup.jobs.local_copies import drop_local_copy
@@ -36,6 +36,7 @@ from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.progress import Cancellation, Progress
+from db_backup.summary import summarise
 
 NEVER_MADE = "it was not made yet"
 
@@ -178,7 +179,10 @@ class _Replication:
                     self._see_to(backup_id, run, progress, cancellation)
             except Interrupted:
                 raise
-            except (Refused, UnknownBackup, EntryLocked) as error:  # being deleted, deleted, or copied by another
+            except EntryLocked as error:  # copied by another, or not yet: nobody here can tell whether it will be
+                self.tally.wanted += _in_words(backup_id, self._targets(copies))
+                self._leave(backup_id, error.message)
+            except (Refused, UnknownBackup) as error:  # being deleted, or deleted
                 self._leave(backup_id, error.message)
             except BackupError as error:
                 self.tally.warnings[f"{backup_id} was not looked at to its end: {error.message}"] = None
@@ -204,7 +208,7 @@ class _Replication:
     def _wants_something(self, copies: Copies) -> bool:
         """By a look that may be older than what was done since: whoever does something about it looks again."""
         self._tell_of_silent(copies)
-        if _missed_something(copies) or self._targets(copies):
+        if _missed_something(copies) or self._targets(copies) or not self._is_recorded(copies):
             return True
         let_go = not self.workspace.settings.backup_keep_local_copy and LOCAL_STORAGE not in self._wanted(copies)
         return let_go and any(copy.storage == LOCAL_STORAGE for copy in (copies.state.copies if copies.state else ()))
@@ -216,6 +220,8 @@ class _Replication:
         if _missed_something(copies):
             bring_states_in_line(self.workspace, backup_id)
             copies = known_copies(self.workspace, backup_id)
+        elif not self._is_recorded(copies):
+            record_newest(self.workspace, copies.found[0])
         if targets := self._targets(copies):
             # One replication of an entry at a time: two would write the same names.
             with (
@@ -289,6 +295,19 @@ class _Replication:
         told = (copy.storage for copy in (copies.state.missing if copies.state else ()))
         let_go = LOCAL_STORAGE not in configured and not self.workspace.settings.backup_keep_local_copy
         return (*configured, *(name for name in told if name != LOCAL_STORAGE or not let_go))
+
+    def _is_recorded(self, copies: Copies) -> bool:
+        """Whether the catalogue knows what the storages do: whoever changed it may have been killed before it was told.
+
+        A storage that does not answer may be the one that it knows it from.
+        """
+        if copies.unasked or copies.state is None:
+            return True
+        try:
+            known = self.workspace.catalog.get(copies.backup_id)
+        except UnknownBackup:
+            return False
+        return known == summarise(copies.manifest, copies.state)
 
     def _lost_part(self, copies: Copies, name: str) -> str:
         """By the listing: which part is not there, or of another size; empty where all are."""

@@ -15,7 +15,7 @@ from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, stoppable
-from db_backup.errors import BackupError, Interrupted, UsageError
+from db_backup.errors import BackupError, Interrupted, UnknownBackup, UsageError
 from db_backup.jobs.select import every_backup, newest_backups
 from db_backup.jobs.verify import Verification, verify_copies
 from db_backup.jobs.workspace import Workspace
@@ -93,7 +93,7 @@ def command(
     with opened_workspace() as workspace, stoppable() as cancellation, terminal_progress() as progress:
         chosen = backups or (every_backup(workspace) if everything else newest_backups(workspace))
         asked = VerificationLevel(level) if level else None
-        results = _verify(workspace, chosen, asked, from_storage, progress, cancellation)
+        results = _verify(workspace, chosen, asked, from_storage, progress, cancellation, named=bool(backups))
     if as_json:
         print_json(results.document())
     else:
@@ -109,6 +109,8 @@ def _verify(
     storage: str | None,
     progress: Progress,
     cancellation: Cancellation,
+    *,
+    named: bool,
 ) -> _Results:
     run = cli_run()
     results = _Results()
@@ -121,6 +123,8 @@ def _verify(
             results.failed.append((backup, _interrupted(backup, cancellation.reason)))
             break
         except Exception as error:  # noqa: BLE001 - a bug met in one backup stops no other
+            if isinstance(error, UnknownBackup) and not named and not workspace.catalog.knows(backup):
+                continue  # deleted since they were listed
             results.failed.append((backup, as_backup_error(error)))
         else:
             results.verifications.append((backup, verification))
