@@ -31,7 +31,8 @@ def missing_copy(storage: str, storage_id: str, error: BackupError) -> Copy:
 def missing_warnings(state: State) -> tuple[str, ...]:
     """What a person should hear of a backup that did not come into every storage that it was meant for."""
     return tuple(
-        f"There is no copy in '{copy.storage}': {copy.missing} `db-backup replicate` makes it up."
+        f"There is no copy in '{copy.storage}': {copy.missing} `db-backup storages --check` tells what to do, and "
+        "`db-backup replicate` makes it up."
         for copy in state.missing
     )
 
@@ -40,7 +41,7 @@ class Placing:
     """The storages of one backup that is being made.
 
     Its steps are taken by one thread, but for :meth:`open_part` and what it gives, which belong to the threads of the
-    dump's streams.
+    dump's streams until these have ended.
     """
 
     def __init__(self, storages: Sequence[Storage], missing: Sequence[Copy] = ()) -> None:
