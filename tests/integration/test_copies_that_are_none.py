@@ -74,6 +74,7 @@ def test_the_second_name_is_refused_also_where_the_catalogue_knows_both(project:
 
     assert (refused.returncode, "is the same place as 'local'" in refused.stderr) == (1, True)
     assert project.parts(backup, "local")
+    assert "is the same place as 'local'" in project.run("storages", "--check").stderr
 
 
 def test_what_was_read_back_long_ago_is_read_again_before_the_local_copy_goes(project: SpreadProject) -> None:

@@ -54,11 +54,12 @@ def _ready(workspace: Workspace, storage: Storage) -> Storage:
     known = workspace.catalog.storage_id(storage.name)
     if known is None:
         storage.initialise()
-        refuse_second_name(workspace, storage)
-        workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
     elif storage.storage_id != known:
         raise StorageNotMounted(
             f"{storage.location} is not the '{storage.name}' storage of this catalogue: its .storage-id differs.",
-            hint="Mount the right disk, or run `db-backup catalog reindex` if the storage was moved on purpose.",
+            hint="Mount the right disk, or give the new place another name: a name stands for one place.",
         )
+    refuse_second_name(workspace, storage)
+    if known is None:
+        workspace.catalog.remember_storage(storage.name, storage.storage_id, storage.location)
     return storage
