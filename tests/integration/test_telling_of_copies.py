@@ -38,7 +38,14 @@ def test_create_says_where_the_copies_are_and_where_one_is_missing(project: Spre
     assert made.stdout.rstrip().endswith(f"local, {SECOND} (missing)")
 
     project.place("local")
-    assert "COPIES" not in project.run("create", "shop").stdout, "there is one place, as usual"
+    assert "COPIES" not in project.run("create", "shop").stdout, "it is where backups usually are"
+
+
+def test_a_copy_that_is_elsewhere_alone_is_told_of_too(project: SpreadProject) -> None:
+    project.place(SECOND)
+    made, listed = project.run("create", "shop").stdout, project.run("list").stdout
+    assert made.splitlines()[1].endswith(SECOND)
+    assert listed.splitlines()[1].endswith(SECOND)
 
 
 def test_replicate_never_counts_what_a_silent_storage_may_miss_as_none(project: SpreadProject) -> None:

@@ -17,7 +17,8 @@ def places(backup: BackupSummary) -> str:
     return ", ".join(f"{storage}{marks.get(storage, '')}" for storage in (*backup.storages, *backup.missing_copies))
 
 
-def in_one_place(backups: Sequence[BackupSummary]) -> bool:
-    """Whether each has one copy, as it should be, and all in the same storage: a table need not say so."""
-    told = {places(backup) for backup in backups}
-    return len(told) == 1 and set(*told).isdisjoint(",(")
+def only_local(backups: Sequence[BackupSummary]) -> bool:
+    """Whether each lies in ``local``, as it should, and nowhere else: a table need not say so."""
+    from db_backup.config import LOCAL_STORAGE  # slow, and a listing needs nothing else of it
+
+    return {places(backup) for backup in backups} == {LOCAL_STORAGE}

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from db_backup.cli.completing import complete_entries
-from db_backup.cli.copies import in_one_place, places
+from db_backup.cli.copies import only_local, places
 from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.progress import terminal_progress
@@ -234,7 +234,7 @@ def _not_started(database: str) -> Interrupted:
 
 def _print(results: _Results) -> None:
     if results.backups:
-        elsewhere = not in_one_place(results.backups)
+        elsewhere = not only_local(results.backups)
         print_table(
             ("BACKUP", "SIZE", "OF", "TOOK", "ROWS", "PROOF", *(("COPIES",) if elsewhere else ())),
             [

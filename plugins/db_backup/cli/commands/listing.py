@@ -11,7 +11,7 @@ import click
 
 from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, Tally
 from db_backup.cli.completing import complete_entries
-from db_backup.cli.copies import in_one_place, places
+from db_backup.cli.copies import only_local, places
 from db_backup.cli.kits import chosen_kit, opened_workspace
 from db_backup.cli.output import age, moment, print_json, print_table
 from db_backup.cli.proofs import last_proof
@@ -95,7 +95,7 @@ def command(
         return
     rows = [_detailed(backup) if detailed else _short(backup) for backup in page.items]
     columns: tuple[str, ...] = _DETAILED if detailed else _SHORT
-    if not detailed and in_one_place(page.items):
+    if not detailed and only_local(page.items):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     print_table(columns, rows, right=_RIGHT, blocks=detailed)
     if detailed:

@@ -104,8 +104,9 @@ class Place:
         return StorageNotMounted(
             f"Storage '{self.storage}' is not at {self.address}, or it is another one: {reason}.",
             hint=hint
-            or f"Correct the url or the connection of storage '{self.storage}'; if they are right, put its .storage-id"
-            " back: the state of any backup there says what it held.",
+            or f"Correct the url or the connection of storage '{self.storage}'; a new place takes another name, in "
+            "storages: of backup.yaml or BACKUP_CLOUD_DISK. If both are right, put the .storage-id back: the state of "
+            "any backup there says what it held.",
         )
 
     @property
