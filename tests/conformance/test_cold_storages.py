@@ -183,6 +183,20 @@ def test_versions_from_before_versioning_was_suspended_are_deleted_too(
     assert "versionId=" in deletion.path
 
 
+def test_a_bucket_with_locks_keeps_versions_also_where_that_may_not_be_asked(
+    s3_server: S3Server, locked: tuple[Storage, str, Any]
+) -> None:
+    _, bucket, _ = locked
+    with FaultyProxy.before(s3_server.endpoint) as proxy:
+        proxy.let(Fault(lambda request: request.path.endswith("?versioning"), status=403))
+        storage = s3_server.storage(bucket, endpoint=proxy.endpoint)
+        storage.create(_KEY, b"bytes")
+        storage.retain(_KEY, tomorrow())
+
+        with pytest.raises(ObjectLocked):
+            storage.delete(_KEY)
+
+
 def test_an_old_version_that_is_locked_keeps_the_whole_object(locked: tuple[Storage, str, Any]) -> None:
     storage, _, _ = locked
     storage.replace(_KEY, b"first", version=None)

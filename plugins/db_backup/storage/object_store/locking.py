@@ -49,11 +49,10 @@ class S3Locks:
             locking = self._asked("get_object_lock_configuration")
             # A denial may hide a lock. Whoever speaks S3's protocol and has no locks says so in many ways.
             self._may_lock = locking is None or _enabled(locking)
-            self._protection = Protection(
-                object_lock=locking is not None and _enabled(locking),
-                # Suspended: new versions are not kept, and those that are there stay.
-                versioned=versioning is not None and versioning.get("Status") in {"Enabled", "Suspended"},
-            )
+            locks = locking is not None and _enabled(locking)
+            # Suspended: new versions are not kept, and those that are there stay. Without versions there are no locks.
+            kept = versioning is not None and versioning.get("Status") in {"Enabled", "Suspended"}
+            self._protection = Protection(object_lock=locks, versioned=kept or locks)
         return self._protection
 
     def _asked(self, operation: str) -> Mapping[str, Any] | None:
