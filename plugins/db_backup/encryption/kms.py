@@ -88,7 +88,7 @@ class KmsRecipient:
         except ImportError:
             raise FeatureNotAvailable(
                 f"The key '{self.name}' is one of Google Cloud KMS, whose client is not installed.",
-                hint="Install it: pip install 'airflow-db-backup[gcp-kms]' (or tink[gcpkms]).",
+                hint="Install it: pip install 'tink[gcpkms]'.",
             ) from None
         credentials = google_credentials(self._conn_id, environment=self._environment)
         return gcpkms.GcpKmsClient(self.key_id, credentials=credentials)
