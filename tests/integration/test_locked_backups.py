@@ -89,8 +89,9 @@ def test_a_new_copy_is_locked_until_its_days_are_over_and_its_state_is_not(
     assert project.run("pin", backup["id"]).returncode == 0  # whose state is rewritten
 
 
+@pytest.mark.parametrize("rotated", [False, True])
 def test_the_wrapped_key_of_a_locked_backup_outlasts_whoever_removes_its_state(
-    project: Project, s3_server: S3Server
+    project: Project, s3_server: S3Server, rotated: bool
 ) -> None:
     bucket, client = s3_server.new_bucket(locked=True), s3_server.client()
     keep_in_s3(project, s3_server, bucket, object_lock="governance")
@@ -98,6 +99,11 @@ def test_the_wrapped_key_of_a_locked_backup_outlasts_whoever_removes_its_state(
     assert project.run("keys", "generate", "default").returncode == 0
     backup = created(project)["id"]
     key = f"backups/metadata/{backup}.state.json"
+    if rotated:
+        assert project.run("keys", "generate", "new").returncode == 0
+        project.environment["BACKUP_ENCRYPTION_KEY_ID"] = "new"
+        assert project.run("keys", "rotate").returncode == 0
+        (project.folder / "keys" / "default.json").unlink()
 
     held = []
     for version in client.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
@@ -105,7 +111,8 @@ def test_the_wrapped_key_of_a_locked_backup_outlasts_whoever_removes_its_state(
             client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
         except ClientError:
             held.append(version["VersionId"])
-    (left,) = held
+    left = held[0]  # the newest
+    assert len(held) == (2 if rotated else 1)
     client.put_object(Bucket=bucket, Key=key, Body=b"nonsense")
     assert project.run("restore", backup, "--as", str(project.folder / "shut.sqlite")).returncode == 1
 
@@ -113,7 +120,8 @@ def test_the_wrapped_key_of_a_locked_backup_outlasts_whoever_removes_its_state(
     client.put_object(Bucket=bucket, Key=key, Body=state)
     assert project.json("restore", backup, "--as", str(project.folder / "back.sqlite"))["differences"] == []
     shorten(s3_server, bucket)
-    assert project.run("delete", backup, "--force").returncode == 0
+    with days_later(31):
+        assert project.run("delete", backup, "--force").returncode == 0
     assert versions(s3_server, bucket, backup) == []
 
 

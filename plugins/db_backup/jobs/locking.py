@@ -32,12 +32,21 @@ def lock_copy(workspace: Workspace, storage: Storage, manifest: Manifest) -> Loc
     is in it, the version that is there now is locked, and stays beneath those that follow. A lock that fails is no
     error, for the backup is there and whole: it is a warning.
     """
+    return _lock(workspace, storage, manifest, (*_locked_keys(manifest), *_key_holder(manifest)))
+
+
+def lock_wrapped_key(workspace: Workspace, storage: Storage, manifest: Manifest) -> Lock:
+    """The same of the state alone, of which a rotation has just written a new version."""
+    return _lock(workspace, storage, manifest, _key_holder(manifest))
+
+
+def _lock(workspace: Workspace, storage: Storage, manifest: Manifest, keys: Iterable[str]) -> Lock:
     configured = workspace.config.storages.get(storage.name)
     until = standing.expires_at(manifest)
     if configured is None or configured.object_lock is None or until <= utc_now():
         return Lock(storage.name)
     try:
-        for key in (*_locked_keys(manifest), *_key_holder(manifest)):
+        for key in keys:
             storage.retain(key, until)
     except BackupError as error:
         return Lock(

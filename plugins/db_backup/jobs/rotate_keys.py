@@ -17,6 +17,7 @@ from db_backup.errors import BackupError, Interrupted, ObjectMissing, UnknownBac
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import requests_at_once, worked_ahead
 from db_backup.jobs.copies import Copies, known_copies
+from db_backup.jobs.locking import lock_wrapped_key
 from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.sidecars import backup_ids, deleted_meanwhile, rewrite_state
@@ -211,6 +212,8 @@ class _Rotation:
                 raise deleted_meanwhile(manifest.id) from error
             if isinstance(answer, Unanswered):
                 silent.append(answer)
+            elif warning := lock_wrapped_key(self.workspace, located.storage, manifest).warning:
+                self.workspace.warnings.append(warning)
         self.unreached |= {answer.storage.name: answer for answer in silent}
         if len(silent) == len(copies.found):
             raise silent[0].error
