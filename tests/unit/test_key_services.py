@@ -157,7 +157,10 @@ def test_google_cloud_kms_is_asked_with_the_credentials_of_the_connection(
     assert Keyring(config, tmp_path, ("kms",), there).can_open(manifest, state)
 
 
-def test_google_cloud_kms_without_its_client_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_google_cloud_kms_without_its_client_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tink.integration.gcpkms", None)
-    with pytest.raises(FeatureNotAvailable, match="gcp-kms"):
+    with pytest.raises(FeatureNotAvailable) as refusal:
         make_encrypted(Keyring({"kms": KeyConfig("kms", kms=GOOGLE)}, tmp_path, ("kms",), {}))
+    assert refusal.value.hint == "Install it: pip install 'tink[gcpkms]'."
