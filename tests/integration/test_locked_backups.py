@@ -125,6 +125,17 @@ def test_the_wrapped_key_of_a_locked_backup_outlasts_whoever_removes_its_state(
     assert versions(s3_server, bucket, backup) == []
 
 
+def test_a_rotation_says_that_what_it_wrote_is_not_locked(project: Project, s3_server: S3Server) -> None:
+    keep_in_s3(project, s3_server, s3_server.new_bucket(), object_lock="governance")  # a bucket without Object Lock
+    project.environment |= {"BACKUP_ENCRYPT": "true", "BACKUP_KEYS_PATH": str(project.folder / "keys")}
+    for name in ("default", "new"):
+        assert project.run("keys", "generate", name).returncode == 0
+    created(project)
+    done = project.run("keys", "rotate", BACKUP_ENCRYPTION_KEY_ID="new")
+    assert done.returncode == 0
+    assert "Warning: NOT LOCKED" in done.stderr
+
+
 def test_what_is_locked_is_kept_by_cleanup_and_by_delete_and_goes_after_its_day(
     project: Project, s3_server: S3Server
 ) -> None:

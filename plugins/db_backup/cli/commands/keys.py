@@ -73,6 +73,7 @@ def list_(check: bool, as_json: bool) -> int:
     with Workspace.open() as workspace:
         report = list_keys(workspace)
         tried = try_keys(workspace, run=cli_run()) if check else ()
+        _tell(workspace)
     if as_json:
         canaries = {"checks": [canary.model_dump(mode="json") for canary in tried]} if check else {}
         print_json(report.model_dump(mode="json") | canaries)
@@ -97,11 +98,17 @@ def rotate(dry_run: bool, as_json: bool) -> int:
     """
     with Workspace.open() as workspace, stoppable() as cancellation, terminal_progress() as progress:
         report = rotate_keys(workspace, dry_run=dry_run, run=cli_run(), progress=progress, cancellation=cancellation)
+        _tell(workspace)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
         _print_rotation(report)
     return 0 if report.complete else 1
+
+
+def _tell(workspace: Workspace) -> None:
+    for warning in workspace.warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def _print_generated(made: GeneratedKey) -> None:
