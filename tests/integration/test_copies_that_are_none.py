@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from db_backup.errors import StorageError
 from db_backup.jobs.copies import locate
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.workspace import Workspace
@@ -193,3 +195,11 @@ def test_copies_that_are_left_to_another_replication_are_not_said_to_be_there(pr
         report = project.json("replicate", exit_code=1)
     assert [left["backup_id"] for left in report["left_alone"]] == [backup]
     assert (len(report["wanted"]), report["made"]) == (1, [])
+
+
+def test_a_backup_that_was_not_looked_at_to_its_end_is_not_called_complete(project: SpreadProject) -> None:
+    backup = project.create()
+    (project.storages[SECOND] / "metadata" / f"{backup}.state.json").unlink()
+    with mock.patch("db_backup.jobs.replicate.bring_states_in_line", side_effect=StorageError("read-only")):
+        assert project.json("replicate", exit_code=1)["unfinished"] == [backup]
+    assert project.json("replicate")["unfinished"] == []

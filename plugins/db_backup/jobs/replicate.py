@@ -89,7 +89,8 @@ class ReplicateReport(_Document):
     """What was made, and what not; of a plan, ``wanted`` alone.
 
     ``local_removed``: backups whose local copy went, because others have them and it is not to stay. ``unreachable``:
-    storages in which copies are wanted and that did not answer.
+    storages in which copies are wanted and that did not answer. ``unfinished``: backups that were not looked at to
+    their end; a warning says why.
     """
 
     wanted: tuple[WantedCopy, ...] = ()
@@ -99,11 +100,12 @@ class ReplicateReport(_Document):
     local_removed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether all that is wanted is there now, as far as anybody can tell."""
-        return len(self.made) == len(self.wanted) and not self.unreachable
+        return len(self.made) == len(self.wanted) and not self.unreachable and not self.unfinished
 
 
 def plan_replication(workspace: Workspace, request: ReplicateRequest) -> ReplicateReport:
@@ -136,6 +138,7 @@ class _Tally:
     local_removed: list[str] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)
     unreachable: dict[str, None] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
 
     def report(self) -> ReplicateReport:
         return ReplicateReport(
@@ -146,6 +149,7 @@ class _Tally:
             local_removed=tuple(self.local_removed),
             warnings=tuple(self.warnings),
             unreachable=tuple(self.unreachable),
+            unfinished=tuple(self.unfinished),
         )
 
 
@@ -186,6 +190,7 @@ class _Replication:
                 self._leave(backup_id, error.message)
             except BackupError as error:
                 self.tally.warnings[f"{backup_id} was not looked at to its end: {error.message}"] = None
+                self.tally.unfinished.append(backup_id)
         return self.tally.report()
 
     def _backups(self) -> Iterator[str]:

@@ -45,6 +45,8 @@ class ReplicateOperator(WorkspaceOperator):
         if not report.complete:
             told = [f"{failed.backup_id} in {failed.storage}: {failed.error}" for failed in report.failed]
             told += [f"'{storage}' does not answer, and copies are wanted there." for storage in report.unreachable]
+            told += [f"{left.backup_id} was left alone: {left.reason.removesuffix('.')}." for left in report.left_alone]
+            told += [f"{backup_id} was not looked at to its end." for backup_id in report.unfinished]
             raise StorageError(
                 f"Not every copy could be made. {' '.join(told)}",
                 hint=next((failed.hint for failed in report.failed), "The next run makes up what is missing."),
