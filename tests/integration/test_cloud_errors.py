@@ -8,7 +8,7 @@ import pytest
 from obstore.exceptions import GenericError
 
 from db_backup.connections.access import GoogleAccess
-from db_backup.errors import BackupError, ObjectCold, StorageAccessDenied, StorageError
+from db_backup.errors import BackupError, ObjectCold, StorageAccessDenied, StorageError, StorageNotMounted
 from db_backup.settings.addresses import StorageAddress
 from db_backup.storage.base import Temperature
 from db_backup.storage.object_store.azure_tiers import AzureTiers
@@ -16,6 +16,7 @@ from db_backup.storage.object_store.explaining import Place, may_pass
 from db_backup.storage.object_store.gcs_classes import GcsClasses
 from support.cloud_server import CloudServer
 from support.faulty_proxy import Fault, FaultyProxy
+from support.moto_server import S3Server
 
 pytestmark = pytest.mark.integration
 
@@ -85,3 +86,15 @@ def test_a_tier_that_was_not_taken_is_told() -> None:
         pytest.raises(StorageError, match="is in Hot"),
     ):
         tiers.archive(_PART, "Cool")
+
+
+def test_a_page_in_place_of_the_storages_id_is_not_repeated(s3_server: S3Server) -> None:
+    bucket = s3_server.new_bucket()
+    storage = s3_server.storage(bucket)
+    storage.initialise()
+    s3_server.client().put_object(Bucket=bucket, Key="backups/.storage-id", Body=b"<html>\n<p>Sign in</p>\n</html>")
+
+    with pytest.raises(StorageNotMounted, match="holds something that is no id, not") as raised:
+        storage.create(_PART, b"bytes")
+
+    assert "html" not in raised.value.message
