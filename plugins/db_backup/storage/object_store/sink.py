@@ -30,19 +30,22 @@ class ObjectSink:
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket = bucket
         self._key = key
-        self._gathered = bytearray()
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._upload: _Upload | None = None
         self._usable = True
 
     def write(self, block: Block) -> None:
         with self._last_chance():
             if self._upload is None:
-                if len(self._gathered) + len(block) <= self._bucket.limits.part_bytes:
-                    self._gathered += block
+                self._gathered_bytes += len(block)
+                if self._gathered_bytes <= self._bucket.limits.part_bytes:
+                    self._gathered.append(bytes(block))
                 else:
                     self._upload = _Upload(self._bucket, self._key)
-                    self._upload.write(self._gathered)
-                    self._gathered = bytearray()
+                    for gathered in self._gathered:
+                        self._upload.write(gathered)
+                    self._gathered.clear()
             if self._upload is not None:
                 self._upload.write(block)
         self._usable = True
@@ -51,7 +54,7 @@ class ObjectSink:
         with self._last_chance():
             try:
                 if self._upload is None:
-                    self._bucket.create(self._key, bytes(self._gathered))
+                    self._bucket.create(self._key, b"".join(self._gathered))
                 else:
                     self._upload.publish()
             finally:
@@ -62,7 +65,7 @@ class ObjectSink:
         self._let_go()
 
     def _let_go(self) -> None:
-        self._gathered = bytearray()
+        self._gathered.clear()
         if self._upload is not None:
             self._upload.abort()
 
