@@ -92,11 +92,23 @@ def test_nothing_that_protects_or_condemns_a_backup_is_lost(known: list[State]) 
 
     assert merged.pinned == any(state.pinned for state in known)
     assert merged.legal_hold == any(state.legal_hold for state in known)
-    assert (merged.tombstone is None) == all(state.tombstone is None for state in known)
     assert (merged.suspect_reason is None) == all(state.suspect_reason is None for state in known)
     assert all(proof in merged.proofs for state in known for proof in state.proofs)
     assert {copy.storage for copy in merged.copies} == {copy.storage for state in known for copy in state.copies}
     assert set(merged.model_extra or {}) == {name for state in known for name in state.model_extra or {}}
+
+
+@examples(60)
+@given(several)
+def test_a_tombstone_counts_where_every_state_has_one(known: list[State]) -> None:
+    entombed = [state.tombstone for state in known if state.tombstone is not None]
+    merged = merged_state(known).tombstone
+
+    if len(entombed) < len(known):
+        assert merged is None
+    else:
+        assert merged in entombed
+        assert merged.marked_at == min(tombstone.marked_at for tombstone in entombed)
 
 
 def word(minute: int, **fields: Any) -> Copy:

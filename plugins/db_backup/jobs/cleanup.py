@@ -13,7 +13,7 @@ from db_backup import lineage, retention
 from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
 from db_backup.jobs.acts import audited
-from db_backup.jobs.copies import locate, record_newest
+from db_backup.jobs.copies import bring_states_in_line, locate
 from db_backup.jobs.deletion import erase
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.workspace import Workspace
@@ -143,7 +143,7 @@ def clean_up(
 
 
 def _unmark_the_undeleted(workspace: Workspace, entry: str, backups: Mapping[str, Backup]) -> None:
-    """A deletion that was killed between the catalogue's mark and the first tombstone never happened: it learns that.
+    """A deletion that was killed between the catalogue's mark and the last tombstone never happened: all learn that.
 
     The caller holds the entry's lock, so that no deletion is under way.
     """
@@ -155,7 +155,7 @@ def _unmark_the_undeleted(workspace: Workspace, entry: str, backups: Mapping[str
     for backup_id in marked:
         stored = backups.get(backup_id)
         if stored is not None and stored.status is not BackupStatus.DELETING:
-            record_newest(workspace, locate(workspace, backup_id))
+            bring_states_in_line(workspace, backup_id)
 
 
 def leap_to(workspace: Workspace, backup: BackupSummary) -> str | None:

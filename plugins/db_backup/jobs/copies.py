@@ -19,7 +19,7 @@ from db_backup.errors import (
     StorageError,
     UnknownBackup,
 )
-from db_backup.jobs.merging import merged_state
+from db_backup.jobs.merging import first_tombstone, merged_state
 from db_backup.jobs.reach import Unanswered, ask, silence, tell
 from db_backup.jobs.sidecars import (
     Located,
@@ -31,7 +31,7 @@ from db_backup.jobs.sidecars import (
     state_of_copy,
 )
 from db_backup.jobs.workspace import Workspace
-from db_backup.manifest import Manifest, State
+from db_backup.manifest import Manifest, State, Tombstone, WrappedKey
 from db_backup.model import BackupType
 from db_backup.storage import Storage
 from db_backup.storage_classes import needs_thaw
@@ -223,6 +223,9 @@ def update_state(workspace: Workspace, located: Located, change: Callable[[State
 def bring_states_in_line(workspace: Workspace, backup_id: str) -> State:
     """Let the state of every copy that can be reached know all that the others know; returns it, merged.
 
+    A tombstone that not every copy has goes. So the caller leases the backup, or has the lock of its entry: nobody may
+    be about to set the others.
+
     :raises UnknownBackup: it was deleted meanwhile.
     :raises ManifestError, StorageError: no copy's state could be written.
     """
@@ -322,6 +325,7 @@ def _seen(looks: Sequence[Look], configured: Collection[str]) -> State | None:
     """What the states know, and of the copies what was seen: a manifest is a copy, and where there is none, none is.
 
     Nor is there one in a storage that is not configured any more: nobody can read it, and a renamed one has another.
+    Where what one state says could cost the other copies, it counts if those that are there agree.
     """
     states = [look.state for look in looks if isinstance(look.state, State)]
     there = {look.storage.name: look for look in looks if isinstance(look.manifest, Manifest)}
@@ -334,6 +338,8 @@ def _seen(looks: Sequence[Look], configured: Collection[str]) -> State | None:
     if not states:
         return None
     merged = merged_state(states)
+    agreed = {"tombstone": _begun_deletion(looks), "wrapped_keys": _agreed_keys(list(there.values()), merged)}
+    merged = merged.model_copy(update=agreed)
     if merged.tombstone is not None:
         return merged
     absent = {look.storage.name for look in looks if look.manifest is None or look.of_another}
@@ -347,6 +353,27 @@ def _seen(looks: Sequence[Look], configured: Collection[str]) -> State | None:
         if copy.storage in configured
     )
     return merged.model_copy(update={"copies": copies})
+
+
+def _begun_deletion(looks: Sequence[Look]) -> Tombstone | None:
+    """A deletion entombs every copy before it removes any part: until all that are there are entombed, none has begun.
+
+    Otherwise whoever can write into one storage could have the copies in all others deleted. A state that was lost, or
+    cannot be read, has no tombstone. Where no manifest is left at all, what is there is the rest of a deletion.
+    """
+    there = [look for look in looks if look.manifest is not None and not look.of_another]
+    entombed = [look.state for look in there or looks if isinstance(look.state, State) and look.state.tombstone]
+    return first_tombstone(entombed) if not there or len(entombed) == len(there) else None
+
+
+def _agreed_keys(there: Sequence[Look], merged: State) -> tuple[WrappedKey, ...]:
+    """A backup in the clear has none, unless every copy says so: then its manifest is not what was written."""
+    in_the_clear = any(
+        isinstance(look.manifest, Manifest) and all(part.cipher is None for part in look.manifest.parts)
+        for look in there
+    )
+    all_say_so = all(isinstance(look.state, State) and look.state.wrapped_keys for look in there)
+    return () if in_the_clear and not all_say_so else merged.wrapped_keys
 
 
 def _best_first(workspace: Workspace, found: Sequence[Located]) -> list[Located]:

@@ -2,8 +2,9 @@
 
 In this order: the catalogue marks it as being deleted, its state gets a tombstone in every storage that holds a copy,
 its parts go, then the manifests, then the states, and last the catalogue forgets it. Until every copy has its
-tombstone nothing has happened: what is refused for one copy is refused for all. From then on nobody can lease, pin or
-prove it, it counts for nothing, and the next cleanup finishes what a crash cut short.
+tombstone nothing has happened: what is refused for one copy is refused for all, and a tombstone in some of them is
+none (``jobs/copies.py``). From then on nobody can lease, pin or prove it, it counts for nothing, and the next cleanup
+finishes what a crash cut short.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _refuse_out_of_reach(workspace: Workspace, copies: Copies) -> None:
 def _mark(workspace: Workspace, copies: Copies, tombstone: Tombstone) -> None:
     """In the catalogue first: whoever lists backups meanwhile never takes for good what is about to go.
 
-    :raises BackupError: one copy's state would not have it; none has a tombstone of ours.
+    :raises BackupError: one copy's state would not have it, or has it no more; none has a tombstone of ours.
     """
 
     def entomb(state: State) -> State:
@@ -88,12 +89,17 @@ def _mark(workspace: Workspace, copies: Copies, tombstone: Tombstone) -> None:
         for copy in copies.found:
             rewrite_state(copy.storage, copy.manifest.id, entomb, lost=copies.state)
             marked.append(copy)
+        # Who recorded an older state meanwhile must not have the last word.
+        if record_newest(workspace, first).tombstone is None:
+            raise Refused(
+                f"The deletion of {copies.backup_id} was taken back while it began.",
+                hint="The next cleanup decides anew.",
+                backup_id=copies.backup_id,
+            )
     except BackupError:
         _unmark(marked, tombstone)
+        record_newest(workspace, first)  # it is good again
         raise
-    finally:
-        # Refused: it is good again. Done: who recorded an older state meanwhile must not have the last word.
-        record_newest(workspace, first)
 
 
 def _unmark(marked: Sequence[Located], tombstone: Tombstone) -> None:

@@ -1,7 +1,7 @@
 """Several states of one backup, as its copies' storages have them, into the one that is true of it: pure.
 
-Whatever a storage missed while it could not be reached, another has: no proof, pin, hold or tombstone is ever lost. The
-order of the states does not matter, and what is merged already stays as it is.
+Whatever a storage missed while it could not be reached, another has: no proof, pin or hold is ever lost. A tombstone
+counts where all have one. The order of the states does not matter, and what is merged already stays as it is.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def merged_state(states: Sequence[State]) -> State:
     """All that these states of one backup know.
 
     Proofs: each once, in the order of their times. Copies: of each storage the newest word. Pinned, held or suspect: if
-    one says so. Tombstone: the first that was set. Wrapped keys: where the states differ all of them, the newest first:
-    which of them opens only a key can tell, and a damaged one must not take the place of one that is whole. Fields
-    that this program does not know are kept.
+    one says so. Tombstone: the first that was set, where every state has one. Wrapped keys: where the states differ all
+    of them, the newest first: which of them opens only a key can tell, and a damaged one must not take the place of one
+    that is whole. Fields that this program does not know are kept.
 
     :param states: at least one.
     :raises ValueError: none, or those of different backups.
@@ -45,9 +45,15 @@ def merged_state(states: Sequence[State]) -> State:
             (state.suspect_reason for state in states if state.suspect_reason is not None), default=None
         ),
         "wrapped_keys": _wrapped_keys(states),
-        "tombstone": _tombstone(states),
+        "tombstone": first_tombstone(states) if all(state.tombstone for state in states) else None,
     }
     return State.model_validate({**_unknown(states), **known})
+
+
+def first_tombstone(states: Iterable[State]) -> Tombstone | None:
+    """Of those that any of these states has."""
+    set_ = [state.tombstone for state in states if state.tombstone is not None]
+    return min(set_, key=lambda tombstone: (tombstone.marked_at, _text(tombstone)), default=None)
 
 
 def _proofs(states: Iterable[State]) -> tuple[Proof, ...]:
@@ -76,11 +82,6 @@ def _wrapped_keys(states: Sequence[State]) -> tuple[WrappedKey, ...]:
         return sets[0] if sets else ()
     in_order = sorted(_each_once(wrapped for wraps in sets for wrapped in wraps), key=_text)
     return tuple(sorted(in_order, key=lambda wrapped: wrapped.wrapped_at, reverse=True))
-
-
-def _tombstone(states: Iterable[State]) -> Tombstone | None:
-    set_ = [state.tombstone for state in states if state.tombstone is not None]
-    return min(set_, key=lambda tombstone: (tombstone.marked_at, _text(tombstone)), default=None)
 
 
 def _unknown(states: Iterable[State]) -> dict[str, Any]:

@@ -189,6 +189,9 @@ def _of_storage(listing: Listing, sizes: Mapping[str, int], known: Mapping[str, 
         if copy.state.tombstone is not None:
             yield _half_deleted(copy.storage, copy.manifest)
             continue
+        own = copies.own_states.get(copy.storage.name)
+        if own is not None and own.tombstone is not None:
+            yield _entombed_alone(copy.storage, copy.manifest)
         for part in copy.manifest.parts:
             # One that was published since they were listed is looked at by itself.
             size = sizes[part.path] if part.path in sizes else _size_now(copy.storage, naming.part_key(part.path))
@@ -259,6 +262,15 @@ def _half_deleted(storage: Storage, manifest: Manifest) -> CatalogProblem:
         backup_id=manifest.id,
         problem="its deletion was interrupted, and is not finished",
         remedy="Run `db-backup cleanup`.",
+    )
+
+
+def _entombed_alone(storage: Storage, manifest: Manifest) -> CatalogProblem:
+    return CatalogProblem(
+        storage=storage.name,
+        backup_id=manifest.id,
+        problem="its state here says that it is being deleted, and another copy's does not: nothing was deleted",
+        remedy="A deletion was killed as it began, or somebody changed the state: `db-backup replicate` puts it right.",
     )
 
 

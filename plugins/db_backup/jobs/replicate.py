@@ -223,7 +223,8 @@ class _Replication:
         if self._is_left_alone(copies):
             return
         if _missed_something(copies):
-            bring_states_in_line(self.workspace, backup_id)
+            with leased(self.workspace, copies.found[0], "bringing its states in line"):
+                bring_states_in_line(self.workspace, backup_id)
             copies = known_copies(self.workspace, backup_id)
         elif not self._is_recorded(copies):
             record_newest(self.workspace, copies.found[0])
