@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -21,19 +20,6 @@ pytestmark = pytest.mark.unit
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 ReadConfig = Callable[..., Config]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> ReadConfig:
-    """Reads a text as include/backup.yaml of an empty project."""
-
-    def read_text(text: str, **environment: str) -> Config:
-        path = tmp_path / "include" / "backup.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(dedent(text))
-        return load_config(load_settings({"AIRFLOW_HOME": str(tmp_path), **environment}, root=tmp_path))
-
-    return read_text
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -17,19 +16,6 @@ pytestmark = pytest.mark.unit
 
 ReadConfig = Callable[..., Config]
 SHOP = "databases: {shop: {conn_id: shop_db}}\n"
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> ReadConfig:
-    """Reads a text as include/backup.yaml of an empty project."""
-
-    def read_text(text: str, **environment: str) -> Config:
-        path = tmp_path / "include" / "backup.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(dedent(text))
-        return load_config(load_settings({"AIRFLOW_HOME": str(tmp_path), **environment}, root=tmp_path))
-
-    return read_text
 
 
 def refused(read: ReadConfig, text: str, **environment: str) -> str:

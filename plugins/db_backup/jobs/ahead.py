@@ -13,7 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from db_backup.jobs.copies import Copies, Look, known_copies, look_at
+from db_backup.jobs.copies import Copies, known_copies
+from db_backup.jobs.looks import Look, look_at
 from db_backup.jobs.reach import Unanswered
 from db_backup.jobs.workspace import Workspace
 from db_backup.storage import Storage

@@ -3,7 +3,7 @@
 In this order: the catalogue marks it as being deleted, its state gets a tombstone in every storage that holds a copy,
 its parts go, then the manifests, then the states, and last the catalogue forgets it. Until every copy has its
 tombstone nothing has happened: what is refused for one copy is refused for all, and a tombstone in some of them is
-none (``jobs/copies.py``). From then on nobody can lease, pin or prove it, it counts for nothing, and the next cleanup
+none (``jobs/looks.py``). From then on nobody can lease, pin or prove it, it counts for nothing, and the next cleanup
 finishes what a crash cut short.
 """
 

@@ -11,8 +11,9 @@ from db_backup.catalog import BackupQuery
 from db_backup.errors import BackupError, ObjectMissing
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
-from db_backup.jobs.copies import GONE, Copies
+from db_backup.jobs.copies import Copies
 from db_backup.jobs.listing import Listing, Survey, listed, survey
+from db_backup.jobs.looks import GONE
 from db_backup.jobs.reach import Unanswered, refuse_second_name
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace

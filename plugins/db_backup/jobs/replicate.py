@@ -25,10 +25,11 @@ from db_backup.errors import (
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.chains import lineage_of
-from db_backup.jobs.copies import GONE, Copies, bring_states_in_line, known_copies, leased, locate, record_newest
+from db_backup.jobs.copies import Copies, bring_states_in_line, known_copies, leased, locate, record_newest
 from db_backup.jobs.copying import MadeCopy, make_copy
 from db_backup.jobs.listing import survey
 from db_backup.jobs.local_copies import drop_local_copy
+from db_backup.jobs.looks import GONE
 from db_backup.jobs.merging import merged_state
 from db_backup.jobs.placement import wanted_storages
 from db_backup.jobs.reach import ask
