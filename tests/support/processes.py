@@ -75,5 +75,5 @@ def at_work_in(folder: Path) -> list[str]:
             words = (place / "cmdline").read_bytes()
             named = str(folder).encode() in words + (place / "environ").read_bytes()
             if named or str((place / "cwd").readlink()).startswith(str(folder)):
-                found.append(f"{pid} {words.decode(errors='replace')}")
+                found.append(f"{pid} {' '.join(words.decode(errors='replace').split(chr(0))).strip()}")
     return found

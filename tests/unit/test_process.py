@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -194,6 +195,41 @@ def test_a_child_does_not_outlive_us_when_we_are_killed_without_a_chance() -> No
         parent.kill()
 
     assert _is_gone(orphan)
+
+
+def test_a_child_that_was_not_yet_at_work_when_we_were_killed_does_not_begin(tmp_path: Path) -> None:
+    """Nobody sends it the signal of its parent's death: it asks for that when its parent is dead already."""
+    setpriv, waits, begun = shutil.which("setpriv"), tmp_path / "waits", tmp_path / "begun"
+    slow = tmp_path / "setpriv"
+    slow.write_text(
+        f"#!/bin/sh\necho $$ >{waits}.new; mv {waits}.new {waits}; while test -e {waits}; do sleep 0.01; done\n"
+        f'exec {setpriv} "$@"\n'
+    )
+    slow.chmod(0o755)
+    script = (
+        "from db_backup.progress import Cancellation\n"
+        "from db_backup.stream.process import ChildProcess\n"
+        f"tool = [{_SHELL!r}, '-c', 'touch {begun}; exec sleep 1000']\n"
+        "with ChildProcess(tool, cancellation=Cancellation()) as child:\n"
+        "    child.wait()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2] / "plugins"),
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        },
+    ) as parent:
+        while not waits.exists():
+            assert parent.poll() is None
+            time.sleep(0.01)
+        orphan = int(waits.read_text())
+        parent.kill()
+    waits.unlink()
+
+    assert _is_gone(orphan)
+    assert not begun.exists()
 
 
 def test_a_child_sees_only_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,10 +71,15 @@ def widen_pipe(descriptor: int) -> None:
         fcntl.fcntl(descriptor, _F_SETPIPE_SZ, PIPE_BYTES)
 
 
+# Whoever was killed before the signal was asked for never sends it: by then the child has another parent.
+_UNLESS_ORPHANED = ("/bin/sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
+
+
 def _with_parent_death_signal(arguments: Sequence[str]) -> list[str]:
     """Killed with us even by SIGKILL. Linux sends the signal when the *thread* that started the child ends."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--", *arguments] if setpriv else list(arguments)
+    if (setpriv := shutil.which("setpriv")) is None:
+        return list(arguments)
+    return [setpriv, "--pdeathsig", "KILL", "--", *_UNLESS_ORPHANED, str(os.getpid()), *arguments]
 
 
 class ChildProcess:
