@@ -21,6 +21,8 @@ from db_backup.connections import S3Access, aws_client, storage_access
 from db_backup.connections.aws import _expiry
 from db_backup.errors import ConfigurationError, ConnectionNotFound, StorageAccessDenied
 from db_backup.settings.addresses import StorageAddress
+from db_backup.storage.object_store.limits import Limits
+from db_backup.storage.object_store.opening import OpenedAccess
 
 pytestmark = pytest.mark.unit
 
@@ -70,6 +72,13 @@ def refused(fields: dict[str, Any] | str | None = None, **how: Any) -> str:
         {
             "conn_type": "aws",
             "extra": {"aws_access_key_id": "AKIA1", "aws_secret_access_key": "s3cret", **IN_FRANKFURT},
+        },
+        {
+            "conn_type": "aws",
+            "extra": {
+                "session_kwargs": {"aws_access_key_id": "AKIA1", "aws_secret_access_key": "s3cret"},
+                "config_kwargs": IN_FRANKFURT,
+            },
         },
         "aws://AKIA1:s3cret@/?region_name=eu-central-1",
         KEYS | {"conn_type": "s3", "extra": IN_FRANKFURT},
@@ -182,6 +191,26 @@ class TestEndpoints:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.com")
         assert access(KEYS | {"extra": IN_FRANKFURT}).endpoint == "https://s3.example.com"
 
+    @pytest.mark.parametrize(
+        ("extra", "endpoint"),
+        [
+            ({"region_name": "cn-north-1"}, "https://s3.cn-north-1.amazonaws.com.cn"),
+            (IN_FRANKFURT | {"config_kwargs": {"use_fips_endpoint": True}}, "https://s3-fips.eu-central-1"),
+            (IN_FRANKFURT | {"config_kwargs": {"use_dualstack_endpoint": True}}, "https://s3.dualstack.eu-central-1"),
+        ],
+    )
+    def test_amazons_other_hosts_are_named(self, extra: dict[str, Any], endpoint: str) -> None:
+        found = access(KEYS | {"extra": extra})
+        assert found.url.startswith(endpoint)
+        assert found.url == found.client("s3").meta.endpoint_url
+
+    def test_obstore_goes_where_the_connection_says_whatever_its_own_variables_say(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT", "https://elsewhere.example.com")
+        config = OpenedAccess(access(KEYS | {"extra": IN_FRANKFURT}), Limits()).once.config
+        assert config["endpoint"] == "https://bucket.s3.eu-central-1.amazonaws.com"
+
     def test_a_host_without_its_protocol_is_refused(self) -> None:
         assert "endpoint_url does not begin with https://" in refused(KEYS | {"extra": {"endpoint_url": "minio:9000"}})
 
@@ -207,6 +236,29 @@ def test_the_bucket_is_in_the_path_where_it_must_be_or_is_said_to(
     url: str, extra: dict[str, Any], path_style: bool
 ) -> None:
     assert access(KEYS | {"extra": extra | IN_FRANKFURT}, url=url).path_style is path_style
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"config_kwargs": {"signature_version": "unsigned"}}, "it is anonymous"),
+        ({"config_kwargs": {"client_cert": "/client.pem"}}, "its config_kwargs have client_cert"),
+        (
+            {"config_kwargs": {"proxies_config": {"proxy_ca_bundle": "/ca.pem"}}},
+            "its config_kwargs have proxies_config",
+        ),
+        ({"role_arn": "arn:aws:iam::123456789012:role/backups", "assume_role_method": "sso"}, "assume_role_method"),
+    ],
+)
+def test_another_way_in_that_cannot_be_taken_is_refused(extra: dict[str, Any], words: str) -> None:
+    assert words in refused(KEYS | {"extra": extra | IN_FRANKFURT})
+
+
+def test_the_proxy_of_the_connection_is_that_of_the_transfers_too() -> None:
+    proxies = {"https": "http://backup:hunter2@proxy:3128", "http": "http://other:1"}
+    found = access(KEYS | {"extra": {"config_kwargs": {"proxies": proxies}, **IN_FRANKFURT}})
+    assert OpenedAccess(found, Limits()).once.client_options["proxy_url"] == proxies["https"]
+    assert "hunter2" not in repr(found)
 
 
 def test_settings_of_botocore_that_are_none_are_refused() -> None:

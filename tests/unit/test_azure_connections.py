@@ -14,6 +14,8 @@ import pytest
 from db_backup.connections import AzureAccess, storage_access
 from db_backup.errors import ConfigurationError
 from db_backup.settings.addresses import StorageAddress
+from db_backup.storage.object_store.limits import Limits
+from db_backup.storage.object_store.opening import OpenedAccess
 
 pytestmark = pytest.mark.unit
 
@@ -104,6 +106,29 @@ def refused(fields: dict[str, Any] | str | None, url: str = "azure://container/d
             BY_CLIENT,
         ),
         ({"host": "shopbackups.blob.core.windows.net", "password": KEY}, BY_KEY),
+        ({"extra": {"sas_token": f"https://shopbackups.blob.core.windows.net/container?{SIGNATURE}"}}, BY_SIGNATURE),
+        ({"conn_type": "adls", "host": "shopbackups", "login": "unused", "password": KEY}, BY_KEY),
+        ({"host": "https://shopbackups.dfs.core.windows.net", "password": KEY}, BY_KEY),
+        (
+            {
+                "conn_type": "adls",
+                "password": KEY,
+                "extra": {"account_url": "https://shopbackups.dfs.core.windows.net/"},
+            },
+            BY_KEY,
+        ),
+        (
+            {
+                "login": "client",
+                "password": "hunter2",
+                "host": "shopbackups",
+                "extra": {
+                    "tenant_id": "tenant",
+                    "client_secret_auth_config": {"authority": "login.microsoftonline.us"},
+                },
+            },
+            BY_CLIENT | {"authority_host": "https://login.microsoftonline.us"},
+        ),
         ({"extra": {"connection_string": f"AccountName=shopbackups;AccountKey={KEY}"}}, BY_KEY),
         (
             {
@@ -248,6 +273,20 @@ class TestTheMachinesOwnIdentity:
         assert access(SHOP).options == options
         named = SHOP | {"extra": {"extra__wasb__managed_identity_client_id": "client"}}
         assert access(named).options == options | {"client_id": "client"}
+
+    def test_a_secret_of_the_environment_is_that_of_its_own_client(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AZURE_TENANT_ID", "tenant")
+        monkeypatch.setenv("AZURE_CLIENT_ID", "client")
+        monkeypatch.setenv("AZURE_CLIENT_SECRET", "hunter2")
+        assert access(SHOP | {"extra": {"managed_identity_client_id": "another"}}).options == BY_CLIENT
+
+
+def test_obstore_goes_to_the_account_whatever_its_own_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "https://elsewhere.example.com")
+    monkeypatch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
+    config = OpenedAccess(access({"login": "shop1", "password": KEY}), Limits()).once.config
+    assert config["endpoint"] == "https://shop1.blob.core.windows.net"
+    assert config["use_emulator"] == "false"
 
 
 def test_a_bundle_of_certificates_is_the_one_that_azures_library_takes(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import pytest
 from db_backup.connections import GoogleAccess, storage_access
 from db_backup.errors import BackupError, ConfigurationError, StorageAccessDenied, StorageError
 from db_backup.settings.addresses import StorageAddress
+from db_backup.storage.object_store.limits import Limits
+from db_backup.storage.object_store.opening import OpenedAccess
 from support.google_tokens import TOKEN, TokenEndpoint
 
 pytestmark = pytest.mark.unit
@@ -136,7 +138,9 @@ def test_where_nothing_gives_credentials_it_is_refused_with_what_to_fill_in(extr
         ({"key_path": "/no/key.json"}, "key_path cannot be read"),
         ({"key_path": "/k.json", "keyfile_dict": {"a": 1}}, "it has keyfile_dict and key_path"),
         ({"key_secret_name": "shop-key"}, "key_secret_name takes Secret Manager"),
-        ({"is_anonymous": True}, "anonymous"),
+        ({"idp_issuer_url": "https://idp", "client_id": "a"}, "idp_issuer_url takes tokens of another issuer"),
+        ({"is_anonymous": True}, "it is anonymous"),
+        ({"is_anonymous": "True"}, "it is anonymous"),
         ({"is_anonymous": True, "endpoint_url": "localhost:1"}, "endpoint_url does not begin with"),
     ],
 )
@@ -148,6 +152,12 @@ def test_an_emulator_may_be_asked_without_a_name() -> None:
     found = access({"is_anonymous": True, "endpoint_url": "http://localhost:4443/"})
     assert found.token() == {"token": "anonymous", "expires_at": None}
     assert (found.endpoint, found.allow_http) == ("http://localhost:4443", True)
+
+
+def test_obstore_goes_to_google_whatever_its_own_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_BASE_URL", "https://elsewhere.example.com")
+    found = GoogleAccess("google", "bucket", "", token=lambda: {"token": "t", "expires_at": None})
+    assert OpenedAccess(found, Limits()).once.config["base_url"] == "https://storage.googleapis.com"
 
 
 def test_an_endpoint_alone_does_not_make_it_anonymous() -> None:

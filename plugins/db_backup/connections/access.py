@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
+AZURE_PUBLIC_CLOUD = "blob.core.windows.net"
+
 
 class S3Credentials(TypedDict):
     """As obstore's credential providers answer. ``expires_at``: UTC; None where they stay."""
@@ -49,13 +51,19 @@ class CloudAccess:
 class S3Access(CloudAccess):
     """``credentials`` gives those of this moment; asked again shortly before they expire.
 
-    ``client`` makes a boto3 client of a service ("s3") with the same credentials, endpoint, region and TLS.
+    ``client`` makes a boto3 client of a service ("s3") with the same credentials, endpoint, region and TLS. ``proxy``:
+    empty: that of the environment, if any.
     """
 
     region: str = ""
     path_style: bool = False
+    proxy: str = field(default="", repr=False)
     credentials: Callable[[], S3Credentials] = field(kw_only=True, repr=False)
     client: Callable[[str], Any] = field(kw_only=True, repr=False)
+
+    @property
+    def url(self) -> str:
+        return self.endpoint or f"https://s3.{self.region}.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,10 @@ class GoogleAccess(CloudAccess):
 
     token: Callable[[], GoogleToken] = field(kw_only=True, repr=False)
 
+    @property
+    def url(self) -> str:
+        return self.endpoint or "https://storage.googleapis.com"
+
 
 @dataclass(frozen=True)
 class AzureAccess(CloudAccess):
@@ -71,3 +83,7 @@ class AzureAccess(CloudAccess):
 
     account: str = ""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def url(self) -> str:
+        return self.endpoint or f"https://{self.account}.{AZURE_PUBLIC_CLOUD}"

@@ -26,8 +26,19 @@ from db_backup.settings.addresses import StorageAddress
 EXAMPLE = '{"conn_type": "aws", "login": "<access key id>", "password": "<secret access key>"}'
 _LOOKED_FOR = "in the environment, in a profile of AWS or by a role of this machine"
 _USUAL_REGION = "us-east-1"
-_AWS_HOST = ".amazonaws.com"
-_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+_ENDPOINT_VARIABLES = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+)
+#: Settings of botocore that lead to other hosts of Amazon's.
+_ENDPOINT_SETTINGS = ("use_dualstack_endpoint", "use_fips_endpoint")
+#: Of regions whose hosts have another domain, such as that of China.
+_OTHER_DOMAINS = ("cn-", "eu-iso", "eusc-", "us-iso")
+#: Settings of botocore that say who asks, or by way of whom, and that only botocore can follow.
+_BOTOCORE_ALONE = ("client_cert", "proxies_config")
+_METHODS = ("assume_role", "assume_role_with_saml", "assume_role_with_web_identity")
 #: botocore renews temporary credentials itself; it is asked again this soon where it does not say when they expire.
 _ASKED_AGAIN = timedelta(minutes=10)
 
@@ -39,6 +50,7 @@ def s3_access(fields: Fields, address: StorageAddress) -> S3Access:
     :raises StorageError: who gives credentials does not answer.
     """
     aws = _Aws(fields)
+    aws.refuse_what_transfers_cannot()
     aws.credentials()
     endpoint = aws.s3_endpoint
     return S3Access(
@@ -50,6 +62,7 @@ def s3_access(fields: Fields, address: StorageAddress) -> S3Access:
         verify_tls=aws.verify_tls,
         region=aws.region or (_USUAL_REGION if endpoint else aws.region_of(address.bucket)),
         path_style=aws.path_style(address.bucket),
+        proxy=aws.proxy_to(endpoint),
         credentials=aws.credentials,
         client=aws.client,
     )
@@ -87,10 +100,12 @@ class _Aws:
     @cached_property
     def session(self) -> Any:
         """The boto3 session that all clients come of."""
-        method = self.fields.text("assume_role_method") or "assume_role"
+        method = self.fields.text("assume_role_method") or _METHODS[0]
         if not self.fields.text("role_arn"):
             return self._own_session
-        return self._role_session() if method == "assume_role" else self._session_of_provider(method)
+        if method not in _METHODS:
+            raise self.fields.wrong("its assume_role_method is none", f"Methods are {', '.join(_METHODS)}.")
+        return self._role_session() if method == _METHODS[0] else self._session_of_provider(method)
 
     @cached_property
     def _own_session(self) -> Any:
@@ -115,7 +130,8 @@ class _Aws:
 
     def _keys(self) -> tuple[str, str, str]:
         fields = self.fields
-        token = fields.secret("aws_session_token")
+        older = fields.mapping("session_kwargs")  # where Airflow's provider has looked for keys since its first form
+        token = fields.secret("aws_session_token") or str(older.get("aws_session_token") or "")
         given = [
             ("login", fields.login, "password", fields.password),
             (
@@ -124,9 +140,17 @@ class _Aws:
                 "aws_secret_access_key",
                 fields.secret("aws_secret_access_key"),
             ),
+            (
+                "session_kwargs.aws_access_key_id",
+                str(older.get("aws_access_key_id") or ""),
+                "session_kwargs.aws_secret_access_key",
+                str(older.get("aws_secret_access_key") or ""),
+            ),
         ]
         for _, key_id, _, secret in given:
             if key_id and secret:
+                mask_in_task(secret)
+                mask_in_task(token)
                 return key_id, secret, token
         for id_name, key_id, secret_name, secret in given:
             if key_id or secret:
@@ -209,7 +233,9 @@ class _Aws:
     @property
     def region(self) -> str:
         """The region that the connection or this machine names; empty: neither does."""
-        named = self.fields.text("region_name") or os.environ.get("AWS_DEFAULT_REGION", "")
+        configured = self.fields.mapping("config_kwargs").get("region_name")
+        named = self.fields.text("region_name") or (configured if isinstance(configured, str) else "")
+        named = named or os.environ.get("AWS_DEFAULT_REGION", "")
         return named or (self._own_session.region_name or "" if self._has_profiles else "")
 
     def region_of(self, bucket: str) -> str:
@@ -226,13 +252,36 @@ class _Aws:
 
     @cached_property
     def s3_endpoint(self) -> str:
-        """Empty where it is Amazon's own; also what the environment or a profile says."""
+        """Empty where it is the usual one of Amazon's; also what the environment, a profile or the region says."""
         given = self._endpoint("s3")
-        elsewhere = self._has_profiles or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+        settings = self.fields.mapping("config_kwargs")
+        elsewhere = (
+            self._has_profiles
+            or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+            or any(settings.get(name) for name in _ENDPOINT_SETTINGS)
+            or self.region.startswith(_OTHER_DOMAINS)
+        )
         if given or not elsewhere:
             return given
-        usual = str(self.client("s3").meta.endpoint_url)
-        return "" if (urlsplit(usual).hostname or "").endswith(_AWS_HOST) else usual
+        client = self.client("s3")
+        usual = (f"https://s3.{client.meta.region_name}.amazonaws.com", "https://s3.amazonaws.com")
+        return "" if client.meta.endpoint_url in usual else str(client.meta.endpoint_url)
+
+    def refuse_what_transfers_cannot(self) -> None:
+        """:raises ConfigurationError: what is asked of botocore would be done by it alone, and not where bytes pass."""
+        settings = self.fields.mapping("config_kwargs")
+        for name in _BOTOCORE_ALONE:
+            if settings.get(name):
+                fix = "Name a connection without it."
+                raise self.fields.wrong(f"its config_kwargs have {name}, which the transfers here cannot follow", fix)
+        if settings.get("signature_version") == "unsigned":
+            fix = "Name a connection with keys or a role."
+            raise self.fields.wrong("it is anonymous, and nobody may write backups without a name", fix)
+
+    def proxy_to(self, endpoint: str) -> str:
+        """The proxy that config_kwargs name, as botocore chooses it; empty: that of the environment counts."""
+        proxies = _mapping(self.fields.mapping("config_kwargs").get("proxies"))
+        return str(proxies.get(urlsplit(endpoint).scheme or "https") or "")
 
     def path_style(self, bucket: str) -> bool:
         """Whether the bucket is named in the path: it cannot be in the host's name where it has a dot, for TLS."""

@@ -14,14 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from db_backup.connections.access import AzureAccess
+from db_backup.connections.access import AZURE_PUBLIC_CLOUD, AzureAccess
 from db_backup.connections.airflow import mask_in_task
 from db_backup.connections.fields import Fields
 from db_backup.settings.addresses import StorageAddress
 
 EXAMPLE = '{"conn_type": "wasb", "login": "<storage account>", "password": "<access key>"}'
 _LOOKED_FOR = "in AZURE_CLIENT_ID and its like, or by a managed identity of this machine"
-_PUBLIC_CLOUD = "blob.core.windows.net"
 #: Of every emulator; Microsoft, "Connect to Azurite with SDKs and tools".
 _EMULATOR = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6"
@@ -72,7 +71,7 @@ def _of_connection_string(fields: Fields, text: str) -> _Place:
         fix = "Copy it whole: Azure portal, the storage account, Access keys."
         raise fields.wrong("its connection_string names no account", fix)
     suffix = values.get("endpointsuffix")
-    if not endpoint and suffix and f"blob.{suffix}" != _PUBLIC_CLOUD:
+    if not endpoint and suffix and f"blob.{suffix}" != AZURE_PUBLIC_CLOUD:
         endpoint = f"{values.get('defaultendpointsprotocol', 'https')}://{account}.blob.{suffix}"
     key, signature = values.get("accountkey"), values.get("sharedaccesssignature")
     if not key and not signature:
@@ -87,8 +86,9 @@ def _of_fields(fields: Fields, address: StorageAddress) -> _Place:
         url, _, signature = signature.partition("?")
         host = url
     else:
-        host = fields.host
-    place = _account_place(fields, address, host, login_is_account=not tenant)
+        host = fields.text("account_url") or fields.host  # the first in connections of the type adls alone
+    is_client = bool(tenant) or (bool(host) and fields.connection.conn_type == "adls")
+    place = _account_place(fields, address, host, login_is_account=not is_client)
     return _Place(place.account, place.endpoint, _options(fields, tenant, signature))
 
 
@@ -97,7 +97,8 @@ def _options(fields: Fields, tenant: str, signature: str) -> Mapping[str, str]:
         if not fields.login or not fields.password:
             fix = "Fill in the client's id as login and its secret as password."
             raise fields.wrong("it has a tenant_id and lacks the client's id or secret", fix)
-        return _by_client(tenant, fields.login, fields.password)
+        authority = fields.mapping("client_secret_auth_config").get("authority")
+        return _by_client(tenant, fields.login, fields.password, str(authority or ""))
     key = fields.secret("shared_access_key")
     if key:
         return _by_key(key)
@@ -114,7 +115,7 @@ def _account_place(fields: Fields, address: StorageAddress, host: str, *, login_
         url = host if "://" in host else f"https://{host}"
         parts = urlsplit(url)
         if "." in (parts.hostname or "") or parts.port:
-            endpoint = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+            endpoint = _of_blobs(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", address.bucket)
     account = fields.login if login_is_account else ""
     account = account or (_account_of(endpoint) if endpoint else host.strip()) or address.account
     account = account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME") or os.environ.get("AZURE_STORAGE_ACCOUNT") or ""
@@ -126,6 +127,15 @@ def _account_place(fields: Fields, address: StorageAddress, host: str, *, login_
     return _Place(account, _unless_usual(account, endpoint))
 
 
+def _of_blobs(endpoint: str, container: str) -> str:
+    """The account's endpoint for blobs, where this is its data lake's, or the URL of the container itself."""
+    parts = urlsplit(endpoint)
+    netloc = parts.netloc.replace(".dfs.", ".blob.", 1)
+    is_cloud = ".blob." in netloc
+    path = "" if is_cloud and parts.path.strip("/") == container else parts.path
+    return f"{parts.scheme}://{netloc}{path}"
+
+
 def _account_of(endpoint: str) -> str:
     """The account that an endpoint is of: the host's first word, or of an emulator the first folder."""
     parts = urlsplit(endpoint)
@@ -134,7 +144,7 @@ def _account_of(endpoint: str) -> str:
 
 
 def _unless_usual(account: str, endpoint: str) -> str:
-    return "" if endpoint == f"https://{account}.{_PUBLIC_CLOUD}" else endpoint
+    return "" if endpoint == f"https://{account}.{AZURE_PUBLIC_CLOUD}" else endpoint
 
 
 def _by_key(key: str) -> Mapping[str, str]:
@@ -147,9 +157,15 @@ def _by_signature(signature: str) -> Mapping[str, str]:
     return {"sas_key": signature.lstrip("?"), "credential_type": "sas_token"}
 
 
-def _by_client(tenant: str, client: str, secret: str) -> Mapping[str, str]:
+def _by_client(tenant: str, client: str, secret: str, authority: str = "") -> Mapping[str, str]:
+    """:param authority: who is asked for tokens, such as that of a sovereign cloud; empty: the environment's, or the
+    public cloud's.
+    """
     mask_in_task(secret)
-    return {"tenant_id": tenant, "client_id": client, "client_secret": secret, "credential_type": "client_secret"}
+    options = {"tenant_id": tenant, "client_id": client, "client_secret": secret, "credential_type": "client_secret"}
+    if not authority:
+        return options
+    return options | {"authority_host": authority if "://" in authority else f"https://{authority}"}
 
 
 def _by_machine(fields: Fields) -> Mapping[str, str]:
@@ -159,10 +175,11 @@ def _by_machine(fields: Fields) -> Mapping[str, str]:
         that obstore does not wait for it where there is none.
     """
     own = os.environ
+    principal = tuple(own.get(name, "") for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"))
+    if all(principal):  # its secret opens no other client than its own
+        return _by_client(*principal)
     tenant = fields.text("workload_identity_tenant_id") or own.get("AZURE_TENANT_ID", "")
     client = fields.text("managed_identity_client_id") or own.get("AZURE_CLIENT_ID", "")
-    if tenant and client and own.get("AZURE_CLIENT_SECRET"):
-        return _by_client(tenant, client, own["AZURE_CLIENT_SECRET"])
     if tenant and client and own.get("AZURE_FEDERATED_TOKEN_FILE"):
         return {
             "tenant_id": tenant,

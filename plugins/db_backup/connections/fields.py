@@ -61,6 +61,11 @@ class Fields:
         mask_in_task(text)
         return text
 
+    def flag(self, name: str) -> bool:
+        """Whether it is true; a connection that is a URI has only texts."""
+        value = self.value(name)
+        return value.strip().lower() == "true" if isinstance(value, str) else bool(value)
+
     def mapping(self, name: str) -> Mapping[str, object]:
         """An object, or the text of one; empty where there is none. :raises ConfigurationError: it is neither."""
         value = self.value(name)

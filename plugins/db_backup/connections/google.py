@@ -37,7 +37,7 @@ def google_access(fields: Fields, address: StorageAddress) -> GoogleAccess:
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise fields.wrong("its endpoint_url does not begin with https://", "Write it as https://host:port.")
     ca_bundle, verify_tls = fields.trust("verify")
-    if fields.value("is_anonymous") is not True:
+    if not fields.flag("is_anonymous"):
         token: Callable[[], GoogleToken] = _Tokens(fields, _credentials(fields))
         token()
     elif endpoint:
@@ -124,6 +124,9 @@ def _of_key(fields: Fields, scopes: Sequence[str]) -> Any:
     given = [name for name in _KEYS if fields.value(name)]
     if len(given) > 1:
         raise fields.wrong(f"it has {' and '.join(given)}", "Keep one of them.")
+    if fields.value("idp_issuer_url"):
+        fix = "Give it a key, or an identity's configuration in credential_config_file."
+        raise fields.wrong("idp_issuer_url takes tokens of another issuer, which is not asked for them here", fix)
     if given == ["key_secret_name"]:
         fix = "Put the key into keyfile_dict, or its path into key_path."
         raise fields.wrong("key_secret_name takes Secret Manager, which is not asked for keys here", fix)

@@ -98,8 +98,7 @@ class AzureTiers:
         import obstore
 
         if token := self._access.options.get("sas_key"):
-            endpoint = self._access.endpoint or f"https://{self._access.account}.blob.core.windows.net"
-            return f"{endpoint}/{self._access.bucket}/{quote(path)}?{token.removeprefix('?')}"
+            return f"{self._access.url}/{self._access.bucket}/{quote(path)}?{token.removeprefix('?')}"
         # What is signed for GET holds for HEAD too; for HEAD, obstore signs no right at all.
         return obstore.sign(self._store(), "GET" if method == "HEAD" else "PUT", path, _SIGNED_FOR)
 

@@ -19,7 +19,6 @@ from db_backup.storage_classes import GCS_CLASSES, StorageClass
 if TYPE_CHECKING:
     from db_backup.connections.access import GoogleAccess
 
-_GOOGLE = "https://storage.googleapis.com"
 _KEPT = ("contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl", "metadata")
 
 
@@ -95,7 +94,7 @@ class GcsClasses:
         import urllib3
 
         address = (
-            f"{self._access.endpoint or _GOOGLE}/storage/v1/b/{self._access.bucket}/o/{quote(path, safe='')}{suffix}"
+            f"{self._access.url}/storage/v1/b/{self._access.bucket}/o/{quote(path, safe='')}{suffix}"
             f"?{urlencode(query or {})}"
         )
         headers = {"Authorization": f"Bearer {self._access.token()['token']}"}

@@ -50,6 +50,7 @@ class OpenedAccess:
         from obstore import store
 
         access, limits = self.access, self._limits
+        # Where it goes is always said: obstore takes what it is not told from variables that mean others.
         options: dict[str, Any] = {
             "skip_signature": False,  # whatever the environment says, which obstore reads too
             "client_options": _client_options(access, limits, silence_seconds=silence_seconds),
@@ -62,19 +63,19 @@ class OpenedAccess:
         if isinstance(access, S3Access):
             return store.S3Store(
                 access.bucket,
-                region=access.region or "us-east-1",
+                region=access.region,
                 credential_provider=self._watched(access.credentials),
                 disable_bulk_delete=True,  # not every provider has it
                 **_s3_address(access),
                 **options,
             )
         if isinstance(access, GoogleAccess):
-            if access.endpoint:
-                options["base_url"] = access.endpoint
-            return store.GCSStore(access.bucket, credential_provider=self._watched(access.token), **options)
+            return store.GCSStore(
+                access.bucket, base_url=access.url, credential_provider=self._watched(access.token), **options
+            )
         assert isinstance(access, AzureAccess)  # noqa: S101 - there are no others
-        own: Any = {"account_name": access.account, "endpoint": access.endpoint, **access.options}
-        return store.AzureStore(access.bucket, **{key: value for key, value in own.items() if value}, **options)
+        whose: Any = {"account_name": access.account, "endpoint": access.url, **access.options}
+        return store.AzureStore(access.bucket, use_emulator=False, use_fabric_endpoint=False, **whose, **options)
 
     def _watched(self, credentials: Callable[[], Any]) -> Callable[[], Any]:
         def watched() -> Any:
@@ -117,6 +118,8 @@ def _client_options(access: CloudAccess, limits: Limits, *, silence_seconds: flo
         options["read_timeout"] = timedelta(seconds=silence_seconds)
     if not access.verify_tls:
         options["allow_invalid_certificates"] = True
+    if isinstance(access, S3Access) and access.proxy:
+        options["proxy_url"] = access.proxy
     if access.ca_bundle is not None:
         options["root_certificate"] = access.ca_bundle.read_bytes()
     return options
@@ -125,12 +128,10 @@ def _client_options(access: CloudAccess, limits: Limits, *, silence_seconds: flo
 def _s3_address(access: S3Access) -> dict[str, Any]:
     """A bucket whose name has dots is not covered by the provider's certificate, so it goes into the path."""
     virtual = not access.path_style and ("." not in access.bucket or access.allow_http)
-    if not access.endpoint:
-        return {"virtual_hosted_style_request": virtual}
     if virtual:
-        parts = urlsplit(access.endpoint)
+        parts = urlsplit(access.url)
         return {
             "endpoint": parts._replace(netloc=f"{access.bucket}.{parts.netloc}").geturl(),
             "virtual_hosted_style_request": True,
         }
-    return {"endpoint": access.endpoint, "virtual_hosted_style_request": False}
+    return {"endpoint": access.url, "virtual_hosted_style_request": False}

@@ -21,7 +21,6 @@ from db_backup.storage.object_store.bucket import Bucket
 from db_backup.storage.object_store.https import pool_for
 from db_backup.storage.object_store.s3_errors import told
 
-_GOOGLE = "https://storage.googleapis.com"
 _GONE = frozenset({"NoSuchUpload"})
 
 
@@ -109,7 +108,7 @@ class _GoogleUploads:
 
         access = self._access
         headers = {"Authorization": f"Bearer {access.token()['token']}"}
-        url = f"{access.endpoint or _GOOGLE}/{access.bucket}/{quote(path)}".rstrip("/")
+        url = f"{access.url}/{access.bucket}/{quote(path)}".rstrip("/")
         try:
             answer = self._pool.request(method, f"{url}?{urlencode(asked)}", headers=headers)
         except urllib3.exceptions.HTTPError as error:
