@@ -73,12 +73,15 @@ def _unwrapped(key_path: str, backup: str, wraps: list[dict[str, str]]) -> bytes
         handle = json_proto_keyset_format.parse(json.dumps(key["keyset"]), secret_key_access.TOKEN)
         private = key["kind"] == "private"
         primitive = handle.primitive(hybrid.HybridDecrypt if private else aead.Aead)
-        opened: bytes = primitive.decrypt(base64.b64decode(mine[0]["wrapped"]), _bound_to(backup))
     except (TinkError, ValueError, KeyError):
-        raise SystemExit(
-            f"The data key that is wrapped for {key_path} is damaged: take the state of another copy."
-        ) from None
-    return opened
+        raise SystemExit(f"{key_path} is damaged, or no key file.") from None
+    for wrap in mine:  # more than one where copies' states have differed: then not all of them open
+        try:
+            opened: bytes = primitive.decrypt(base64.b64decode(wrap["wrapped"]), _bound_to(backup))
+        except (TinkError, ValueError, KeyError):
+            continue
+        return opened
+    raise SystemExit(f"The data key that is wrapped for {key_path} is damaged: take the state of another copy.")
 
 
 def _how_to_open(backup: str, wraps: list[dict[str, str]]) -> str:

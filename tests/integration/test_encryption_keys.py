@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
@@ -403,6 +404,18 @@ def test_a_part_is_decrypted_with_tink_alone(project: Project, tmp_path: Path, p
     done = decrypted(tmp_path, "--key", path, "--state", state_path(project, backup_id), project.artefact(backup_id))
     assert done.returncode == 0, done.stderr.decode()
     assert gzip.decompress(done.stdout).startswith(b"SQLite format 3\0")
+
+
+def test_of_several_wraps_for_its_key_the_script_takes_the_one_that_opens(project: Project, tmp_path: Path) -> None:
+    path = put_key(keys(project), generate_secret("default"))
+    backup_id = create(project)
+    document = state(project, backup_id)
+    (whole,) = document["wrapped_keys"]  # type: ignore[misc]
+    damaged = {**whole, "wrapped": base64.b64encode(b"not what was written").decode()}
+    merged = tmp_path / "merged.state.json"
+    merged.write_text(json.dumps({**document, "wrapped_keys": [damaged, whole]}))
+    done = decrypted(tmp_path, "--key", path, "--state", merged, project.artefact(backup_id))
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_without_the_right_key_the_script_names_what_opens_it(project: Project, tmp_path: Path) -> None:
