@@ -10,6 +10,7 @@ from db_backup.errors import UnknownBackup
 from db_backup.model import ENTRY_PATTERN, BackupType, Compression
 
 ENTRY_NAME = re.compile(ENTRY_PATTERN)
+_CONTINUED = re.compile(r"\.zz-([0-9]{3,})(?:\.|$)")
 _BACKUP_ID = re.compile(
     r"backup_(?P<entry>[a-z0-9][a-z0-9_-]{0,47})_(?P<type>full|incremental|structure|data)"
     r"_(?P<moment>\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2})(?:-(?P<serial>[2-9]|[1-9]\d+))?",
@@ -94,6 +95,12 @@ class PartNames:
         part = f".part-{stream:03d}" if len(self.dump_suffixes) > 1 else ""
         continued = f".zz-{piece:03d}" if piece > 1 else ""
         return f"{stem}{part}{continued}{CODEC_SUFFIX[self.compression]}{ENCRYPTED_SUFFIX if self.encrypted else ''}"
+
+
+def piece_of(part_path: str) -> int:
+    """Which piece of its stream a part is, by its name; the first is 1."""
+    continued = _CONTINUED.search(part_path)
+    return int(continued[1]) if continued else 1
 
 
 def plain_name(part_path: str, compression: Compression) -> str:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
 from conformance.codec_contract import encoded
-from db_backup.encryption import CIPHER, DataKey
-from db_backup.errors import ArtefactCorrupt, ArtefactSwapped, ArtefactTruncated, KeyUnavailable, WrongKey
+from db_backup.encryption import CIPHER, DataKey, Keyring
+from db_backup.errors import (
+    ArtefactCorrupt,
+    ArtefactMissing,
+    ArtefactSwapped,
+    ArtefactTruncated,
+    KeyUnavailable,
+    WrongKey,
+)
+from db_backup.jobs.contents import refuse_out_of_order
+from db_backup.jobs.sidecars import Located
 from db_backup.manifest import Cipher, Part
 from db_backup.model import Compression
 from db_backup.progress import Silent
+from db_backup.storage import LocalStorage
 from db_backup.stream.compression import CODECS
 from db_backup.stream.reader import check_stored, read_plain
+from support.factories import MORNING, make_manifest, make_state
 
 pytestmark = pytest.mark.unit
 
@@ -122,3 +135,24 @@ def test_a_part_that_was_given_another_key_s_bytes_asks_for_the_right_key() -> N
         _read(_FIRST, key=DataKey.generate())
     with pytest.raises(KeyUnavailable):
         _read(_FIRST, key=None)
+
+
+@pytest.mark.parametrize("read", [read_plain, check_stored])
+def test_a_part_that_is_gone_is_told_as_gone(read: Callable[..., Iterable[object]]) -> None:
+    def gone() -> Iterator[bytes]:
+        raise ArtefactMissing("it is gone", hint="")
+        yield b""
+
+    with pytest.raises(ArtefactMissing):
+        list(read(gone(), _PARTS[0], progress=Silent(), key=KEY) or ())
+
+
+@pytest.mark.parametrize("parts", [_PARTS[1:], _PARTS[::-1]], ids=["left out", "rearranged"])
+def test_pieces_that_a_manifest_has_otherwise_than_their_names_are_refused(
+    tmp_path: Path, parts: tuple[Part, ...]
+) -> None:
+    manifest = make_manifest(created_at=MORNING, parts=_PARTS)
+    copy = Located(LocalStorage("local", tmp_path), manifest, make_state(manifest), Keyring({}, tmp_path))
+    refuse_out_of_order(copy, _PARTS)
+    with pytest.raises(ArtefactSwapped, match="one was left out, or they were rearranged"):
+        refuse_out_of_order(copy, parts)

@@ -86,6 +86,21 @@ def _refuse_in_the_clear(located: Located) -> None:
         )
 
 
+def refuse_out_of_order(located: Located, parts: Sequence[Part]) -> None:
+    """What is encrypted is bound to its name, and the name says which piece of its stream it is.
+
+    :param parts: of one stream, as the manifest has them.
+    :raises ArtefactSwapped: one was left out before the last, or they were rearranged.
+    """
+    pieces = [naming.piece_of(part.path) for part in parts]
+    if parts[0].cipher is not None and pieces != list(range(1, len(parts) + 1)):
+        raise ArtefactSwapped(
+            f"The manifest of {located.manifest.id} has the pieces {', '.join(map(str, pieces))} of '{parts[0].stream}':"
+            " one was left out, or they were rearranged.",
+            hint="Somebody changed the manifest: restore it from another copy.",
+        )
+
+
 def check_copy(located: Located, progress: Progress, cancellation: Cancellation) -> str | None:
     """Read every stored byte of this copy back; with the key at hand, the cipher is authenticated in the same pass.
 
@@ -102,6 +117,8 @@ def check_copy(located: Located, progress: Progress, cancellation: Cancellation)
             unread = error.message
     with blamed_on(located):
         _refuse_in_the_clear(located)
+        for parts in manifest.streams.values():
+            refuse_out_of_order(located, parts)
         for part in manifest.parts:
             blocks = cancellation.watch(stored_bytes(located, part))
             check_stored(blocks, part, progress=progress, key=key, siblings=manifest.parts)
@@ -156,5 +173,6 @@ def stream_of(located: Located, name: str, progress: Progress, clock: FetchClock
 
 def _plain_bytes(located: Located, parts: Sequence[Part], progress: Progress, clock: FetchClock) -> Iterator[bytes]:
     with blamed_on(located):
+        refuse_out_of_order(located, parts)
         for part in parts:
             yield from plain_part(located, part, clock.watch(stored_bytes(located, part)), progress)

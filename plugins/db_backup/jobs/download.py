@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from db_backup import naming
 from db_backup.errors import BackupError
 from db_backup.jobs.acts import audited
-from db_backup.jobs.contents import blamed_on, check_copy, plain_part, stored_bytes
+from db_backup.jobs.contents import blamed_on, check_copy, plain_part, refuse_out_of_order, stored_bytes
 from db_backup.jobs.copies import leased, locate
 from db_backup.jobs.fallback import Fallback, PassedOver
 from db_backup.jobs.new_file import new_file, refuse_taken
@@ -220,6 +220,8 @@ def _files(manifest: Manifest, raw: bool) -> tuple[_File, ...]:
 
 def _blocks(located: Located, file: _File, raw: bool, progress: Progress) -> Iterator[Block]:
     with blamed_on(located):
+        if not raw:
+            refuse_out_of_order(located, file.parts)
         for part in file.parts:
             stored = stored_bytes(located, part)
             if raw:

@@ -13,6 +13,7 @@ from db_backup.encryption import CIPHER, DataKey
 from db_backup.errors import (
     ArtefactCorrupt,
     ArtefactError,
+    ArtefactMissing,
     ArtefactSwapped,
     ArtefactTruncated,
     FeatureNotAvailable,
@@ -114,6 +115,8 @@ def _decrypted(proof: _Proof, stored: Iterable[Block], part: Part, key: DataKey 
         for block in key.decrypt(watched, backup_id=naming.backup_id_of_file(part.path), part=part.path):
             began = True
             yield block
+    except ArtefactMissing:
+        raise
     except ArtefactError as error:
         for _ in () if began else watched:  # Tink cannot tell another's bytes from damaged ones; their hash can
             pass
