@@ -96,8 +96,8 @@ def refuse_out_of_order(located: Located, parts: Sequence[Part]) -> None:
     if parts[0].cipher is not None and pieces != list(range(1, len(parts) + 1)):
         listed = ", ".join(map(str, pieces))
         raise ArtefactSwapped(
-            f"The manifest of {located.manifest.id} has the pieces {listed} of '{parts[0].stream}': one was left out, or "
-            "they were rearranged.",
+            f"The manifest of {located.manifest.id} has the pieces {listed} of '{parts[0].stream}': one was left out,"
+            " or they were rearranged.",
             hint="Somebody changed the manifest: restore it from another copy.",
         )
 
