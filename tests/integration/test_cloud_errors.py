@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -17,6 +18,8 @@ from db_backup.storage.object_store.gcs_classes import GcsClasses
 from support.cloud_server import CloudServer
 from support.faulty_proxy import Fault, FaultyProxy
 from support.moto_server import S3Server
+from support.ports import free_port
+from support.tls_proxy import tls_proxy
 
 pytestmark = pytest.mark.integration
 
@@ -31,6 +34,10 @@ _MALFORMED = GenericError(
     "Request: <Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the "
     "region 'us-east-1' is wrong; expecting 'eu-central-1'</Message></Error>"
 )
+_OF_AN_AUTHORITY = GenericError(
+    "Generic S3 error: Error performing GET https://user:secret@host:9000/key?sig=secret in 1s - HTTP error: error "
+    "sending request\n\nDebug source:\nInvalidCertificate(Other(OtherError(CaUsedAsEndEntity)))"
+)
 _FROZEN = GenericError("status code: 403 Forbidden: <Error><Code>InvalidObjectState</Code></Error>")
 
 
@@ -42,6 +49,45 @@ def test_a_bucket_in_another_region_is_said_to_be_there_and_not_asked_again(erro
     assert "region_name" in told.hint
     assert "Received" not in told.message
     assert not may_pass(error)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("http://127.0.0.1:{closed}", "127.0.0.1:{closed} refuses the connection"),
+        ("http://storage.invalid:9000", "no address was found for storage.invalid:9000"),
+        ("https://127.0.0.1:{open}", "127.0.0.1:{open} does not speak TLS"),
+    ],
+)
+def test_who_was_not_reached_is_named_and_why(s3_server: S3Server, endpoint: str, reason: str) -> None:
+    ports = {"closed": free_port(), "open": s3_server.endpoint.rpartition(":")[2]}
+    storage = S3Server.at(endpoint.format(**ports)).storage("bucket")
+
+    with pytest.raises(StorageError) as raised:
+        storage.stat("metadata/a.json")
+
+    assert reason.format(**ports) in raised.value.message
+    assert raised.value.hint
+
+
+def test_an_authoritys_certificate_is_told_from_one_that_nobody_trusts(s3_server: S3Server, tmp_path: Path) -> None:
+    with tls_proxy(s3_server.endpoint, tmp_path) as (endpoint, _), pytest.raises(StorageError) as raised:
+        S3Server.at(endpoint).storage("bucket").stat("metadata/a.json")
+    assert "signed by nobody whom this machine trusts" in raised.value.message
+
+    told = _PLACE.explain(_OF_AN_AUTHORITY, "key", "read")
+    assert "that of an authority" in told.message
+    assert "secret" not in told.message
+    assert not may_pass(_OF_AN_AUTHORITY)
+
+
+def test_a_server_that_is_no_object_storage_is_not_taken_for_an_empty_one(s3_server: S3Server) -> None:
+    with FaultyProxy.before(s3_server.endpoint) as proxy:
+        storage = s3_server.storage(s3_server.new_bucket(), endpoint=proxy.endpoint)
+        proxy.let(Fault(lambda request: True, status=404, times=None))
+
+        with pytest.raises(StorageNotMounted, match="what answers is no object storage"):
+            storage.initialise()
 
 
 @pytest.mark.parametrize(

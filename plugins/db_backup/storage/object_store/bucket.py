@@ -16,7 +16,7 @@ from db_backup.connections.access import CloudAccess
 from db_backup.errors import ObjectMissing
 from db_backup.settings.addresses import StorageAddress
 from db_backup.storage.base import Document
-from db_backup.storage.object_store.explaining import Place, may_pass
+from db_backup.storage.object_store.explaining import LISTED, Place, may_pass
 from db_backup.storage.object_store.limits import Limits
 from db_backup.storage.object_store.opening import OpenedAccess, open_access, refuse_fork
 
@@ -144,7 +144,7 @@ class Bucket:
             pages = obstore.list(once, self.path(folder), chunk_size=_PAGE)
             return sorted((meta for page in pages for meta in page), key=lambda meta: meta["path"])
 
-        return self.tried(read, folder, "listed")
+        return self.tried(read, folder, LISTED)
 
     def keys_of(self, folder: str, beginning: str) -> list[str]:
         """The keys in a folder whose names begin so. Listed from there on: providers list in order of name."""
@@ -158,7 +158,7 @@ class Bucket:
             reached = dropwhile(lambda path: path < first, paths)
             return [self.key(path) for path in takewhile(lambda path: path.startswith(first), reached)]
 
-        return self.tried(read, folder, "listed")
+        return self.tried(read, folder, LISTED)
 
     def tried(self, request: Callable[[Any], T], key: str, done: str) -> T:
         """What the request answers, made again a few times where its failure may pass.

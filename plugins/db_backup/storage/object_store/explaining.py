@@ -17,12 +17,12 @@ from db_backup.errors import (
 )
 from db_backup.naming import DATABASE_FOLDER
 from db_backup.settings.addresses import StorageAddress, StorageKind
+from db_backup.storage.object_store.unreached import why_unreached
 
 _STATUS = re.compile(r"status code: (\d{3})(?: ([A-Za-z -]+))?")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]{1,200})")
 _TRANSPORT = re.compile(r"HTTP error: ([^\n]{1,200})")
-_CERTIFICATE = re.compile(r"UnknownIssuer|invalid peer certificate|certificate verify failed|CaUsedAsEndEntity")
 _REDIRECTED = re.compile(r"redirect without LOCATION", re.IGNORECASE)  # how obstore tells of a 301
 _ADDRESS = re.compile(r"\bhttps?://\S*")
 
@@ -37,7 +37,9 @@ _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "Ope
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _REACH = "Check that the provider answers and that this machine reaches it, then run it again."
-_TRUST = "Name the PEM file of the authority that signed it in the connection's extra (docs/object-storage.md)."
+
+
+LISTED = "listed"  # what could not be done, as ``Place.explain`` takes it
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,9 @@ class Place:
         if isinstance(error, BackupError):
             return error
         code, status = _code(error), _status(error)
-        if code in _NO_BUCKET:
-            return self.not_mounted(
-                f"there is no {self._bucket}",
-                hint=f"Create the {self._bucket}, or correct the url or the connection of storage '{self.storage}'.",
-            )
+        missing = isinstance(error, FileNotFoundError) or status == 404
+        if code in _NO_BUCKET or (missing and done == LISTED):  # an empty folder is no 404: the bucket is not there
+            return self._no_bucket("" if code else ", or what answers is no object storage")
         conflict = isinstance(error, exceptions.AlreadyExistsError | exceptions.PreconditionError)
         if (conflict or code in _CONFLICTS) and code not in _COLD:
             return self.conflict(key)
@@ -74,11 +74,7 @@ class Place:
         denied = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
         told_by_code: tuple[tuple[bool, type[StorageError], str], ...] = (
             (code in _COLD, ObjectCold, _way_out_of_the_cold(key)),
-            (
-                isinstance(error, FileNotFoundError) or status == 404,
-                ObjectMissing,
-                "See `db-backup catalog check`; another storage may hold a copy.",
-            ),
+            (missing, ObjectMissing, "See `db-backup catalog check`; another storage may hold a copy."),
             (
                 code in _FULL or status == 507,
                 StorageFull,
@@ -92,7 +88,8 @@ class Place:
         if _is_elsewhere(error):
             fix = f"Correct region_name, or the endpoint, in the connection of storage '{self.storage}'."
             return StorageError(message, hint=fix)
-        return StorageError(message, hint=_TRUST if _is_untrusted(error) else _REACH)
+        unreached = why_unreached(error)
+        return StorageError(message, hint=unreached.hint if unreached else _REACH)
 
     def conflict(self, key: str) -> StorageConflict:
         return StorageConflict(
@@ -107,6 +104,12 @@ class Place:
             or f"Correct the url or the connection of storage '{self.storage}'; a new place takes another name, in "
             "storages: of backup.yaml or BACKUP_CLOUD_DISK. If both are right, put the .storage-id back: the state of "
             "any backup there says what it held.",
+        )
+
+    def _no_bucket(self, doubt: str) -> StorageNotMounted:
+        return self.not_mounted(
+            f"there is no {self._bucket}{doubt}",
+            hint=f"Create the {self._bucket}, or correct the url or the connection of storage '{self.storage}'.",
         )
 
     @property
@@ -139,15 +142,12 @@ def may_pass(error: Exception) -> bool:
     """Whether the same request may well succeed a moment later."""
     from obstore import exceptions
 
-    if isinstance(error, exceptions.GenericError) and not _is_untrusted(error) and not _is_elsewhere(error):
-        status = _status(error)
-        return status in _PASSING or (status is None and _code(error) == "")
+    if isinstance(error, exceptions.GenericError) and not _is_elsewhere(error):
+        status, unreached = _status(error), why_unreached(error)
+        return status in _PASSING or (
+            status is None and _code(error) == "" and (unreached is None or unreached.passing)
+        )
     return False
-
-
-def _is_untrusted(error: Exception) -> bool:
-    """obstore says so in its debug dump alone."""
-    return _CERTIFICATE.search(str(error)) is not None
 
 
 def _is_elsewhere(error: Exception) -> bool:
@@ -183,8 +183,8 @@ def _reason(error: Exception) -> str:
         return "the bucket is in another region, or behind another endpoint"
     if "credential provider" in said.partition("\n")[0]:
         return "the connection's credentials could not be had"
-    if _is_untrusted(error):
-        return "the server's certificate is signed by nobody whom this machine trusts"
+    if unreached := why_unreached(error):
+        return unreached.reason
     transport = _TRANSPORT.search(said)
     words = transport[1] if transport else said.partition("\n")[0][:200]
     return _ADDRESS.sub("…", words).strip().rstrip(".")
