@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Silent
 from db_backup.storage.base import Block, Sink
-from db_backup.stream.pipeline import Limits, PlainSource, StreamDigest, pump
+from db_backup.stream.intake import PlainSource
+from db_backup.stream.pipeline import Limits, StreamDigest, pump
 
 
 class Source:

@@ -17,7 +17,8 @@ from db_backup.manifest import by_stream
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Silent
 from db_backup.stream.compression import CODECS
-from db_backup.stream.pipeline import Intake, Limits, StreamDigest, most_plain_bytes, pump
+from db_backup.stream.intake import Intake
+from db_backup.stream.pipeline import Limits, StreamDigest, most_plain_bytes, pump
 from support.creations import OneKey, create, fragile, plan, read_back
 from support.sample_data import sql_dump
 from support.streams import MemorySink, Source, piped

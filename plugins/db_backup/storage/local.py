@@ -10,20 +10,11 @@ import stat
 import uuid
 from collections.abc import Iterator, MutableSequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from db_backup.errors import (
-    ConfigurationError,
-    ObjectMissing,
-    StorageAccessDenied,
-    StorageConflict,
-    StorageError,
-    StorageFull,
-    StorageNotMounted,
-)
+from db_backup.errors import ConfigurationError, ObjectMissing, StorageError
 from db_backup.naming import DATABASE_FOLDER, METADATA_FOLDER, manifest_key
 from db_backup.storage.base import Block, Document, Sink, Storage, StoredObject
 from db_backup.storage.folder import (
@@ -38,13 +29,11 @@ from db_backup.storage.folder import (
     reserved_name,
 )
 from db_backup.storage.keys import split_key
+from db_backup.storage.place import Place
 
 _ID_FILE = ".storage-id"
 _LOCK_FILE = ".lock"
 _READ_BYTES = 1 << 20
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_HARD_LINKS = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class LocalStorage(Storage):
@@ -62,7 +51,7 @@ class LocalStorage(Storage):
         self._root = root
         self._group = _group_number(group) if group else None
         self._expected_id = expected_id
-        self._place = _Place(name, root)
+        self._place = Place(name, root)
 
     @property
     def location(self) -> str:
@@ -297,7 +286,7 @@ class LocalStorage(Storage):
 class _LocalSink:
     """One large object on its way."""
 
-    def __init__(self, place: _Place, key: str, name: str, file: TemporaryFile) -> None:
+    def __init__(self, place: Place, key: str, name: str, file: TemporaryFile) -> None:
         self._place = place
         self._key = key
         self._name = name
@@ -332,59 +321,6 @@ class _LocalSink:
         self._usable = False
         with self._place.explained(self._key, "written"):
             yield
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Whom errors name, and what they say to do."""
-
-    storage: str
-    root: Path
-
-    @contextmanager
-    def explained(self, key: str, done: str) -> Iterator[None]:
-        """Turn what the operating system says into what a person can act on."""
-        try:
-            yield
-        except OSError as error:
-            raise self._explanation(error, key, done) from error
-
-    def conflict(self, key: str) -> StorageConflict:
-        return StorageConflict(
-            f"'{key}' in storage '{self.storage}' ({self.root}) belongs to somebody else, or was changed meanwhile.",
-            hint="Nothing was overwritten; run it again.",
-        )
-
-    def not_mounted(self, reason: str) -> StorageNotMounted:
-        return StorageNotMounted(
-            f"Storage '{self.storage}' is not mounted at {self.root}, or it is another one: {reason}.",
-            hint=f"Mount the disk that holds the backups at {self.root}, or correct the path of storage"
-            f" '{self.storage}'.",
-        )
-
-    def _explanation(self, error: OSError, key: str, done: str) -> StorageError:
-        what = f"'{key}'" if key else "The folder"
-        message = f"{what} could not be {done} in storage '{self.storage}' ({self.root}): {error.strerror or error}."
-        if isinstance(error, FileExistsError):
-            return self.conflict(key)
-        if isinstance(error, FileNotFoundError):
-            return ObjectMissing(message, hint="See `db-backup catalog check`; another storage may hold a copy.")
-        if error.errno in _DENIED:
-            hint = f"Let user id {os.geteuid()} read and write {self.root} (chown, chmod), on a disk mounted writable."
-            return StorageAccessDenied(message, hint=hint)
-        if error.errno in _FULL:
-            hint = (
-                f"Free space on the disk of {self.root}, or raise its quota; `db-backup cleanup` removes old backups, "
-                "for which 64 kB must be free."  # tombstone and audit line
-            )
-            return StorageFull(message, hint=hint)
-        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EINVAL}:
-            hint = f"Below {self.root} there may be only plain files and folders, no symbolic links."
-        elif error.errno in _NO_HARD_LINKS:
-            hint = "This file system has no hard links, which backups are published with; use another, such as ext4."
-        else:
-            hint = f"Check the disk of {self.root} and the system's log."
-        return StorageError(message, hint=hint)
 
 
 def _group_number(group: str) -> int:

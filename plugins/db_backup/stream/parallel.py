@@ -11,17 +11,8 @@ from db_backup.errors import Interrupted
 from db_backup.model import Compression
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage.base import Sink
-from db_backup.stream.pipeline import (
-    Encryption,
-    Intake,
-    Limits,
-    PlainSource,
-    StoredBytes,
-    StreamDigest,
-    UnendedPart,
-    pump,
-    usable_cores,
-)
+from db_backup.stream.intake import Intake, PlainSource
+from db_backup.stream.pipeline import Encryption, Limits, StoredBytes, StreamDigest, UnendedPart, pump, usable_cores
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
-import select
 import sys
 import threading
 import time
@@ -21,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from db_backup.encryption import Encryptor
 from db_backup.errors import DumpFailed, SizeLimitExceeded, TimeLimitExceeded
@@ -29,26 +27,14 @@ from db_backup.model import Compression
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage.base import Block, Sink
 from db_backup.stream.compression import CODECS, check_level
+from db_backup.stream.intake import LOOK_UP_SECONDS, Intake, PlainSource
 
 # In flight beside the blocks being compressed: one being read, one being written, one waiting.
 _EXTRA_BLOCKS = 3
-_LOOK_UP_SECONDS = 0.1  # how often a wait looks up for cancellation, deadline and failure
 # Observers copy what they are shown, some several times: whole blocks of zstd took 15 MB more.
 _OBSERVED_BYTES = 256 << 10
 _MEBIBYTE = 1 << 20
 _LEAST_OBJECT_BYTES = 4096  # frames of the first block and of the cipher, generously
-
-
-class PlainSource(Protocol):
-    """Where the plain bytes come from: a pipe or a regular file. ``DumpStream`` is one."""
-
-    def fileno(self) -> int: ...
-
-    def observe(self, block: memoryview) -> None:
-        """Shown each plain byte, in order, once, in the thread that called ``pump``, up to 256 KiB a time.
-
-        The memory is reused after.
-        """
 
 
 @dataclass(frozen=True)
@@ -63,41 +49,6 @@ class Limits:
     max_stored_bytes: int | None = None
     deadline: float | None = None
     timeout_seconds: float | None = None
-
-
-class Intake:
-    """A source that is read into one part after another, and whether there is more of it."""
-
-    def __init__(self, source: PlainSource) -> None:
-        self.source = source
-        self.ended = False
-        self._ahead = b""
-        self._poll = select.poll()
-        self._poll.register(source.fileno(), select.POLLIN)
-
-    def fill(self, view: memoryview, may_go_on: Callable[[], bool]) -> int | None:
-        """As much as there is room for, less only at the source's end; None when it may not go on.
-
-        :raises OSError: it cannot be read.
-        """
-        filled = len(self._ahead)
-        view[:filled] = self._ahead
-        self._ahead = b""
-        while filled < len(view) and not self.ended:
-            if not may_go_on():
-                return None
-            if not self._poll.poll(_LOOK_UP_SECONDS * 1000):
-                continue
-            count = os.readv(self.source.fileno(), [view[filled:]])
-            self.ended = count == 0
-            filled += count
-        return filled
-
-    def look_ahead(self, may_go_on: Callable[[], bool]) -> None:
-        """Wait until it is known whether there is more. :raises OSError: it cannot be read."""
-        byte = bytearray(1)
-        if self.fill(memoryview(byte), may_go_on):
-            self._ahead = bytes(byte)
 
 
 class StoredBytes:
@@ -299,7 +250,7 @@ class _Run:
         """A block of the ring; None when another thread has failed."""
         while self._may_go_on():
             try:
-                return self._free.get(timeout=_LOOK_UP_SECONDS)
+                return self._free.get(timeout=LOOK_UP_SECONDS)
             except queue.Empty:
                 continue
         return None
@@ -324,7 +275,7 @@ class _Run:
     def _await_writer(self) -> None:
         while self._writer.is_alive():
             self._may_go_on()
-            self._writer.join(_LOOK_UP_SECONDS)
+            self._writer.join(LOOK_UP_SECONDS)
 
     def _may_go_on(self) -> bool:
         """Whether no other thread has failed.
