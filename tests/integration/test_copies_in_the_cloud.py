@@ -181,6 +181,19 @@ def test_a_part_that_one_object_cannot_hold_is_refused_and_said(cloud: Cloud, mo
     assert "100 bytes at most" in failed["error"]
 
 
+def test_a_backup_that_could_not_go_to_the_cloud_is_made_of_parts_that_fit_there(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = cloud.project
+    monkeypatch.setattr(ObjectStorage, "max_object_bytes", 20_000)
+    nowhere = '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:1"}}'  # and no credentials
+
+    backups = [project.create(AIRFLOW_CONN_S3_TEST=nowhere), project.create("shop", "--storage", "local")]
+
+    assert [copy["backup_id"] for copy in project.json("replicate")["made"]] == backups
+    assert [len(cloud.parts(backup)) for backup in backups] == [len(project.parts(backups[0], "local"))] * 2
+
+
 def test_a_backup_goes_from_the_cloud_too_and_stays_whole_while_that_cannot_be_reached(cloud: Cloud) -> None:
     project = cloud.project
     backup = project.create()

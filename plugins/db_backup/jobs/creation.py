@@ -38,6 +38,7 @@ class Plan:
     """What to do, with the configuration filled in.
 
     :param missing: the copies in storages that should get it too, and that were out of reach from the start.
+    :param later: storages that it may be copied to once it is made: a part that is too large for them would never be.
     :param new_key: makes the data key of a backup id, with its wraps; None: it is not encrypted.
     :param is_taken: whether a backup of this id lies in a storage that this one does not go to.
     :param previous: the entry's newest backup of this type, from which the size of this one is estimated.
@@ -54,10 +55,17 @@ class Plan:
     limits: Limits
     previous: Manifest | None
     missing: tuple[Copy, ...] = ()
+    later: tuple[Storage, ...] = ()
     new_key: Callable[[str], tuple[DataKey, tuple[WrappedKey, ...]]] | None = None
     is_taken: Callable[[str], bool] = lambda _: False
     safety: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def max_object_bytes(self) -> int | None:
+        """What one object holds at most in all storages, also in those that fail on the way; None: no limit."""
+        limits = [storage.max_object_bytes for storage in (*self.storages, *self.later)]
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 class Made(NamedTuple):
@@ -119,7 +127,7 @@ class Creation:
 
         def open_part(stream: int, piece: int) -> Target:
             name = names.name(stream, piece)
-            largest = placing.max_object_bytes
+            largest = self.plan.max_object_bytes
             return Target(
                 (placing.open_part(name),),
                 partial(key.encryptor, backup_id=backup_id, part=name) if key else None,

@@ -66,12 +66,6 @@ class Placing:
         with self._guard:
             return tuple(storage for storage in self._storages.values() if storage.name not in self._missing)
 
-    @property
-    def max_object_bytes(self) -> int | None:
-        """What one object holds at most in all that are left; None: no limit."""
-        limits = [limit for storage in self.storages if (limit := storage.max_object_bytes) is not None]
-        return min(limits, default=None)
-
     def is_left(self, name: str) -> bool:
         with self._guard:
             return name not in self._missing
