@@ -11,6 +11,8 @@ from enum import StrEnum
 ENTRY_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,47}$"
 #: The longest retention: a century. Much beyond it there are no dates to count with.
 MOST_DAYS = 36_500
+#: The name of the storage that BACKUP_LOCAL_PATH makes.
+LOCAL_STORAGE = "local"
 #: The most streams of one dump.
 MOST_JOBS = 64
 

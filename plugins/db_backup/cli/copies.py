@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from db_backup.model import LOCAL_STORAGE
 from db_backup.summary import BackupSummary
 
 
@@ -19,6 +20,4 @@ def places(backup: BackupSummary) -> str:
 
 def only_local(backups: Sequence[BackupSummary]) -> bool:
     """Whether each lies in ``local``, as it should, and nowhere else: a table need not say so."""
-    from db_backup.config import LOCAL_STORAGE  # slow, and a listing needs nothing else of it
-
     return {places(backup) for backup in backups} == {LOCAL_STORAGE}

@@ -6,7 +6,6 @@ from db_backup.config.entry import Config, Entry, KeyConfig, StorageConfig
 from db_backup.config.loading import load_config
 from db_backup.config.resolve import choose_compression
 from db_backup.config.schema import Archive, Channels, Check, Hook, Hooks, Objectives, RestoreTarget
-from db_backup.config.storages import LOCAL_STORAGE
 
 __all__ = [
     "Archive",
@@ -17,7 +16,6 @@ __all__ = [
     "Hook",
     "Hooks",
     "KeyConfig",
-    "LOCAL_STORAGE",
     "Objectives",
     "RestoreTarget",
     "StorageConfig",

@@ -15,8 +15,8 @@ from db_backup.config.resolve import (
     choose_compression,
     compression_of,
 )
-from db_backup.config.storages import LOCAL_STORAGE, broken_storages, storage_names
-from db_backup.model import COMPRESSION_LEVELS, BackupType, Compression, EngineName, Tier
+from db_backup.config.storages import broken_storages, storage_names
+from db_backup.model import COMPRESSION_LEVELS, LOCAL_STORAGE, BackupType, Compression, EngineName, Tier
 from db_backup.naming import ENTRY_NAME
 from db_backup.settings import Settings
 from db_backup.settings.availability import NOT_YET_ENTRY_KEYS, NotYet

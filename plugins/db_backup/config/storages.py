@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from db_backup.config.document import Document
 from db_backup.config.entry import StorageConfig
 from db_backup.config.schema import MOST_PARTS, FileKeys
+from db_backup.model import LOCAL_STORAGE
 from db_backup.settings import Settings
 from db_backup.settings.addresses import StorageAddress, StorageKind
 from db_backup.settings.problems import Problem, WrongValue, did_you_mean, nearest
 from db_backup.storage_classes import AZURE_TIERS, GCS_CLASSES, S3_CLASSES
 
-LOCAL_STORAGE = "local"
 _CLASSES: Mapping[StorageKind, tuple[str, ...]] = {
     StorageKind.S3: tuple(one.name for one in S3_CLASSES),
     StorageKind.GCS: tuple(one.name for one in GCS_CLASSES),

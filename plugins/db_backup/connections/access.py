@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 AZURE_PUBLIC_CLOUD = "blob.core.windows.net"
+#: Connections that open each, as messages show them.
+AWS_EXAMPLE = '{"conn_type": "aws", "login": "<access key id>", "password": "<secret access key>"}'
+GOOGLE_EXAMPLE = '{"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": {…}}}'
+AZURE_EXAMPLE = '{"conn_type": "wasb", "login": "<storage account>", "password": "<access key>"}'
 
 
 class S3Credentials(TypedDict):

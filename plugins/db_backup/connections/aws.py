@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from db_backup.connections.access import S3Access, S3Credentials
+from db_backup.connections.access import AWS_EXAMPLE, S3Access, S3Credentials
 from db_backup.connections.airflow import mask_in_task
 from db_backup.connections.fields import Fields
 from db_backup.errors import BackupError, StorageAccessDenied, StorageError
 from db_backup.settings.addresses import StorageAddress
 
-EXAMPLE = '{"conn_type": "aws", "login": "<access key id>", "password": "<secret access key>"}'
 _LOOKED_FOR = "in the environment, in a profile of AWS or by a role of this machine"
 _USUAL_REGION = "us-east-1"
 _ENDPOINT_VARIABLES = (
@@ -155,7 +154,7 @@ class _Aws:
         for id_name, key_id, secret_name, secret in given:
             if key_id or secret:
                 there, missing = (id_name, secret_name) if key_id else (secret_name, id_name)
-                raise fields.wrong(f"it has a {there} and no {missing}", f"Fill in both, such as {EXAMPLE}.")
+                raise fields.wrong(f"it has a {there} and no {missing}", f"Fill in both, such as {AWS_EXAMPLE}.")
         return "", "", ""
 
     def _role_session(self) -> Any:
@@ -220,7 +219,7 @@ class _Aws:
         except Exception as error:
             raise _told(error, self.fields) from error
         if frozen is None or not frozen.access_key:
-            raise self.fields.lacking(_LOOKED_FOR, EXAMPLE)
+            raise self.fields.lacking(_LOOKED_FOR, AWS_EXAMPLE)
         mask_in_task(frozen.secret_key)
         mask_in_task(frozen.token or "")
         return {

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from db_backup.connections.access import AZURE_PUBLIC_CLOUD, AzureAccess
+from db_backup.connections.access import AZURE_EXAMPLE, AZURE_PUBLIC_CLOUD, AzureAccess
 from db_backup.connections.airflow import mask_in_task
 from db_backup.connections.fields import Fields
 from db_backup.settings.addresses import StorageAddress
 
-EXAMPLE = '{"conn_type": "wasb", "login": "<storage account>", "password": "<access key>"}'
 _LOOKED_FOR = "in AZURE_CLIENT_ID and its like, or by a managed identity of this machine"
 #: Of every emulator; Microsoft, "Connect to Azurite with SDKs and tools".
 _EMULATOR = (
@@ -120,9 +119,9 @@ def _account_place(fields: Fields, address: StorageAddress, host: str, *, login_
     account = account or (_account_of(endpoint) if endpoint else host.strip()) or address.account
     account = account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME") or os.environ.get("AZURE_STORAGE_ACCOUNT") or ""
     if not account and not fields.exists:
-        raise fields.lacking("in the environment (AZURE_STORAGE_ACCOUNT)", EXAMPLE)
+        raise fields.lacking("in the environment (AZURE_STORAGE_ACCOUNT)", AZURE_EXAMPLE)
     if not _ACCOUNT.fullmatch(account):
-        fix = f"Fill in the storage account as login, such as {EXAMPLE}."
+        fix = f"Fill in the storage account as login, such as {AZURE_EXAMPLE}."
         raise fields.wrong("it names no storage account (3 to 24 lower-case letters and digits)", fix)
     return _Place(account, _unless_usual(account, endpoint))
 
@@ -189,7 +188,7 @@ def _by_machine(fields: Fields) -> Mapping[str, str]:
         }
     host = own.get("AZURE_POD_IDENTITY_AUTHORITY_HOST", _METADATA_HOST).rstrip("/")
     if not _answers(host):
-        raise fields.lacking(_LOOKED_FOR, EXAMPLE)
+        raise fields.lacking(_LOOKED_FOR, AZURE_EXAMPLE)
     options = {"msi_endpoint": f"{host}/metadata/identity/oauth2/token", "credential_type": "managed_identity"}
     return options | ({"client_id": client} if client else {})
 

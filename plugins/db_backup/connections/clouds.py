@@ -1,4 +1,7 @@
-"""What object storages need of a connection, by the kind of their address."""
+"""What object storages need of a connection, by the kind of their address.
+
+What knows one cloud's connections is imported when such a storage is opened: no command waits for the other clouds.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from db_backup.connections import aws, azure, google
-from db_backup.connections.access import CloudAccess
+from db_backup.connections.access import AWS_EXAMPLE, AZURE_EXAMPLE, GOOGLE_EXAMPLE, CloudAccess
 from db_backup.connections.airflow import find_connection
 from db_backup.connections.fields import Fields
 from db_backup.connections.text import AirflowConnection
@@ -31,27 +33,45 @@ class _Cloud:
     access: Callable[[Fields, StorageAddress], CloudAccess]
 
 
+def _s3_access(fields: Fields, address: StorageAddress) -> CloudAccess:
+    from db_backup.connections.aws import s3_access
+
+    return s3_access(fields, address)
+
+
+def _google_access(fields: Fields, address: StorageAddress) -> CloudAccess:
+    from db_backup.connections.google import google_access
+
+    return google_access(fields, address)
+
+
+def _azure_access(fields: Fields, address: StorageAddress) -> CloudAccess:
+    from db_backup.connections.azure import azure_access
+
+    return azure_access(fields, address)
+
+
 _CLOUDS: Mapping[StorageKind, _Cloud] = {
     StorageKind.S3: _Cloud(
         usual="aws_default",
         types=("aws", "s3", "generic"),
         secrets=("aws_secret_access_key",),
-        example=aws.EXAMPLE,
-        access=aws.s3_access,
+        example=AWS_EXAMPLE,
+        access=_s3_access,
     ),
     StorageKind.GCS: _Cloud(
         usual="google_cloud_default",
         types=("google_cloud_platform", "gcs", "generic"),
         secrets=("keyfile_dict", "key_path", "credential_config_file", "is_anonymous"),
-        example=google.EXAMPLE,
-        access=google.google_access,
+        example=GOOGLE_EXAMPLE,
+        access=_google_access,
     ),
     StorageKind.AZURE: _Cloud(
         usual="wasb_default",
         types=("wasb", "adls", "azure_data_lake", "azure_blob_storage", "generic"),
         secrets=("connection_string", "shared_access_key", "sas_token", "account_key"),
-        example=azure.EXAMPLE,
-        access=azure.azure_access,
+        example=AZURE_EXAMPLE,
+        access=_azure_access,
     ),
 }
 
@@ -84,7 +104,9 @@ def aws_client(
     :param region: over that of the connection and of this machine: a key's address names its own.
     :raises: as :func:`storage_access`.
     """
-    return aws.service_client(_fitting(StorageKind.S3, conn_id, environment, service), service, region)
+    from db_backup.connections.aws import service_client
+
+    return service_client(_fitting(StorageKind.S3, conn_id, environment, service), service, region)
 
 
 def google_credentials(conn_id: str | None = None, *, environment: Mapping[str, str] | None = None) -> Any:
@@ -92,7 +114,9 @@ def google_credentials(conn_id: str | None = None, *, environment: Mapping[str, 
 
     :raises: as :func:`storage_access`.
     """
-    return google.service_credentials(_fitting(StorageKind.GCS, conn_id, environment, "Google"))
+    from db_backup.connections.google import service_credentials
+
+    return service_credentials(_fitting(StorageKind.GCS, conn_id, environment, "Google"))
 
 
 def find_storage_connection(

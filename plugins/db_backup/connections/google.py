@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from db_backup.connections.access import GoogleAccess, GoogleToken
+from db_backup.connections.access import GOOGLE_EXAMPLE, GoogleAccess, GoogleToken
 from db_backup.connections.airflow import mask_in_task
 from db_backup.connections.fields import Fields
 from db_backup.errors import BackupError, ConfigurationError, StorageAccessDenied, StorageError
 from db_backup.settings.addresses import StorageAddress
 
-EXAMPLE = '{"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": {…}}}'
 _LOOKED_FOR = "in GOOGLE_APPLICATION_CREDENTIALS, of gcloud or by a role of this machine"
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 #: The fields that hold or name a key: a connection has one of them.
@@ -189,4 +188,4 @@ def _told(error: Exception, fields: Fields) -> BackupError:
         )
     if any(fields.value(name) for name in _KEYS):
         return _unreadable(fields, error)
-    return fields.lacking(_LOOKED_FOR, EXAMPLE)
+    return fields.lacking(_LOOKED_FOR, GOOGLE_EXAMPLE)

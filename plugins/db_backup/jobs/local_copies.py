@@ -12,7 +12,6 @@ from functools import partial
 
 from db_backup import naming, standing
 from db_backup.catalog import AuditAct
-from db_backup.config import LOCAL_STORAGE
 from db_backup.errors import ArtefactError, BackupError, Interrupted, Refused, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import check_copy
@@ -22,7 +21,7 @@ from db_backup.jobs.placement import wanted_storages
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, RunInfo, State
-from db_backup.model import BackupStatus, utc_now
+from db_backup.model import LOCAL_STORAGE, BackupStatus, utc_now
 from db_backup.progress import Cancellation, Progress
 from db_backup.storage import Storage
 

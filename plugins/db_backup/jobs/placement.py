@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from db_backup.config import LOCAL_STORAGE
 from db_backup.jobs.workspace import Workspace
+from db_backup.model import LOCAL_STORAGE
 
 
 def wanted_storages(workspace: Workspace, entry: str) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 
 from db_backup import naming, standing
 from db_backup.catalog import AuditAct
-from db_backup.config import LOCAL_STORAGE
 from db_backup.errors import (
     BackupError,
     ConfigurationError,
@@ -36,6 +35,7 @@ from db_backup.jobs.reach import ask
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
+from db_backup.model import LOCAL_STORAGE
 from db_backup.progress import Cancellation, Progress
 from db_backup.summary import summarise
 

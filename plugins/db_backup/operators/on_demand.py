@@ -9,9 +9,9 @@ from typing import Any
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from db_backup.config import LOCAL_STORAGE, Config, Entry, choose_compression, load_config
+from db_backup.config import Config, Entry, choose_compression, load_config
 from db_backup.errors import BackupError, ConfigurationError, UsageError
-from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, MOST_DAYS, BackupType, Compression
+from db_backup.model import COMPRESSION_LEVELS, ENTRY_PATTERN, LOCAL_STORAGE, MOST_DAYS, BackupType, Compression
 from db_backup.operators.forms import refuse_unknown_keys
 from db_backup.settings import load_settings
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator
 
-from db_backup.model import ENTRY_PATTERN
+from db_backup.model import ENTRY_PATTERN, LOCAL_STORAGE
 from db_backup.settings.addresses import StorageAddress, StorageKind
 from db_backup.settings.problems import WrongValue, nearest
 
@@ -91,7 +91,6 @@ def _words(value: object) -> object:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
 
-_LOCAL_STORAGE = "local"
 _STORAGE_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,47}$")
 
 
@@ -114,7 +113,7 @@ def _key_names(value: object) -> object:
 
 
 def _cloud_name(value: object) -> object:
-    if value == _LOCAL_STORAGE:
+    if value == LOCAL_STORAGE:
         raise WrongValue("the name of a cloud storage: s3, gcs, azure or one that backup.yaml lists", "s3")
     return _storage_name(value)
 
