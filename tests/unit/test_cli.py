@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import click
 import pytest
 
 from db_backup.cli.main import cli, main
+from db_backup.cli.output import print_table
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.units import human_bytes, human_duration
 from support.project import Project
@@ -110,3 +112,28 @@ def test_sizes_read_in_human_units(count: float, words: str) -> None:
 )
 def test_durations_read_in_human_units(seconds: float, words: str) -> None:
     assert human_duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"), [("stroages", "Did you mean 'storages'?"), ("make-coffee", "`db-backup --help` lists those")]
+)
+def test_a_misspelt_command_is_told_the_nearest(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([typed]) == 2
+    assert f"No such command '{typed}'. {told}" in capsys.readouterr().err
+
+
+def test_a_table_is_whole_on_a_terminal_that_can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich takes such a one to have 80 columns, whatever it is told."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    print_table(("BACKUP", "LOCATION"), [("backup_shop_full_2026-01-31_03-00-00", "/srv/" + "b" * 60)])
+
+    assert terminal.getvalue().splitlines()[1].rstrip().endswith("b" * 60)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True

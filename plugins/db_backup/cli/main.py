@@ -54,6 +54,18 @@ class _LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """click suggests among commands that were imported already, which is none."""
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            from db_backup.settings.problems import did_you_mean, nearest
+
+            near = did_you_mean(nearest(name, _COMMANDS)) or "`db-backup --help` lists those there are."
+            ctx.fail(f"No such command '{name}'. {near}")
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names without their help, for which every command would be imported."""
         names = [CompletionItem(name) for name in _COMMANDS if name.startswith(incomplete)]

@@ -56,7 +56,8 @@ def print_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold", width=width)
     for row in cells:
         table.add_row(*(_escape(cell) for cell in row))
-    Console(width=_total(widths)).print(table, soft_wrap=False)
+    # rich takes a width for itself alone from nobody where TERM=dumb.
+    Console(width=_total(widths), height=len(cells) + 1).print(table, soft_wrap=False)
 
 
 def _total(widths: Sequence[int]) -> int:
