@@ -149,6 +149,15 @@ def test_a_damaged_backup_leaves_nothing_behind(project: Project, backup: str, t
     assert ("download", "failed") in acts(project)
 
 
+def test_what_failed_its_verification_comes_with_a_warning(project: Project, backup: str) -> None:
+    manifest = project.manifest(backup)
+    manifest["inventory"]["tables"][0]["rows"] += 1
+    project.manifest_path(backup).write_text(json.dumps(manifest))
+    project.json("verify", backup, "--level", "restore", exit_code=3)
+    done = project.run("download", backup)
+    assert (done.returncode, f"Warning: {backup} failed its verification" in done.stderr) == (0, True)
+
+
 def test_a_stop_leaves_nothing_behind(project: Project, backup: str, tmp_path: Path) -> None:
     cancellation = Cancellation()
     cancellation.cancel("by a test")

@@ -27,7 +27,9 @@ from db_backup.jobs.sidecars import Located
 from db_backup.jobs.thaw import thaw, warmest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, Part, RunInfo
+from db_backup.model import BackupStatus
 from db_backup.progress import Cancellation, Progress
+from db_backup.standing import status
 from db_backup.storage.base import Block
 from db_backup.stream.reader import read_stored
 
@@ -297,8 +299,14 @@ def _report(reading: Fallback, raw: bool, path: Path | None, size_bytes: int) ->
         parts=tuple(file.name for file in _files(read.manifest, raw)),
         read_from=read.storage.name,
         passed_over=reading.passed_over,
-        warnings=(*reading.warnings, *(_of_key(read) if raw else ())),
+        warnings=(*reading.warnings, *_of_standing(read), *(_of_key(read) if raw else ())),
     )
+
+
+def _of_standing(located: Located) -> Iterator[str]:
+    """That the bytes are as they were stored does not say that they are a whole backup."""
+    if status(located.manifest, located.state) is BackupStatus.FAILED_VERIFICATION:
+        yield f"{located.manifest.id} failed its verification: it may be no whole backup. `db-backup verify` tells why."
 
 
 def _of_key(located: Located) -> Iterator[str]:
