@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from db_backup import standing
+from db_backup.frozen import FrozenModel
 from db_backup.manifest import Copy, Manifest, Proof, State
 from db_backup.model import (
     BackupStatus,
@@ -21,22 +22,18 @@ from db_backup.model import (
 from db_backup.storage_classes import needs_thaw
 
 
-class PartSummary(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class PartSummary(FrozenModel):
     path: str
     size_bytes: int
     sha256: str
 
 
-class CopySummary(BaseModel):
+class CopySummary(FrozenModel):
     """One copy, there or wanted.
 
     ``missing``: why it is not there; ``damaged``: what its last reading showed that stands; empty: neither.
     ``proven_at``: when all of its bytes were last read and were as they were written.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     storage: str
     missing: str = ""
@@ -45,10 +42,8 @@ class CopySummary(BaseModel):
     storage_class: str = ""
 
 
-class BackupSummary(BaseModel):
+class BackupSummary(FrozenModel):
     """Field names are promises (SPEC §3): fields may be added, none renamed."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     database: str
@@ -74,7 +69,7 @@ class BackupSummary(BaseModel):
     damaged_copies: tuple[str, ...] = ()  # storages whose copy is not what was written; replication mends it too
     copies: tuple[CopySummary, ...] = ()
     cold: tuple[str, ...] = ()  # storages whose copy was archived to where it must be thawed before it can be read
-    locked_until: dict[str, datetime] = {}  # by storage: before that it lets nobody delete its copy
+    locked_until: dict[str, datetime] = Field(default_factory=dict)  # by storage, which lets nobody delete it before
     pinned: bool
     legal_hold: bool = False
     expires_at: datetime

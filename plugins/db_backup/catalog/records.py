@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
+from db_backup.frozen import FrozenModel
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupStatus, BackupType
 from db_backup.summary import BackupSummary
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class BackupPage:
     next_cursor: str | None
 
 
-class Tally(_Record):
+class Tally(FrozenModel):
     """How many backups, their stored bytes (in one copy each) and their plain bytes."""
 
     backups: int = 0
@@ -57,7 +52,7 @@ class Tally(_Record):
         )
 
 
-class AttemptFigures(_Record):
+class AttemptFigures(FrozenModel):
     """How attempts ended. ``success_rate`` is the part of those that succeeded, failed or were interrupted.
 
     Durations are those of attempts that succeeded. None: there is none to tell of.
@@ -73,7 +68,7 @@ class AttemptFigures(_Record):
     longest_seconds: float | None = None
 
 
-class Statistics(_Record):
+class Statistics(FrozenModel):
     """Figures over the backups of a query; ``by_day`` counts by the UTC day of creation.
 
     ``by_storage`` counts a backup once in every storage that holds it. Attempts are those of the query's database,
@@ -89,7 +84,7 @@ class Statistics(_Record):
     attempts: AttemptFigures
 
 
-class Held(_Record):
+class Held(FrozenModel):
     """What a storage holds of an entry: copies of this type, and their stored bytes."""
 
     storage: str
@@ -99,7 +94,7 @@ class Held(_Record):
     size_bytes: int
 
 
-class HeldByDay(_Record):
+class HeldByDay(FrozenModel):
     """What a storage held of an entry when it was noted, once on that UTC day."""
 
     storage: str
@@ -117,7 +112,7 @@ class AttemptOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
-class Attempt(_Record):
+class Attempt(FrozenModel):
     """One try at a backup. ``outcome`` is None while it runs, or while nobody has said that its process died."""
 
     id: str
@@ -134,7 +129,7 @@ class Attempt(_Record):
     pid: int
 
 
-class Lock(_Record):
+class Lock(FrozenModel):
     """A process at work on an entry."""
 
     entry: str
@@ -147,7 +142,7 @@ class Lock(_Record):
         return f"{self.purpose}, process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
-class Lease(_Record):
+class Lease(FrozenModel):
     """A process that reads a backup, which must not be deleted meanwhile; or the one that deletes it.
 
     ``until``: of a reservation, which no process holds, when it ends by itself; None for a process's lease.
@@ -166,7 +161,7 @@ class Lease(_Record):
         return f"{self.purpose}, process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
-class SweepReport(_Record):
+class SweepReport(FrozenModel):
     """The claims of dead processes, and the reservations whose time was up, that a sweep released."""
 
     locks: tuple[Lock, ...] = ()
@@ -212,7 +207,7 @@ class AuditOutcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-class AuditRecord(_Record):
+class AuditRecord(FrozenModel):
     """Who did what, from where, to which entry and backup, and what came of it."""
 
     at: datetime

@@ -7,8 +7,9 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import PlainSerializer
 
+from db_backup.frozen import FrozenModel
 from db_backup.model import BackupType
 
 Points = Annotated[Fraction, PlainSerializer(float, return_type=float)]
@@ -45,11 +46,7 @@ class ControlResult(StrEnum):
     NOT_APPLICABLE = "not_applicable"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Component(_Document):
+class Component(FrozenModel):
     """A part of the score. ``improvement``: what would raise it; empty where nothing is missing."""
 
     name: str
@@ -59,7 +56,7 @@ class Component(_Document):
     improvement: str = ""
 
 
-class Control(_Document):
+class Control(FrozenModel):
     """A question with an answer, beside the score.
 
     ``objective``: it is a target of SPEC §9. ``event``: as what the answer is news (SPEC §7); empty: it is none.
@@ -72,7 +69,7 @@ class Control(_Document):
     event: str = ""
 
 
-class RecoveryTime(_Document):
+class RecoveryTime(FrozenModel):
     """How long a restore of this type takes, against its target, in seconds (SPEC §9).
 
     ``measured_seconds``: of the last timed restore, that of ``measured_on``, of which ``setup_seconds`` went into the
@@ -96,7 +93,7 @@ class RecoveryTime(_Document):
         return max(self.measured_seconds, self.predicted_seconds or 0.0) <= self.target_seconds
 
 
-class EntryHealth(_Document):
+class EntryHealth(FrozenModel):
     database: str
     score: int
     status: HealthStatus
@@ -109,7 +106,7 @@ class EntryHealth(_Document):
         return any(control.objective and control.result is ControlResult.FAIL for control in self.controls)
 
 
-class Health(_Document):
+class Health(FrozenModel):
     """``score`` is the lowest entry's."""
 
     score: int

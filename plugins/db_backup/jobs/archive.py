@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming, retention, standing
 from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError, Interrupted, ObjectCold, Refused, UsageError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.archiving import old_enough, reasons_to_stay
@@ -43,11 +42,7 @@ class ArchiveRequest:
     storage_class: str | None = None
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ArchivedCopy(_Document):
+class ArchivedCopy(FrozenModel):
     """A copy that is moved, or that was. ``remark``: what else there is to know, such as what it costs all the same."""
 
     backup_id: str
@@ -57,7 +52,7 @@ class ArchivedCopy(_Document):
     remark: str = ""
 
 
-class KeptCopy(_Document):
+class KeptCopy(FrozenModel):
     """A copy that is old enough and stays where it is, and why."""
 
     backup_id: str
@@ -65,7 +60,7 @@ class KeptCopy(_Document):
     reason: str
 
 
-class FailedCopy(_Document):
+class FailedCopy(FrozenModel):
     """A copy that could not be moved, or not all of it; the next run goes on with it."""
 
     backup_id: str
@@ -74,7 +69,7 @@ class FailedCopy(_Document):
     hint: str
 
 
-class ArchiveReport(_Document):
+class ArchiveReport(FrozenModel):
     """Of a dry run ``archive`` is what would be moved, and otherwise what was.
 
     A copy that was moved before is not told of. ``warnings``: which entries were left alone.

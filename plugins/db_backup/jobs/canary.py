@@ -8,10 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.catalog import AuditAct, AuditOutcome, BackupQuery
 from db_backup.errors import ActUnaudited, BackupError, EncryptionKeyError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import locate
 from db_backup.jobs.workspace import Workspace
@@ -30,10 +29,8 @@ class CanaryResult(StrEnum):
     FAILED = "failed"
 
 
-class Canary(BaseModel):
+class Canary(FrozenModel):
     """What came of opening one backup's data key. ``reason``: a sentence, unless it was opened."""
-
-    model_config = ConfigDict(frozen=True)
 
     entry: str
     backup_id: str

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from numbers import Real
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.config import Check
 from db_backup.engines.base import Engine
 from db_backup.errors import SourceError
+from db_backup.frozen import FrozenModel
 from db_backup.manifest import Difference
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation
@@ -20,10 +19,8 @@ _FALSE, _TRUE = ("f", "false", "no", "off", "0"), ("t", "true", "yes", "on", "1"
 _NOTHING = "nothing"
 
 
-class CheckResult(BaseModel):
+class CheckResult(FrozenModel):
     """An application check of the configuration: its query, what it should give and gave."""
-
-    model_config = ConfigDict(frozen=True)
 
     sql: str
     expected: str

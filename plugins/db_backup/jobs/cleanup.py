@@ -7,11 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import lineage, retention
 from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import bring_states_in_line, locate
 from db_backup.jobs.deletion import erase
@@ -51,37 +50,29 @@ class CleanupRequest:
         )
 
 
-class KeptBackup(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class KeptBackup(FrozenModel):
     backup_id: str
     reasons: tuple[str, ...]
 
 
-class DeletedBackup(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class DeletedBackup(FrozenModel):
     backup_id: str
     reason: str
 
 
-class FailedDeletion(BaseModel):
+class FailedDeletion(FrozenModel):
     """A backup that should be gone and may be there still, whole or in part; the next cleanup tries again."""
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     error: str
     hint: str
 
 
-class CleanupReport(BaseModel):
+class CleanupReport(FrozenModel):
     """Every backup once. Of a dry run ``delete`` is what would go, and otherwise what has gone.
 
     ``warnings``: which entries were left alone, and what is strange about a backup.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     keep: tuple[KeptBackup, ...] = ()
     delete: tuple[DeletedBackup, ...] = ()

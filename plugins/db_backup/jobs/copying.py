@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming
 from db_backup.errors import ArtefactError, FeatureNotAvailable, ObjectMissing, StorageConflict
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.contents import check_copy, checked_stored, stored_bytes
 from db_backup.jobs.copies import Copies, update_state
 from db_backup.jobs.fallback import Fallback, PassedOver, read_back, with_proof
@@ -31,10 +30,8 @@ from db_backup.stream.reader import check_stored
 from db_backup.units import human_bytes
 
 
-class MadeCopy(BaseModel):
+class MadeCopy(FrozenModel):
     """A copy that was made; ``mended``: it was there, and damaged. ``size_bytes``: of all its parts."""
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     storage: str

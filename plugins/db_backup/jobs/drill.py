@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.config import Entry
 from db_backup.errors import ArtefactError, LoadFailed, ScratchUnavailable, StorageFull, ToolError, UnknownBackup
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import leased, locate, update_state
 from db_backup.jobs.fallback import Fallback, PassedOver, with_proof
@@ -25,7 +24,7 @@ _CHECK = "check"  # the kind of a difference that an application check found
 _MEGABYTE = 1 << 20
 
 
-class DrillReport(BaseModel):
+class DrillReport(FrozenModel):
     """What came of one drill. Of the seconds, ``restore_seconds`` is the whole, with the scratch server's start.
 
     ``result``: inconclusive where nothing could be restored here, which says nothing against the backup; ``reason``
@@ -33,8 +32,6 @@ class DrillReport(BaseModel):
     ``target_seconds``: how long it may take; None: this type has no target. ``read_from``: the storage that it was
     restored from; ``passed_over``: copies that could not be read.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     database: str

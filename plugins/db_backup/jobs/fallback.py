@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.errors import ArtefactError, BackupError, ChainBroken, LoadFailed, StorageError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.contents import check_copy
 from db_backup.jobs.copies import copies_of, update_state
 from db_backup.jobs.sidecars import Located
@@ -23,10 +22,8 @@ T = TypeVar("T")
 _MAY_BE_DAMAGE = (ArtefactError, LoadFailed, ChainBroken)
 
 
-class PassedOver(BaseModel):
+class PassedOver(FrozenModel):
     """A copy that was to be read and could not be; ``used``: the storage that was read instead, empty where none."""
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     storage: str

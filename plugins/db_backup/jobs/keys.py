@@ -10,8 +10,6 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.catalog import AuditAct
 from db_backup.encryption.key_file import Key, KeyKind, generate_pair, generate_secret
 from db_backup.encryption.keys_here import PUBLIC_SUFFIX
@@ -23,6 +21,7 @@ from db_backup.errors import (
     ObjectMissing,
     UsageError,
 )
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import worked_ahead
 from db_backup.jobs.merging import merged_state
@@ -39,10 +38,8 @@ from db_backup.stream.private_folder import make_last_folder
 _TAKEN = "A key is never overwritten: give the new one another name, such as one with the year in it."
 
 
-class GeneratedKey(BaseModel):
+class GeneratedKey(FrozenModel):
     """``files``: the key's, then its public half's if any. ``is_recipient``: new backups are encrypted for it."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     kind: KeyKind
@@ -51,15 +48,13 @@ class GeneratedKey(BaseModel):
     is_recipient: bool
 
 
-class KeyRecord(BaseModel):
+class KeyRecord(FrozenModel):
     """A key as this worker has it; nothing is asked of a key service.
 
     ``fingerprint``: of a service's key its address; empty where the key is not to be had. ``created_at``: None where
     only its keeper knows. ``is_recipient``: new backups are encrypted for it. ``opens``: it is here, and not a public
     half alone. ``error``: why it is not to be had.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     kind: str = ""
@@ -77,10 +72,8 @@ class ListedKey(KeyRecord):
     alone: int = 0
 
 
-class KeysReport(BaseModel):
+class KeysReport(FrozenModel):
     """``unreached``: why backups of a storage could not be counted."""
-
-    model_config = ConfigDict(frozen=True)
 
     keys: tuple[ListedKey, ...]
     encrypted_backups: int

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming
 from db_backup.catalog import Attempt, AuditAct, AuditOutcome, AuditRecord, Catalog
+from db_backup.frozen import FrozenModel
 from db_backup.manifest import RunInfo
 from db_backup.units import human_duration
 
 _OVERLAP = timedelta(minutes=1)  # several hosts write down by their own clocks
 
 
-class LogEvent(BaseModel):
+class LogEvent(FrozenModel):
     """One thing that happened. ``run``: the Airflow task or the terminal that did it; ``detail``: errors included."""
-
-    model_config = ConfigDict(frozen=True)
 
     at: datetime
     event: str

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.config import Entry
 from db_backup.engines.base import DumpRequest, Preflight
 from db_backup.errors import BackupError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import ServerInfo
 from db_backup.model import BackupStatus, BackupType, EngineName, Scope, Tier
 from db_backup.summary import BackupSummary
 
 
-class EntryCheck(BaseModel):
+class EntryCheck(FrozenModel):
     """What connecting to an entry showed: its server, or the error and what to do about it."""
-
-    model_config = ConfigDict(frozen=True)
 
     reachable: bool
     server: str = ""
@@ -29,10 +26,8 @@ class EntryCheck(BaseModel):
     hint: str = ""
 
 
-class EntryOverview(BaseModel):
+class EntryOverview(FrozenModel):
     """One entry, its newest backup and, when asked for, the check of its connection."""
-
-    model_config = ConfigDict(frozen=True)
 
     database: str
     scope: Scope = Scope.DATABASE

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming
 from db_backup.catalog import BackupQuery
 from db_backup.errors import BackupError, ObjectMissing
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.copies import Copies
@@ -22,10 +21,8 @@ from db_backup.storage import Storage
 from db_backup.summary import BackupSummary
 
 
-class CatalogProblem(BaseModel):
+class CatalogProblem(FrozenModel):
     """Something in a storage or in the catalogue that the other does not bear out."""
-
-    model_config = ConfigDict(frozen=True)
 
     storage: str
     backup_id: str
@@ -33,10 +30,8 @@ class CatalogProblem(BaseModel):
     remedy: str
 
 
-class CatalogReport(BaseModel):
+class CatalogReport(FrozenModel):
     """``backups``: how many were read from the storages. ``catalog``: which catalogue, for people."""
-
-    model_config = ConfigDict(frozen=True)
 
     catalog: str
     backups: int

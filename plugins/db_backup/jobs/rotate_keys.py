@@ -10,10 +10,9 @@ import time
 from enum import StrEnum
 from itertools import takewhile
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError, Interrupted, ObjectMissing, UnknownBackup
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import requests_at_once, worked_ahead
 from db_backup.jobs.copies import Copies, known_copies
@@ -36,31 +35,25 @@ class Rotated(StrEnum):
     GONE = "gone"
 
 
-class FailedRotation(BaseModel):
+class FailedRotation(FrozenModel):
     """A backup whose state stayed as it was."""
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     error: str
     hint: str
 
 
-class Recipient(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class Recipient(FrozenModel):
     name: str
     kind: str
     fingerprint: str
 
 
-class RotationReport(BaseModel):
+class RotationReport(FrozenModel):
     """``rewrapped``: so many were, or, in a dry run, would be. ``already``: wrapped for just these keys before.
 
     ``unreached``: the storages that did not answer, and why; what lies there alone still needs its old keys.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     recipients: tuple[Recipient, ...]
     dry_run: bool

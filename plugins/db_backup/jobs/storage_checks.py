@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.errors import BackupError, ObjectLocked, StorageConflict, StorageError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.roots import ready_storages
 from db_backup.jobs.workspace import Workspace
 from db_backup.storage import Storage
@@ -14,13 +13,11 @@ from db_backup.storage import Storage
 _FOLDER = "check"
 
 
-class StorageCheck(BaseModel):
+class StorageCheck(FrozenModel):
     """What trying a storage showed: what it is like, or the error and what to do about it.
 
     ``object_lock``: it can keep objects from being deleted; ``versioned``: what is deleted still takes room there.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     works: bool
     storage_id: str = ""

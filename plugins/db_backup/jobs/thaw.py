@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming
 from db_backup.catalog import AuditAct
 from db_backup.errors import ObjectCold, ObjectMissing, StorageError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import copies_of
 from db_backup.jobs.sidecars import Located
@@ -29,10 +28,8 @@ _MOST_SILENCES = 12  # in a row, of a storage that is asked while somebody waits
 THAWED_DAYS = 7
 
 
-class ColdCopy(BaseModel):
+class ColdCopy(FrozenModel):
     """A copy that cannot be read now. ``thawing``: all that is cold of it was asked for already."""
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     storage: str
@@ -47,10 +44,8 @@ class ColdCopy(BaseModel):
         )
 
 
-class ThawReport(BaseModel):
+class ThawReport(FrozenModel):
     """What was cold, and how long it took until it could be read."""
-
-    model_config = ConfigDict(frozen=True)
 
     copies: tuple[ColdCopy, ...] = ()
     waited_seconds: float = 0.0

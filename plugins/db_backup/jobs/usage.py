@@ -7,10 +7,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup.catalog import Held, HeldByDay
 from db_backup.errors import BackupError
+from db_backup.frozen import FrozenModel
 from db_backup.health import Growth, Room, StorageRecord
 from db_backup.health.forecast import Level, forecast, growth
 from db_backup.jobs.storage_checks import StorageCheck, check_storage
@@ -24,11 +23,7 @@ _DISK, _QUOTA = "the disk", "its quota"
 K = TypeVar("K", bound=Hashable)
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class EntryUsage(_Document):
+class EntryUsage(FrozenModel):
     """What one storage, or all of them, holds of an entry: every copy counts. ``by_type``: stored bytes.
 
     ``growth_bytes_per_day`` is None where there is too little history to tell.
@@ -41,7 +36,7 @@ class EntryUsage(_Document):
     growth_bytes_per_day: float | None
 
 
-class StorageUsage(_Document):
+class StorageUsage(FrozenModel):
     """One storage.
 
     ``kind`` and ``location`` are empty where it is in no configuration any more. ``free_bytes`` and ``capacity_bytes``
@@ -66,7 +61,7 @@ class StorageUsage(_Document):
     check: StorageCheck | None = None
 
 
-class Usage(_Document):
+class Usage(FrozenModel):
     """``databases``: over all storages, so that a backup with two copies counts twice."""
 
     storages: tuple[StorageUsage, ...]

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db_backup.frozen import FrozenModel
 from db_backup.model import MOST_DAYS, MOST_JOBS, BackupType, Compression, VerificationLevel, level_for
 from db_backup.settings.availability import NOT_YET_VARIABLES
 from db_backup.settings.places import TEMP_FOLDER
@@ -80,10 +81,8 @@ _limits = partial(_setting, "Limits")
 _engines = partial(_setting, "Engines")
 
 
-class EffectiveSetting(BaseModel):
+class EffectiveSetting(FrozenModel):
     """One setting as it stands: ``value`` as text, masked when secret; ``source``: environment, .env or default."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     value: str

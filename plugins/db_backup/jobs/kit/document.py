@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, Self
 
 import pyrage
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from db_backup.connections import connection_text, connection_variable
 from db_backup.errors import KitError, UsageError, WrongPassphrase
+from db_backup.frozen import FrozenModel
 
 KIT_VERSION = 1
 LEAST_PASSPHRASE = 12
@@ -30,14 +31,12 @@ _OF_THE_MACHINE = frozenset(
 )
 
 
-class Kit(BaseModel):
+class Kit(FrozenModel):
     """All that a restore needs besides the storage. It never prints.
 
     ``settings``: variables as they were set, paths absolute. ``configuration``: the text of backup.yaml; None where
     there was none. ``connections``: Airflow's fields by connection id. ``keys``: the content of key files by bare name.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     kit_version: int
     program_version: str

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 import db_backup
 from db_backup.catalog import AuditAct, Catalog
 from db_backup.config import Config
@@ -24,6 +22,7 @@ from db_backup.connections import (
     usual_connection,
 )
 from db_backup.errors import ConfigurationError, KitError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.kit.document import KIT_VERSION, Kit
 from db_backup.jobs.kit.keys import KitKeys, keys_for_kit
@@ -37,10 +36,8 @@ _TAKEN = "Choose another name, or replace it with --force."
 _FINGERPRINT = re.compile(r"backup\.yaml ([0-9a-f]{16})")
 
 
-class KitReport(BaseModel):
+class KitReport(FrozenModel):
     """What was put into the kit, without a secret of it."""
-
-    model_config = ConfigDict(frozen=True)
 
     path: Path
     connections: tuple[str, ...]

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ConfigDict
 
 from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError, KitError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.kit.document import Kit
 from db_backup.jobs.kit.using import CATALOGUE_VARIABLES
@@ -27,10 +27,8 @@ _PLAIN = re.compile(r"[\w./:,@%+-]*")
 _HEAD = "# Written by `db-backup kit import`: settings, and connections with their passwords. Keep it to yourself.\n"
 
 
-class ImportReport(BaseModel):
+class ImportReport(FrozenModel):
     """``files``: what was written. ``in_use``: whether that is where this program reads them from."""
-
-    model_config = ConfigDict(frozen=True)
 
     files: tuple[Path, ...]
     folder: Path

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming
 from db_backup.config import Entry
 from db_backup.errors import BackupError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.listing import survey
 from db_backup.jobs.reach import tell
 from db_backup.jobs.recovery.holdings import Source, Stored, held_backups, reachable, source_of
@@ -18,11 +17,7 @@ from db_backup.model import EngineName
 from db_backup.recovery import History, gaps
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class RecoverableWindow(_Document):
+class RecoverableWindow(FrozenModel):
     """What one chain leads to. ``continuous``: to every moment between; otherwise to ``moments`` alone.
 
     ``ended_by``: why what comes after it cannot be reached; empty: nothing does.
@@ -38,7 +33,7 @@ class RecoverableWindow(_Document):
     ended_by: str
 
 
-class RecoveryGap(_Document):
+class RecoveryGap(FrozenModel):
     """Moments between two chains that none of them leads to."""
 
     after: datetime
@@ -46,14 +41,14 @@ class RecoveryGap(_Document):
     reason: str
 
 
-class RecoverablePoint(_Document):
+class RecoverablePoint(FrozenModel):
     """The moment of a full backup that stands by itself."""
 
     moment: datetime
     backup_id: str
 
 
-class DatabaseRecovery(_Document):
+class DatabaseRecovery(FrozenModel):
     """``source``: the entry whose chains hold it. ``source_database``: its name there; None: all that there are.
 
     ``note``: why not all is known.

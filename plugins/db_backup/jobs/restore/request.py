@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from db_backup.errors import UsageError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.checks import CheckResult
 from db_backup.jobs.fallback import PassedOver
 from db_backup.jobs.thaw import ThawReport
@@ -78,11 +79,7 @@ class Way(StrEnum):
     SCRATCH = "scratch"  # into a server that is thrown away
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class PlannedRecovery(_Document):
+class PlannedRecovery(FrozenModel):
     """What is rebuilt before anything is restored: a database as it was at a point that a chain of backups leads to.
 
     ``asked``: the point in words, a moment in UTC and in BACKUP_TIMEZONE. ``time``: that moment, where it is one.
@@ -104,7 +101,7 @@ class PlannedRecovery(_Document):
     scratch_bytes: int
 
 
-class Recovered(_Document):
+class Recovered(FrozenModel):
     """What was rebuilt. ``reached``: of the last change that was replayed, UTC; ``position``: where in the log."""
 
     asked: str
@@ -117,7 +114,7 @@ class Recovered(_Document):
     rebuild_seconds: float
 
 
-class RestorePlan(_Document):
+class RestorePlan(FrozenModel):
     """What a restore will do, for a person to read before it is done; JSON-able, for an approval to carry.
 
     ``target_address``: where it goes, as ``host:port/database`` or a path. ``rows``: of the whole backup.
@@ -164,7 +161,7 @@ class RestorePlan(_Document):
     warnings: tuple[str, ...] = ()
 
 
-class RestoreReport(_Document):
+class RestoreReport(FrozenModel):
     """What was restored, and whether it is what the manifest says (SPEC §3: fields may be added, none renamed).
 
     ``differences``: also the checks that failed. ``in_place`` False: for these, it was not put in the target's place;
@@ -191,6 +188,6 @@ class RestoreReport(_Document):
     check_seconds: float = 0.0
     plain_bytes: int = 0
     recovered: Recovered | None = None
-    read_from: dict[str, str] = {}
+    read_from: dict[str, str] = Field(default_factory=dict)
     passed_over: tuple[PassedOver, ...] = ()
     thaw: ThawReport | None = None
