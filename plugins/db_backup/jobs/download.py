@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming
 from db_backup.errors import BackupError
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import blamed_on, check_copy, plain_part, refuse_out_of_order, stored_bytes
 from db_backup.jobs.copies import leased, locate
@@ -65,13 +64,11 @@ class DownloadRequest:
     wait_for_thaw: bool = True
 
 
-class DownloadReport(BaseModel):
+class DownloadReport(FrozenModel):
     """``path`` is None when it went to a stream; ``size_bytes``: what was written.
 
     ``read_from``: the storage. ``passed_over``: copies that could not be read; ``warnings`` says the same in sentences.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     backup_id: str
     path: Path | None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict
-
 from db_backup import naming, standing
 from db_backup.catalog import AuditAct
 from db_backup.errors import (
@@ -21,6 +19,7 @@ from db_backup.errors import (
     StorageError,
     UnknownBackup,
 )
+from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.chains import lineage_of
@@ -60,11 +59,7 @@ class ReplicateRequest:
     to: str | None = None
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class WantedCopy(_Document):
+class WantedCopy(FrozenModel):
     """A copy to be made or mended, and why."""
 
     backup_id: str
@@ -72,7 +67,7 @@ class WantedCopy(_Document):
     why: str
 
 
-class FailedCopy(_Document):
+class FailedCopy(FrozenModel):
     """One that could not be made; the next replication tries it again."""
 
     backup_id: str
@@ -81,12 +76,12 @@ class FailedCopy(_Document):
     hint: str = ""
 
 
-class LeftAlone(_Document):
+class LeftAlone(FrozenModel):
     backup_id: str
     reason: str
 
 
-class ReplicateReport(_Document):
+class ReplicateReport(FrozenModel):
     """What was made, and what not; of a plan, ``wanted`` alone.
 
     ``local_removed``: backups whose local copy went, because others have them and it is not to stay. ``unreachable``:
