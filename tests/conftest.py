@@ -25,7 +25,7 @@ import db_backup  # noqa: E402
 from db_backup.model import EngineName  # noqa: E402
 from support import azurite_server as azurite_support  # noqa: E402
 from support import mysql_server as mysql_support  # noqa: E402
-from support import quick_tools  # noqa: E402
+from support import properties, quick_tools  # noqa: E402
 from support.azurite_server import AzuriteServer  # noqa: E402
 from support.gcs_server import GcsServer  # noqa: E402
 from support.lab import EngineLab  # noqa: E402
@@ -40,6 +40,7 @@ from support.postgres_server import PostgresServer, postgres_server  # noqa: E40
 __all__ = ["postgres_server"]
 
 quick_tools.put_first(choose_temporary_folder())
+properties.settle()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -96,8 +96,8 @@ def test_postgres_is_dumped_of_the_standby_and_restored_to_the_primary(
 def test_a_dump_of_a_standby_that_is_behind_says_as_of_when_it_is(
     of_standby: Project, primary: PostgresServer, standby: PostgresServer
 ) -> None:
-    before = primary.run("SELECT clock_timestamp()")[0][0]
     standby.run("SELECT pg_wal_replay_pause()")
+    before = primary.run("SELECT clock_timestamp()")[0][0]  # until the pause the primary may commit work of its own
     try:
         primary.run("INSERT INTO orders VALUES (100)", database="shop")
         position = primary.run("SELECT pg_current_wal_lsn()")[0][0]

@@ -29,7 +29,7 @@ class S3Server(CloudServer):
     @contextmanager
     def start(cls) -> Iterator[S3Server]:
         port = free_port()
-        with running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
+        with running([sys.executable, "-m", "support.moto_process", str(port)], port):
             yield cls.at(f"http://127.0.0.1:{port}")
 
     @classmethod

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Set
 from pathlib import Path
 
 Process = tuple[int, str]  # pid, start time: together unique until the next boot
+
+_DYING_SECONDS = 30
 
 
 def _status(pid: int) -> tuple[int, str, str] | None:
@@ -36,7 +39,16 @@ def family(*, of: int | None = None, ignoring: Set[Process] = frozenset()) -> se
 
 
 def still_alive(processes: Set[Process]) -> set[Process]:
-    """Those that run still, whoever their parent is by now."""
+    """Those that run still, whoever their parent is by now. Who was killed is given the time to die: under load it may
+    outlive its killer's next lines.
+    """
+    deadline = time.monotonic() + _DYING_SECONDS
+    while (alive := _alive(processes)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return alive
+
+
+def _alive(processes: Set[Process]) -> set[Process]:
     return {
         (pid, started)
         for pid, started in processes

@@ -368,9 +368,11 @@ def test_no_connection_stays_open_that_a_forked_child_could_share(catalog: Catal
 
 
 def test_a_process_is_dead_when_it_is_a_zombie() -> None:
+    released, release = os.pipe()
     child = os.fork()
     if child == 0:
-        time.sleep(0.2)
+        os.close(release)
+        os.read(released, 1)
         os._exit(0)
     me = Holder.this_process("tower")
     started = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[19])
@@ -380,9 +382,12 @@ def test_a_process_is_dead_when_it_is_a_zombie() -> None:
         return holder.is_dead(seen_from=me, expires_at=MORNING, now=utc_now())
 
     assert not dead()
+    os.write(release, b"!")
     eventually(dead)  # not waited for yet
     os.waitpid(child, 0)
     assert dead()
+    os.close(released)
+    os.close(release)
 
 
 def test_an_attempt_is_written_down_before_it_ends(catalog: Catalog) -> None:

@@ -92,7 +92,7 @@ class TestServices:
     def started(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
         """One service that has a child of its own, in another session, as Airflow's tasks have."""
         program = tmp_path / "airflow"
-        program.write_text("#!/bin/sh\nsetsid sleep 300 &\necho started\nexec sleep 300\n")
+        program.write_text("#!/bin/sh\necho started\nsetsid sleep 300 &\nexec sleep 300\n")
         program.chmod(0o755)
         monkeypatch.setattr(services, "_AIRFLOW", program)
         monkeypatch.setattr(services, "STATE", tmp_path / "demo.json")

@@ -248,7 +248,8 @@ def test_a_sink_that_does_not_take_anything_holds_the_source() -> None:
         held_at: list[int] = []
 
         def watch() -> None:
-            while not held_at or held_at[-1] != len(source.observed):  # until nothing has moved for a while
+            # Until something has come, and then nothing for a while.
+            while not held_at or held_at[-1] == 0 or held_at[-1] != len(source.observed):
                 held_at.append(len(source.observed))
                 time.sleep(0.5)
             released.set()
