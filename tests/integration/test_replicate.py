@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 
 from db_backup.errors import StorageFull
+from db_backup.jobs.contents import check_copy
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.storage import LocalStorage
 from db_backup.storage.local import _LocalSink
@@ -252,6 +253,29 @@ def test_a_pin_that_a_storage_missed_reaches_it_later(project: SpreadProject) ->
     project.json("replicate")
 
     assert project.state(backup, SECOND)["pinned"] is True
+
+
+def test_what_is_changed_while_a_copy_is_being_made_holds_for_that_copy_too(project: SpreadProject) -> None:
+    project.environment["BACKUP_KEYS_PATH"] = str(project.folder / "keys")
+    for name in ("default", "newer"):
+        assert project.run("keys", "generate", name).returncode == 0
+    project.place("local")
+    backup = project.create("shop", "--encrypt")
+    assert project.run("pin", backup).returncode == 0
+    project.place("local", THIRD)
+
+    def meanwhile(*arguments: Any) -> None:
+        check_copy(*arguments)
+        assert project.run("unpin", backup).returncode == 0
+        assert project.json("keys", "rotate", BACKUP_ENCRYPTION_KEY_ID="newer")["rewrapped"] == 1
+
+    with mock.patch("db_backup.jobs.copying.check_copy", meanwhile):
+        assert len(project.json("replicate")["made"]) == 1
+
+    state = project.state(backup, THIRD)
+    assert [wrapped["recipient"] for wrapped in state["wrapped_keys"]] == ["newer"]
+    assert not state["pinned"]
+    assert not project.backup(backup)["pinned"]
 
 
 def test_a_storage_that_nobody_knows_is_refused(project: SpreadProject) -> None:

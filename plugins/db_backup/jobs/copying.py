@@ -16,7 +16,7 @@ from db_backup import naming
 from db_backup.errors import ArtefactError, FeatureNotAvailable, ObjectMissing, StorageConflict
 from db_backup.frozen import FrozenModel
 from db_backup.jobs.contents import check_copy, checked_stored, stored_bytes
-from db_backup.jobs.copies import Copies, update_state
+from db_backup.jobs.copies import Copies, known_copies, update_state
 from db_backup.jobs.fallback import Fallback, PassedOver, read_back, with_proof
 from db_backup.jobs.locking import lock_copies
 from db_backup.jobs.roots import ready_storages
@@ -87,7 +87,9 @@ def make_copy(
         check_copy(made, progress, cancellation)
         proof = read_back(made, began)
         word = _word(target, there, proof)
-        _publish(copies, sources[0], target, _with_copy(sources[0].state, word, proof))
+        # Reading took its time: keys may have been rotated meanwhile, or a pin taken off.
+        known = known_copies(workspace, manifest.id).state or sources[0].state
+        _publish(copies, sources[0], target, _with_copy(known, word, proof))
         undo.pop_all()
     state = update_state(workspace, sources[0], lambda state: _with_copy(state, word, proof))
     made = replace(made, state=state)
