@@ -5,7 +5,7 @@ Only parts are moved: manifests and states stay where everybody reads them at on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,8 +16,9 @@ from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.archiving import old_enough, reasons_to_stay
-from db_backup.jobs.cleanup import usual_policy
+from db_backup.jobs.cleanup import planned, usual_policy
 from db_backup.jobs.copies import leased, update_state
+from db_backup.jobs.failures import FailedCopy
 from db_backup.jobs.holdings import Holdings
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
@@ -60,19 +61,11 @@ class KeptCopy(FrozenModel):
     reason: str
 
 
-class FailedCopy(FrozenModel):
-    """A copy that could not be moved, or not all of it; the next run goes on with it."""
-
-    backup_id: str
-    storage: str
-    error: str
-    hint: str
-
-
 class ArchiveReport(FrozenModel):
     """Of a dry run ``archive`` is what would be moved, and otherwise what was.
 
-    A copy that was moved before is not told of. ``warnings``: which entries were left alone.
+    A copy that was moved before is not told of. ``failed``: these may have been moved in part. ``warnings``: which
+    entries were left alone.
     """
 
     archive: tuple[ArchivedCopy, ...] = ()
@@ -141,7 +134,7 @@ def archive_backups(
         except Refused as refused:
             keep.append(KeptCopy(backup_id=backup_id, storage=storage, reason=refused.message.removesuffix(".")))
         except BackupError as error:
-            failed.append(FailedCopy(backup_id=backup_id, storage=storage, error=error.message, hint=error.hint))
+            failed.append(FailedCopy.of(backup_id, storage, error))
         else:
             remark = "; ".join(filter(None, (move.told.remark, *remarks)))
             done.append(move.told.model_copy(update={"remark": remark}))
@@ -157,17 +150,10 @@ def _plan(workspace: Workspace, request: ArchiveRequest) -> _Plan:
     for entry in holdings.entries() if request.entries is None else request.entries:
         if entry not in holdings.entries():
             workspace.config.entry(entry)  # raises, with the nearest name
-        held = holdings.read(entry)
+        held, plan = planned(workspace, holdings, entry, usual_policy(workspace, entry), {})
         if held.unreadable:
             warnings.append(f"'{entry}' was left alone: {held.unreadable}")
             continue
-        plan = retention.plan(
-            held.backups.values(),
-            policies={entry: usual_policy(workspace, entry)},
-            leases=_leases(workspace),
-            locks={},
-            now=utc_now(),
-        )
         for rule in rules:
             found, stays = _of_entry(workspace, rule, held.backups, plan)
             moves += found
@@ -260,13 +246,6 @@ def _billed_longer(copy: Located, storage_class: str) -> str:
     if copy.state.pinned or copy.state.legal_hold or expires >= utc_now() + timedelta(days=minimum):
         return ""
     return f"its days end on {expires:%Y-%m-%d}, and {storage_class} bills for {minimum} days at least"
-
-
-def _leases(workspace: Workspace) -> Mapping[str, Sequence[str]]:
-    found: dict[str, list[str]] = {}
-    for lease in workspace.catalog.leases():
-        found.setdefault(lease.backup_id, []).append(str(lease))
-    return found
 
 
 def _carry_out(workspace: Workspace, move: _Move, run: RunInfo, cancellation: Cancellation) -> list[str]:

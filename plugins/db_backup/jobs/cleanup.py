@@ -14,7 +14,8 @@ from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import bring_states_in_line, locate
 from db_backup.jobs.deletion import erase
-from db_backup.jobs.holdings import Holdings
+from db_backup.jobs.failures import FailedBackup
+from db_backup.jobs.holdings import EntryHoldings, Holdings
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo, Tombstone
 from db_backup.model import BackupStatus, BackupType, utc_now
@@ -60,23 +61,16 @@ class DeletedBackup(FrozenModel):
     reason: str
 
 
-class FailedDeletion(FrozenModel):
-    """A backup that should be gone and may be there still, whole or in part; the next cleanup tries again."""
-
-    backup_id: str
-    error: str
-    hint: str
-
-
 class CleanupReport(FrozenModel):
     """Every backup once. Of a dry run ``delete`` is what would go, and otherwise what has gone.
 
-    ``warnings``: which entries were left alone, and what is strange about a backup.
+    ``failed``: what should be gone and may be there still, whole or in part. ``warnings``: which entries were left
+    alone, and what is strange about a backup.
     """
 
     keep: tuple[KeptBackup, ...] = ()
     delete: tuple[DeletedBackup, ...] = ()
-    failed: tuple[FailedDeletion, ...] = ()
+    failed: tuple[FailedBackup, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -90,7 +84,7 @@ def plan_cleanup(workspace: Workspace, request: CleanupRequest, *, run: RunInfo)
     left_alone |= {lock.entry: f"'{lock.entry}' is at work: {lock}" for lock in workspace.catalog.locks()}
     tally = _Tally()
     for entry in _entries(workspace, request, holdings):
-        _, plan = _planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
+        _, plan = planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
         tally.keep(plan.keep)
         tally.deleted += plan.delete
     return tally.report()
@@ -123,11 +117,11 @@ def clean_up(
                 except EntryLocked as locked:
                     left_alone[entry] = locked.message.removesuffix(".")
                 progress.stage(f"cleaning up {entry}")
-                backups, plan = _planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
+                found, plan = planned(workspace, holdings, entry, request.policy(workspace, entry), left_alone)
                 tally.keep(plan.keep)
-                _Application(workspace, backups, tally, run, cancellation).apply(plan.delete)
+                _Application(workspace, found.backups, tally, run, cancellation).apply(plan.delete)
                 if entry not in left_alone:
-                    _unmark_the_undeleted(workspace, entry, backups)
+                    _unmark_the_undeleted(workspace, entry, found.backups)
         report = tally.report()
         act.detail = f"deleted {len(report.delete)}, kept {len(report.keep)}, failed {len(report.failed)}"
     return report
@@ -185,8 +179,8 @@ def delete_backup(
         workspace.catalog.entry_lock(manifest.entry, "deletion", wait_seconds=wait_seconds, cancellation=cancellation),
     ):
         policy = usual_policy(workspace, manifest.entry)
-        backups, plan = _planned(workspace, Holdings(workspace), manifest.entry, policy, {})
-        reasons = _reasons(manifest.id, backups, plan)
+        found, plan = planned(workspace, Holdings(workspace), manifest.entry, policy, {})
+        reasons = _reasons(manifest.id, found.backups, plan)
         _refuse_if_protected(manifest.id, reasons, force)
         reason = "forced by a person" if force else "asked for by a person"
         erase(workspace, manifest.id, _tombstone(reason, run), cancellation)
@@ -238,7 +232,7 @@ class _Tally:
 
     kept: list[KeptBackup] = field(default_factory=list)
     deleted: list[Deletion] = field(default_factory=list)
-    failed: list[FailedDeletion] = field(default_factory=list)
+    failed: list[FailedBackup] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def keep(self, kept: Sequence[retention.Keep]) -> None:
@@ -293,9 +287,7 @@ class _Application:
                 self._keep(deletion, refused.message.removesuffix("."))
             except BackupError as error:
                 self._spare_ancestors(deletion)
-                self.tally.failed.append(
-                    FailedDeletion(backup_id=deletion.backup_id, error=error.message, hint=error.hint)
-                )
+                self.tally.failed.append(FailedBackup.of(deletion.backup_id, error))
             else:
                 self.tally.deleted.append(deletion)
 
@@ -314,14 +306,19 @@ class _Application:
             self.needed.setdefault(needed, deletion.backup_id)
 
 
-def _planned(
+def planned(
     workspace: Workspace, holdings: Holdings, entry: str, policy: Policy, left_alone: Mapping[str, str]
-) -> tuple[Mapping[str, Backup], retention.Plan]:
+) -> tuple[EntryHoldings, retention.Plan]:
+    """The entry's backups, and what retention makes of them; where they are not all known, everything is kept.
+
+    :param left_alone: entries that nothing is deleted of, and why.
+    :raises StorageError, CatalogError:
+    """
     held = holdings.read(entry)
     leases: dict[str, list[str]] = {}
     for lease in workspace.catalog.leases():
         leases.setdefault(lease.backup_id, []).append(str(lease))
-    return held.backups, retention.plan(
+    return held, retention.plan(
         held.backups.values(),
         policies={entry: policy},
         leases=leases,

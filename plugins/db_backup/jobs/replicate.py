@@ -25,6 +25,7 @@ from db_backup.jobs.ahead import copies_ahead
 from db_backup.jobs.chains import lineage_of
 from db_backup.jobs.copies import Copies, bring_states_in_line, known_copies, leased, locate, record_newest
 from db_backup.jobs.copying import MadeCopy, make_copy
+from db_backup.jobs.failures import FailedCopy
 from db_backup.jobs.listing import survey
 from db_backup.jobs.local_copies import drop_local_copy
 from db_backup.jobs.looks import GONE
@@ -65,15 +66,6 @@ class WantedCopy(FrozenModel):
     backup_id: str
     storage: str
     why: str
-
-
-class FailedCopy(FrozenModel):
-    """One that could not be made; the next replication tries it again."""
-
-    backup_id: str
-    storage: str
-    error: str
-    hint: str = ""
 
 
 class LeftAlone(FrozenModel):
@@ -261,7 +253,7 @@ class _Replication:
             self.tally.warnings |= dict.fromkeys(made.warnings)
 
     def _failed(self, backup_id: str, name: str, error: BackupError) -> None:
-        self.tally.failed.append(FailedCopy(backup_id=backup_id, storage=name, error=error.message, hint=error.hint))
+        self.tally.failed.append(FailedCopy.of(backup_id, name, error))
         of_storage = isinstance(error, StorageError | ConfigurationError) and not isinstance(error, _OF_ONE_COPY)
         if error.storage is None and of_storage:
             self.given_up.add(name)

@@ -16,6 +16,7 @@ from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
 from db_backup.jobs.ahead import requests_at_once, worked_ahead
 from db_backup.jobs.copies import Copies, known_copies
+from db_backup.jobs.failures import FailedBackup
 from db_backup.jobs.locking import lock_wrapped_key
 from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.roots import ready_storages
@@ -35,14 +36,6 @@ class Rotated(StrEnum):
     GONE = "gone"
 
 
-class FailedRotation(FrozenModel):
-    """A backup whose state stayed as it was."""
-
-    backup_id: str
-    error: str
-    hint: str
-
-
 class Recipient(FrozenModel):
     name: str
     kind: str
@@ -52,14 +45,15 @@ class Recipient(FrozenModel):
 class RotationReport(FrozenModel):
     """``rewrapped``: so many were, or, in a dry run, would be. ``already``: wrapped for just these keys before.
 
-    ``unreached``: the storages that did not answer, and why; what lies there alone still needs its old keys.
+    ``failed``: their states stayed as they were. ``unreached``: the storages that did not answer, and why; what lies
+    there alone still needs its old keys.
     """
 
     recipients: tuple[Recipient, ...]
     dry_run: bool
     rewrapped: int
     already: int
-    failed: tuple[FailedRotation, ...]
+    failed: tuple[FailedBackup, ...]
     unreached: tuple[str, ...]
 
     @property
@@ -105,7 +99,7 @@ class _Rotation:
         self.progress = progress
         self.cancellation = cancellation
         self.counts = dict.fromkeys(Rotated, 0)
-        self.failed: list[FailedRotation] = []
+        self.failed: list[FailedBackup] = []
         self.unreached: dict[str, Unanswered] = {}
 
     def go(self) -> None:
@@ -123,7 +117,7 @@ class _Rotation:
             except Interrupted:
                 raise
             except BackupError as error:
-                self.failed.append(FailedRotation(backup_id=backup_id, error=error.message, hint=error.hint))
+                self.failed.append(FailedBackup.of(backup_id, error))
         if number < len(ids):
             self._check()
 
