@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from db_backup.catalog import AuditAct, AuditRecord
+from db_backup.catalog import AuditAct, AuditOutcome, AuditRecord
 from db_backup.errors import ActUnaudited, BackupError, CatalogError, EntryLocked, Interrupted, Refused, StorageError
 from db_backup.jobs.reach import Unanswered, ask
 from db_backup.jobs.workspace import Workspace
@@ -20,7 +20,7 @@ from db_backup.storage import Storage
 class Act:
     """One audited act; what becomes known on the way is filled in before it ends."""
 
-    name: str
+    name: AuditAct
     entry: str | None = None
     backup_id: str | None = None
     detail: str = ""
@@ -28,26 +28,26 @@ class Act:
 
 @contextmanager
 def audited(
-    workspace: Workspace, name: str, run: RunInfo, *, entry: str | None = None, backup_id: str | None = None
+    workspace: Workspace, name: AuditAct, run: RunInfo, *, entry: str | None = None, backup_id: str | None = None
 ) -> Iterator[Act]:
     """Record that the act started, and then that it was done, refused, failed or interrupted."""
     act = Act(name, entry, backup_id)
-    workspace.catalog.audit(_record(act, run, "started"))
+    workspace.catalog.audit(_record(act, run, AuditOutcome.STARTED))
     try:
         yield act
     except BaseException as error:
         act.detail = str(error) if isinstance(error, BackupError) else type(error).__name__
         _close(workspace, _record(act, run, _outcome(error)), error)
         raise
-    _close(workspace, _record(act, run, "done"), None)
+    _close(workspace, _record(act, run, AuditOutcome.DONE), None)
 
 
-def _outcome(error: BaseException) -> str:
+def _outcome(error: BaseException) -> AuditOutcome:
     if isinstance(error, Refused | EntryLocked):
-        return "refused"
+        return AuditOutcome.REFUSED
     if isinstance(error, Interrupted | KeyboardInterrupt):
-        return "interrupted"
-    return "failed"
+        return AuditOutcome.INTERRUPTED
+    return AuditOutcome.FAILED
 
 
 def _close(workspace: Workspace, record: AuditRecord, error: BaseException | None) -> None:
@@ -106,7 +106,7 @@ def _words(record: AuditRecord) -> str:
     return f"{words} of {subject}" if subject else words
 
 
-def _record(act: Act, run: RunInfo, outcome: str) -> AuditRecord:
+def _record(act: Act, run: RunInfo, outcome: AuditOutcome) -> AuditRecord:
     return AuditRecord(
         at=utc_now(),
         act=act.name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from db_backup import lineage, retention
-from db_backup.catalog import Attempt, AttemptOutcome, BackupQuery
+from db_backup.catalog import Attempt, AttemptOutcome, AuditAct, BackupQuery
 from db_backup.errors import BackupError, EntryLocked, Interrupted, Refused, UnknownBackup
 from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
@@ -102,7 +102,7 @@ def clean_up(
     :raises StorageError, CatalogError, Interrupted:
     """
     named = request.entries[0] if request.entries and len(request.entries) == 1 else None
-    with audited(workspace, "cleanup", run, entry=named) as act:
+    with audited(workspace, AuditAct.CLEANUP, run, entry=named) as act:
         holdings = Holdings(workspace)
         left_alone = _spoiled_in(workspace, run)
         tally = _Tally()
@@ -175,7 +175,7 @@ def delete_backup(
     """
     manifest = locate(workspace, backup).manifest
     with (
-        audited(workspace, "delete", run, entry=manifest.entry, backup_id=manifest.id) as act,
+        audited(workspace, AuditAct.DELETE, run, entry=manifest.entry, backup_id=manifest.id) as act,
         workspace.catalog.entry_lock(manifest.entry, "deletion", wait_seconds=wait_seconds, cancellation=cancellation),
     ):
         policy = usual_policy(workspace, manifest.entry)
@@ -293,7 +293,7 @@ class _Application:
 
     def _delete(self, deletion: Deletion) -> None:
         entry = self.backups[deletion.backup_id].entry
-        with audited(self.workspace, "delete", self.run, entry=entry, backup_id=deletion.backup_id) as act:
+        with audited(self.workspace, AuditAct.DELETE, self.run, entry=entry, backup_id=deletion.backup_id) as act:
             act.detail = deletion.reason
             erase(self.workspace, deletion.backup_id, _tombstone(deletion.reason, self.run), self.cancellation)
 

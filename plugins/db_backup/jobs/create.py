@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from db_backup.catalog import AttemptOutcome
+from db_backup.catalog import AttemptOutcome, AuditAct
 from db_backup.config import Entry
 from db_backup.engines.base import Engine
 from db_backup.engines.chain import ChainEngine
@@ -79,7 +79,7 @@ def create_backup(
     :raises PublishedUnindexed: the backup is there, whole, and the catalogue could not take it in.
     :raises BackupError: any other: nothing was published, and nothing half-written is left.
     """
-    with audited(workspace, "create", run, entry=request.entry) as act:
+    with audited(workspace, AuditAct.CREATE, run, entry=request.entry) as act:
         entry = workspace.config.entry(request.entry)
         if request.safety:
             entry = dataclasses.replace(entry, read_conn_id=None, exclude_tables=())

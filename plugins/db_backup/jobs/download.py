@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from db_backup import naming
+from db_backup.catalog import AuditAct
 from db_backup.errors import BackupError
 from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
@@ -172,7 +173,7 @@ def file_name(located: Located, *, raw: bool) -> str:
 def _reading(workspace: Workspace, located: Located, run: RunInfo, where: str) -> Iterator[None]:
     manifest = located.manifest
     with (
-        audited(workspace, "download", run, entry=manifest.entry, backup_id=manifest.id) as act,
+        audited(workspace, AuditAct.DOWNLOAD, run, entry=manifest.entry, backup_id=manifest.id) as act,
         leased(workspace, located, "download"),
     ):
         act.detail = f"to {where}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from db_backup.catalog import AuditAct
 from db_backup.config import Entry
 from db_backup.errors import ArtefactError, LoadFailed, ScratchUnavailable, StorageFull, ToolError, UnknownBackup
 from db_backup.frozen import FrozenModel
@@ -95,7 +96,7 @@ def drill(
     :raises Refused, StorageError, ManifestError, Interrupted: no drill was made.
     """
     entry = workspace.config.entry(database)
-    with audited(workspace, "drill", run, entry=entry.name) as act:
+    with audited(workspace, AuditAct.DRILL, run, entry=entry.name) as act:
         found = locate(workspace, newest_good_backup(workspace, entry, backup_type).id)
         act.backup_id = found.manifest.id
         with leased(workspace, found, "drill") as located:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from db_backup.catalog import AuditAct
 from db_backup.errors import StorageConflict
 from db_backup.jobs.acts import audited
 from db_backup.jobs.copies import known_copies, locate, update_state
@@ -31,7 +32,9 @@ def set_pin(workspace: Workspace, backup: str, *, pinned: bool, run: RunInfo) ->
 
     located = locate(workspace, backup)
     manifest = located.manifest
-    with audited(workspace, "pin" if pinned else "unpin", run, entry=manifest.entry, backup_id=manifest.id):
+    with audited(
+        workspace, AuditAct.PIN if pinned else AuditAct.UNPIN, run, entry=manifest.entry, backup_id=manifest.id
+    ):
         refuse_if_deleting(located.state)
         holders = known_copies(workspace, manifest.id).unasked_holders
         if holders and not pinned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from db_backup import naming
-from db_backup.catalog import BackupQuery
+from db_backup.catalog import AuditAct, BackupQuery
 from db_backup.errors import BackupError, ObjectMissing
 from db_backup.frozen import FrozenModel
 from db_backup.jobs.acts import audited
@@ -45,7 +45,7 @@ def reindex_catalog(workspace: Workspace, *, run: RunInfo) -> CatalogReport:
 
     :raises StorageNotMounted, StorageError: no storage answers.
     """
-    with audited(workspace, "catalog", run) as act:
+    with audited(workspace, AuditAct.CATALOG, run) as act:
         problems: list[CatalogProblem] = []
         listed = _adopted(workspace, problems)
         indexed = _reindexed(workspace, listed, problems)

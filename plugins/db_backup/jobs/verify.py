@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from db_backup import standing
+from db_backup.catalog import AuditAct
 from db_backup.errors import ChainBroken, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.chains import lineage_of
@@ -100,7 +101,7 @@ def verify_copies(
     """
 
     def prove(backup: str, level: VerificationLevel | None, storage: str | None = None) -> tuple[Verification, Proving]:
-        with audited(workspace, "verify", run, backup_id=backup) as act:
+        with audited(workspace, AuditAct.VERIFY, run, backup_id=backup) as act:
             found = locate(workspace, backup, storage=storage)
             act.entry, act.backup_id = found.manifest.entry, found.manifest.id
             with leased(workspace, found, "verification") as located:

@@ -82,6 +82,7 @@ class RestoreApprovalOperator(ApprovalOperator):
 
         :raises Refused: nobody answered in time; or the one who asked did, where it must be another.
         """
+        from db_backup.catalog import AuditAct
         from db_backup.jobs.acts import audited
         from db_backup.jobs.workspace import Workspace
 
@@ -90,7 +91,7 @@ class RestoreApprovalOperator(ApprovalOperator):
         actor = run.model_copy(update={"actor": by})
         with (
             Workspace.open() as workspace,
-            audited(workspace, "approval", actor, entry=plan.entry, backup_id=plan.backup_id) as act,
+            audited(workspace, AuditAct.APPROVAL, actor, entry=plan.entry, backup_id=plan.backup_id) as act,
         ):
             if "error" in event:
                 raise Refused(

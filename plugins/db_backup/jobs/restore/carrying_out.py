@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
+from db_backup.catalog import AuditAct
 from db_backup.errors import (
     ArtefactError,
     BackupError,
@@ -54,7 +55,7 @@ def planned_restore(
     :raises StorageError, ManifestError:
     """
     named = None if request.backup == LATEST else request.backup
-    with audited(workspace, "restore", run, entry=request.database, backup_id=named) as act:
+    with audited(workspace, AuditAct.RESTORE, run, entry=request.database, backup_id=named) as act:
         resolved = resolve_backup(workspace, request)
         act.entry, act.backup_id = resolved.located.manifest.entry, resolved.located.manifest.id
         with kept(workspace, resolved, "restore") as held:
