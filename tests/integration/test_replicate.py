@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from db_backup.errors import StorageFull
+from db_backup.errors import StorageAccessDenied, StorageFull
 from db_backup.jobs.contents import check_copy
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.storage import LocalStorage
@@ -334,6 +334,52 @@ def test_the_local_copy_stays_where_the_other_one_is_damaged(project: SpreadProj
     # the reading found the damage: it is mended first, and only then the local copy goes
     assert project.json("replicate")["local_removed"] == [backup]
     assert project.backup(backup)["storages"] == [SECOND]
+
+
+def test_the_local_copy_stays_while_what_its_state_knows_stands_nowhere_else(project: SpreadProject) -> None:
+    project.environment["BACKUP_KEYS_PATH"] = str(project.folder / "keys")
+    assert project.run("keys", "generate", "default").returncode == 0
+    project.place("local", SECOND)
+    backup = project.create("shop", "--encrypt")
+    assert project.run("verify", backup).returncode == 0
+    (project.storages[SECOND] / "metadata" / f"{backup}.state.json").unlink()
+    assert project.run("pin", backup).returncode == 0
+    (project.storages[SECOND] / "metadata" / f"{backup}.state.json").unlink()
+    without_local(project)
+    replace = LocalStorage.replace
+
+    def denied(storage: LocalStorage, *arguments: Any, **named: Any) -> Any:
+        if storage.name == SECOND:
+            raise StorageAccessDenied("The storage 'second' is read-only.", hint="Change that.")
+        return replace(storage, *arguments, **named)
+
+    with mock.patch.object(LocalStorage, "replace", denied):
+        project.run("replicate")
+    assert project.parts(backup, "local")
+
+    assert project.json("replicate")["local_removed"] == [backup]
+    state = project.state(backup, SECOND)
+    assert (len(state["wrapped_keys"]), state["pinned"]) == (1, True)
+
+
+def test_a_local_copy_that_is_gone_is_not_shown_where_the_others_could_not_be_told(project: SpreadProject) -> None:
+    project.place("local", SECOND)
+    without_local(project)
+    replace = LocalStorage.replace
+
+    def denied(storage: LocalStorage, *arguments: Any, **named: Any) -> Any:
+        if storage.name == SECOND and not any((project.storage / "metadata").glob("*.state.json")):
+            raise StorageAccessDenied("The storage 'second' is read-only.", hint="Change that.")
+        return replace(storage, *arguments, **named)
+
+    with mock.patch.object(LocalStorage, "replace", denied):
+        (made,) = project.json("create", "shop")["backups"]
+
+    assert project.parts(made["id"], "local") == []
+    assert project.backup(made["id"])["storages"] == [SECOND]
+    assert not any("stays" in warning for warning in made["warnings"])
+    assert project.json("replicate")["local_removed"] == [made["id"]]
+    assert [copy["storage"] for copy in project.state(made["id"], SECOND)["copies"]] == [SECOND]
 
 
 def test_a_backup_that_somebody_reads_keeps_its_local_copy(project: SpreadProject) -> None:

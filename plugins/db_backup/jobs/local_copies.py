@@ -15,8 +15,9 @@ from db_backup.catalog import AuditAct
 from db_backup.errors import ArtefactError, BackupError, Interrupted, Refused, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.contents import check_copy
-from db_backup.jobs.copies import Copies, known_copies, update_state
+from db_backup.jobs.copies import Copies, bring_states_in_line, known_copies, update_state
 from db_backup.jobs.fallback import damaged, read_back, with_proof
+from db_backup.jobs.merging import merged_state
 from db_backup.jobs.placement import wanted_storages
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
@@ -47,15 +48,16 @@ def drop_local_copy(
         return False
     try:
         with workspace.catalog.deletion(backup_id, cancellation=cancellation):
+            bring_states_in_line(workspace, backup_id)
             copies = known_copies(workspace, backup_id)  # now that nobody reads it
-            staying = _read_back_copies(copies)
+            staying = [copy for copy in _read_back_copies(copies) if _knows_all(copies, copy.storage)]
             if not _is_to_go(copies) or not staying:
                 return False
             with audited(workspace, AuditAct.REMOVE_COPY, run, entry=entry, backup_id=backup_id) as act:
                 others = ", ".join(copy.storage.name for copy in staying)
                 act.detail = f"the local copy, which is not to stay (BACKUP_KEEP_LOCAL_COPY); it lies in {others}"
                 _remove(workspace.storage(LOCAL_STORAGE), copies.manifest)
-                update_state(workspace, staying[0], _without_local)
+                _tell_that_it_is_gone(workspace, copies, staying[0])
     except Refused:  # somebody reads it: the next replication
         return False
     return True
@@ -73,7 +75,7 @@ def drop_proved_copy(
     except Interrupted:
         raise
     except BackupError as error:
-        return (f"The local copy of {backup_id} stays for now: {error.message}",)
+        return (f"The local copy of {backup_id} was not removed, or not to the end: {error.message}",)
     return ()
 
 
@@ -135,6 +137,21 @@ def _stands_elsewhere(workspace: Workspace, copies: Copies, progress: Progress, 
         if proof.reached is not None:
             return True
     return False
+
+
+def _knows_all(copies: Copies, storage: Storage) -> bool:
+    """Whether its own state has what the others know: wrapped keys and pins that only the local one has must not go."""
+    own = copies.own_states.get(storage.name)
+    return own is not None and merged_state([own, *copies.own_states.values()]) == own
+
+
+def _tell_that_it_is_gone(workspace: Workspace, copies: Copies, staying: Located) -> None:
+    """:raises BackupError: no other state could be written: the catalogue knows it, and replication tells them."""
+    try:
+        update_state(workspace, staying, _without_local)
+    except BackupError:
+        workspace.catalog.record(copies.manifest, _without_local(staying.state))
+        raise
 
 
 def _remove(storage: Storage, manifest: Manifest) -> None:
