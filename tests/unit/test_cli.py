@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -96,6 +97,22 @@ print([name for name in (*heavy, *(f"db_backup.{room}" for room in ours)) if nam
 
     assert row.startswith(backup["id"])
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize(("arguments", "is_frozen"), [("", True), ("['completion', 'bash']", False)])
+def test_what_a_command_imports_is_kept_out_of_garbage_collection_in_its_own_process_alone(
+    arguments: str, is_frozen: bool
+) -> None:
+    program = f"""
+import gc, sys
+from db_backup.cli.main import main
+assert main({arguments}) == 0
+print(gc.isenabled(), gc.get_freeze_count() > 0, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "completion", "bash"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.split() == ["True", str(is_frozen)]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -42,7 +44,12 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is asked for, so that `db-backup list` does not load what only restores need."""
+    """Imports a command when it is asked for, so that `db-backup list` does not load what only restores need.
+
+    ``owns_process``: nothing else runs in this process, nor will.
+    """
+
+    owns_process = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -50,7 +57,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"db_backup.cli.commands.{_COMMANDS[cmd_name]}")
+        with _out_of_collection() if self.owns_process else nullcontext():
+            module = importlib.import_module(f"db_backup.cli.commands.{_COMMANDS[cmd_name]}")
         command: click.Command = module.command
         return command
 
@@ -70,6 +78,21 @@ class _LazyGroup(click.Group):
         """Names without their help, for which every command would be imported."""
         names = [CompletionItem(name) for name in _COMMANDS if name.startswith(incomplete)]
         return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@contextmanager
+def _out_of_collection() -> Iterator[None]:
+    """What is made here lives as long as the process: it is never looked through for garbage.
+
+    For modules, whose hundred thousands of objects were looked through again and again while they grew, and once more
+    at the end: a fifth of the time of `db-backup list`.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @click.group(
@@ -113,7 +136,11 @@ def cli(context: click.Context, kit: Path | None, passphrase_file: str | None) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit code and never raises."""
+    """Run one command line; returns its exit code and never raises.
+
+    :param arguments: None: those of this process, which is the command's own.
+    """
+    cli.owns_process = arguments is None
     try:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="db-backup", standalone_mode=False
