@@ -253,8 +253,10 @@ def test_on_kill_stops_a_backup_that_waits_and_leaves_nothing(
         Workspace.open() as other,
         other.catalog.entry_lock("shop", "full backup", wait_seconds=0, cancellation=Cancellation()),
     ):
-        killer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-        killer.start()
+        killer = when(
+            lambda: operator._cancellation is not None,  # which its work begins with
+            lambda: os.kill(os.getpid(), signal.SIGTERM),
+        )
         with pytest.raises(AirflowException, match="Airflow stopped the task"):
             run(operator, where)
         killer.join()
@@ -284,12 +286,12 @@ def hanging_dump(
     return made, programs
 
 
-def when_it_hangs(programs: Path, act: Callable[[], None]) -> threading.Thread:
-    """Calls ``act`` from a thread once the dump tool has begun to hang."""
+def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """Calls ``act`` from a thread a second after that holds."""
 
     def watch() -> None:
         pause = threading.Event()
-        while not list(programs.glob("whole.*")) or not children(str(programs)):
+        while not condition():
             pause.wait(0.05)
         pause.wait(1.0)
         act()
@@ -297,6 +299,11 @@ def when_it_hangs(programs: Path, act: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
+
+
+def hangs(programs: Path) -> bool:
+    """Whether the dump tool has begun to."""
+    return bool(list(programs.glob("whole.*")) and children(str(programs)))
 
 
 def test_on_kill_stops_a_dump_that_hangs_and_leaves_nothing(
@@ -309,7 +316,7 @@ def test_on_kill_stops_a_dump_that_hangs_and_leaves_nothing(
     made, programs = hanging_dump
     operator = BackupOperator(task_id="backup", database="post")
     signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-    killer = when_it_hangs(programs, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    killer = when(lambda: hangs(programs), lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(AirflowException, match="Airflow stopped the task"):
         run(operator, context())
     killer.join()

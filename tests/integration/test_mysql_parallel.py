@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -149,7 +150,10 @@ def test_a_statement_that_writes_for_long_is_named_and_nothing_stays_locked(
 ) -> None:
     writing = mysql_server.connect(database)
     writing._execute_command(3, "INSERT INTO log (what) SELECT sleep(1000)")  # its answer is not waited for
+    begun = f"SELECT 1 FROM information_schema.processlist WHERE id = {writing.thread_id()} AND state = 'User sleep'"
     try:
+        while not mysql_server.run(begun):
+            time.sleep(0.02)
         with pytest.raises(SourceError, match=r"Could not hold writes .* back within 1 s") as caught:
             dump_of(source, jobs=JOBS)
         assert "with 1 job" in caught.value.hint

@@ -16,7 +16,7 @@ from db_backup.manifest import RunInfo
 from db_backup.model import BackupType
 from db_backup.progress import Cancellation, Silent
 
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 240  # a whole DAG may run meanwhile
 
 
 @contextmanager
