@@ -96,7 +96,6 @@ def test_what_s3_says_of_an_object_is_understood(
         found = classes.temperature(_PATH)
 
     assert (found.readable, found.thawing) == (readable, thawing)
-    assert (found.readable_until is not None) == ("expiry-date" in head.get("Restore", ""))
 
 
 def test_what_is_denied_says_which_right_is_missing(s3_server: S3Server, bucket: str) -> None:

@@ -41,13 +41,12 @@ class Temperature:
     """How soon an object can be read.
 
     ``storage_class``: the provider's own word for it ("STANDARD", "DEEP_ARCHIVE", "Archive"). ``readable``: now.
-    ``thawing``: it was asked for, and is on its way. ``readable_until``: when a thawed copy goes cold again.
+    ``thawing``: it was asked for, and is on its way.
     """
 
     storage_class: str = ""
     readable: bool = True
     thawing: bool = False
-    readable_until: datetime | None = None
 
 
 @dataclass(frozen=True)

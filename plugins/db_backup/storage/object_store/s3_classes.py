@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 
 from db_backup.errors import StorageError
@@ -19,7 +18,6 @@ _COPIED_PART = 1 << 30
 _THAW_TIER = "Standard"  # which every class has; what it takes is said by ``storage_classes``
 
 _ONGOING = re.compile(r'ongoing-request="(true|false)"')
-_EXPIRY = re.compile(r'expiry-date="([^"]+)"')
 
 
 class S3Classes:
@@ -63,8 +61,7 @@ class S3Classes:
     def _head(self, path: str) -> Mapping[str, Any]:
         with told(self._place, path, "be looked at"):
             head: Mapping[str, Any] = self._client().head_object(Bucket=self._bucket, Key=path)
-            return head
-        raise AssertionError
+        return head
 
     def _copy(self, path: str, before: Mapping[str, Any], storage_class: str) -> None:
         """A copy in parts takes nothing over by itself: what belongs to the object is given along."""
@@ -130,11 +127,9 @@ def _temperature(head: Mapping[str, Any]) -> Temperature:
     # ArchiveStatus: of INTELLIGENT_TIERING, where the bucket lets it archive by itself.
     if not needs_thaw(storage_class) and not head.get("ArchiveStatus"):
         return Temperature(storage_class)
-    restore = head.get("Restore", "")
-    ongoing, expiry = _ONGOING.search(restore), _EXPIRY.search(restore)
+    ongoing = _ONGOING.search(head.get("Restore", ""))
     return Temperature(
         storage_class,
         readable=bool(ongoing and ongoing[1] == "false"),
         thawing=bool(ongoing and ongoing[1] == "true"),
-        readable_until=parsedate_to_datetime(expiry[1]) if expiry else None,
     )
