@@ -221,6 +221,23 @@ def test_what_a_killed_replication_left_goes_with_its_backup(project: SpreadProj
     assert project.parts(backup, THIRD) == []
 
 
+def test_what_a_killed_replication_was_writing_goes_with_the_next_one(project: SpreadProject) -> None:
+    project.place("local")
+    backup = project.create()
+    killed = KILLED.replace("LocalStorage.create", "_LocalSink.commit").replace("(storage, key, content)", "(storage)")
+    killed = killed.replace("storage.name", "storage._place.storage").replace(
+        "import LocalStorage", "import LocalStorage\nfrom db_backup.storage.local import _LocalSink"
+    )
+    done = project.run_process([sys.executable, "-c", killed.replace('"replicate"', f'"replicate", "--to", "{THIRD}"')])
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list((project.storages[THIRD] / "database").iterdir())) == 1
+    assert project.run("delete", backup, "--force").returncode == 0
+
+    assert project.json("replicate")["wanted"] == []
+
+    assert list((project.storages[THIRD] / "database").iterdir()) == []
+
+
 def test_of_a_backup_that_is_named_everything_that_it_needs_is_copied(tmp_path: Path) -> None:
     project = SpreadProject(tmp_path / "project", {"shop": shop_file(tmp_path)}, storages=(SECOND,))
     project.place("local")

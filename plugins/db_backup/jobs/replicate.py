@@ -33,6 +33,7 @@ from db_backup.jobs.merging import merged_state
 from db_backup.jobs.placement import wanted_storages
 from db_backup.jobs.reach import ask
 from db_backup.jobs.roots import ready_storages
+from db_backup.jobs.tidying import tidy
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import LOCAL_STORAGE
@@ -163,6 +164,8 @@ class _Replication:
         return self.tally.report()
 
     def carry_out(self, run: RunInfo, progress: Progress, cancellation: Cancellation) -> ReplicateReport:
+        # Of all storages: in one that no entry names any more, nobody else takes away what a killed one was writing.
+        tidy(self.workspace, [listing.storage for listing in self.survey.listings])
         for backup_id, look in copies_ahead(self.workspace, self._backups()):
             cancellation.check()
             try:
