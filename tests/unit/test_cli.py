@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
+from db_backup.cli.failures import print_failure
 from db_backup.cli.main import cli, main
-from db_backup.cli.output import print_table
+from db_backup.cli.output import print_table, say
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.units import human_bytes, human_duration
 from support.project import Project
@@ -149,6 +150,24 @@ def test_a_table_is_whole_on_a_terminal_that_can_do_nothing(monkeypatch: pytest.
     print_table(("BACKUP", "LOCATION"), [("backup_shop_full_2026-01-31_03-00-00", "/srv/" + "b" * 60)])
 
     assert terminal.getvalue().splitlines()[1].rstrip().endswith("b" * 60)
+
+
+def test_what_others_have_written_steers_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes into a bucket writes reasons and warnings there, and a database has tables of any name."""
+    planted = "gone\x1b[2J\x1b]0;title\x07\x9b2J\r it is whole"
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+
+    print_table(("BACKUP", "REASON"), [("backup_shop_full_2026-01-31_03-00-00", planted)])
+    print_failure(planted, planted)
+    say(f"{planted}\n\tand more")
+
+    shown = out.getvalue() + err.getvalue()
+    assert shown.count("gone\N{REPLACEMENT CHARACTER}[2J") == 4
+    assert not set("\x07\x9b\r") & set(shown)
+    assert "\x1b[2J" not in shown
+    assert "\n\tand more\n" in shown
 
 
 class Terminal(io.StringIO):

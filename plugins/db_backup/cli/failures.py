@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from db_backup.cli.output import say
 from db_backup.errors import BackupError
 
 DEBUG_VARIABLE = "DB_BACKUP_DEBUG"
@@ -38,6 +39,6 @@ def print_error(error: BackupError, *, about: str = "") -> None:
 def print_failure(message: str, *more: str, about: str = "") -> None:
     """A message and the lines below it, on stderr."""
     named = not about or re.search(rf"(?<![a-z0-9-]){re.escape(about)}(?![a-z0-9-])", message)
-    click.echo(f"Error: {message}" if named else f"Error: {about}: {message}", err=True)
+    say(f"Error: {message}" if named else f"Error: {about}: {message}", err=True)
     for line in filter(None, more):
-        click.echo(f"  {line}", err=True)
+        say(f"  {line}", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from db_backup.cli.output import say
 from db_backup.cli.passphrase import passphrase_from
 
 if TYPE_CHECKING:  # `list` without a kit loads none of it
@@ -53,7 +54,7 @@ def opened_workspace(*, indexed: bool = True, needs_catalogue: bool = True) -> I
     with opened as workspace:
         yield workspace
     for warning in workspace.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
 
 
 def _by_kit(choice: KitChoice, indexed: bool) -> Workspace:

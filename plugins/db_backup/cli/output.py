@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -15,6 +16,18 @@ from db_backup.model import utc_now
 from db_backup.units import human_duration
 
 _GAP = 2
+#: The control characters of ISO 6429, C0 and C1, but for line ends and tabs.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """The text without what would steer a terminal: what a storage or a server says may be somebody else's words."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """A line on stdout or stderr, :func:`plain`."""
+    click.echo(plain(line), err=err)
 
 
 def print_json(document: Any) -> None:
@@ -38,7 +51,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    cells = [list(row) for row in rows]
+    cells = [[plain(cell) for cell in row] for row in rows]
     by_column = list(zip(columns, *cells, strict=True))
     widths = [max(map(cell_len, column)) for column in by_column]
     if sys.stdout.isatty():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from db_backup.cli.output import say
 from db_backup.manifest import Proof
 from db_backup.model import ProofResult
 from db_backup.summary import BackupSummary
@@ -38,9 +37,9 @@ def print_shortcoming(backup_id: str, proof: Proof) -> None:
     if proof.result is ProofResult.PASSED:
         return
     word = "Warning" if proof.result is ProofResult.INCONCLUSIVE else "Error"
-    click.echo(f"{word}: the verification of {backup_id} {_CAME_OUT[proof.result]}: {proof.reason}", err=True)
+    say(f"{word}: the verification of {backup_id} {_CAME_OUT[proof.result]}: {proof.reason}", err=True)
     for difference in proof.differences:
-        click.echo(f"  {difference}", err=True)
+        say(f"  {difference}", err=True)
 
 
 _CAME_OUT = {ProofResult.FAILED: "failed", ProofResult.INCONCLUSIVE: "was inconclusive"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from db_backup.cli.kits import opened_workspace
-from db_backup.cli.output import moment, print_json, print_table
+from db_backup.cli.output import moment, print_json, print_table, say
 
 if TYPE_CHECKING:  # `list` without --recovery loads none of it
     from db_backup.jobs.recovery import DatabaseRecovery, RecoverableWindow
@@ -43,7 +43,7 @@ def list_recovery(database: str | None, *, each_moment: bool, as_json: bool) -> 
         print_table(columns, rows, blocks=True)
     for one in found:
         for line in _remarks(one, each_moment):
-            click.echo(line)
+            say(line)
 
 
 def _document(one: DatabaseRecovery, zone: tzinfo) -> dict[str, Any]:

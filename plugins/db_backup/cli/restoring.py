@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 import click
 
-from db_backup.cli.output import age, moment, print_table
+from db_backup.cli.output import age, moment, print_table, say
 from db_backup.cli.proofs import last_proof
 from db_backup.cli.runtime import answering, at_terminal
 from db_backup.errors import Refused, UsageError
@@ -79,7 +79,7 @@ def confirm(plan: RestorePlan, typed: str | None) -> None:
     :raises Interrupted: Ctrl-C was the answer.
     """
     for line in plan_lines(plan):
-        click.echo(line, err=True)
+        say(line, err=True)
     name = database_name(plan)
     if typed is None and needs_confirmation(plan):
         if at_terminal():
@@ -117,11 +117,11 @@ def print_report(report: RestoreReport, plan: RestorePlan) -> None:
         list(cells), [list(cells.values())], right=("TABLES", "ROWS", "DIFFERENCES", "TOOK", "RATE"), blocks=True
     )
     for line in _verdict(report, plan):
-        click.echo(line)
+        say(line)
     for difference in report.differences:
-        click.echo(f"  {difference}", err=True)
+        say(f"  {difference}", err=True)
     for warning in (warning for warning in report.warnings if warning not in plan.warnings):
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
 
 
 def _verdict(report: RestoreReport, plan: RestorePlan) -> list[str]:

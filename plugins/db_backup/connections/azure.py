@@ -153,6 +153,10 @@ def _by_key(key: str) -> Mapping[str, str]:
 
 def _by_signature(signature: str) -> Mapping[str, str]:
     mask_in_task(signature)
+    for piece in signature.split("&"):  # in an address it stands among other parameters
+        name, _, value = piece.partition("=")
+        if name == "sig":
+            mask_in_task(value)
     return {"sas_key": signature.lstrip("?"), "credential_type": "sas_token"}
 
 

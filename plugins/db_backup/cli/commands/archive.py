@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_entries, complete_storages
-from db_backup.cli.output import print_json, print_table
+from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
 from db_backup.jobs.archive import ArchiveReport, ArchiveRequest, archive_backups, plan_archive
@@ -85,7 +85,7 @@ def _print(report: ArchiveReport, dry_run: bool) -> None:
         f"{len(report.archive)} copies ({size}) {'to be moved' if dry_run else 'moved'}, {len(report.keep)} stay."
     )
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}.", err=True)
+        say(f"Warning: {warning}.", err=True)
     for failed in report.failed:
         click.echo(
             f"Error: {failed.backup_id} could not be moved in '{failed.storage}': {failed.error}\n  {failed.hint}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_entries
-from db_backup.cli.output import print_json, print_table
+from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
 from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, clean_up, plan_cleanup
@@ -56,6 +56,6 @@ def _print(report: CleanupReport, dry_run: bool) -> None:
         print_table(("BACKUP", "", "WHY"), rows)
     click.echo(f"{len(report.keep)} kept, {len(report.delete)} {'to be deleted' if dry_run else 'deleted'}.")
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}.", err=True)
+        say(f"Warning: {warning}.", err=True)
     for failed in report.failed:
-        click.echo(f"Error: {failed.backup_id} could not be deleted: {failed.error}\n  {failed.hint}", err=True)
+        say(f"Error: {failed.backup_id} could not be deleted: {failed.error}\n  {failed.hint}", err=True)

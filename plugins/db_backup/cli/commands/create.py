@@ -11,7 +11,7 @@ import click
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.copies import only_local, places
 from db_backup.cli.failures import as_backup_error, print_error
-from db_backup.cli.output import print_json, print_table
+from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
@@ -258,12 +258,12 @@ def _tell(results: _Results) -> None:
     """On stderr, beside the document too: what a person should know of each."""
     for backup in results.backups:
         for warning in backup.warnings:
-            click.echo(f"Warning for {backup.database}: {warning}", err=True)
+            say(f"Warning for {backup.database}: {warning}", err=True)
     for backup_id, proof in results.proofs.items():
         print_shortcoming(backup_id, proof)
     for warning in results.warnings:
-        click.echo(f"Cleanup: {warning}.", err=True)
+        say(f"Cleanup: {warning}.", err=True)
     for deleted in results.deleted:
-        click.echo(f"Deleted {deleted.backup_id}: {deleted.reason}.", err=True)
+        say(f"Deleted {deleted.backup_id}: {deleted.reason}.", err=True)
     for database, error in results.failed:
         print_error(error, about=database)

@@ -6,7 +6,7 @@ import click
 
 from db_backup.cli.failures import print_failure
 from db_backup.cli.kits import opened_workspace
-from db_backup.cli.output import age, print_json, print_table
+from db_backup.cli.output import age, print_json, print_table, say
 from db_backup.cli.runtime import json_option
 from db_backup.jobs.overview import EntryCheck, EntryOverview, overview
 from db_backup.model import Scope
@@ -38,7 +38,7 @@ def _print(entries: tuple[EntryOverview, ...], check: bool) -> None:
     for entry in entries:
         if entry.check is not None:
             for warning in entry.check.warnings:
-                click.echo(f"Warning for {entry.database}: {warning}", err=True)
+                say(f"Warning for {entry.database}: {warning}", err=True)
             if not entry.check.reachable:
                 print_failure(entry.check.error, entry.check.hint, about=entry.database)
 

@@ -10,7 +10,7 @@ import click
 
 from db_backup.cli.completing import complete_backups, complete_storages
 from db_backup.cli.kits import opened_workspace
-from db_backup.cli.output import print_json
+from db_backup.cli.output import print_json, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.errors import UsageError
@@ -70,7 +70,7 @@ def command(
         else:
             report = download_backup(workspace, request, run=cli_run(), progress=progress, cancellation=cancellation)
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     if to_stdout:
         return
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from db_backup.cli.output import age, print_json, print_table
+from db_backup.cli.output import age, print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.encryption.key_file import KeyKind
@@ -108,7 +108,7 @@ def rotate(dry_run: bool, as_json: bool) -> int:
 
 def _tell(workspace: Workspace) -> None:
     for warning in workspace.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
 
 
 def _print_generated(made: GeneratedKey) -> None:
@@ -141,11 +141,11 @@ def _print_list(report: KeysReport, tried: tuple[Canary, ...]) -> None:
     click.echo(f"Encrypted backups: {report.encrypted_backups}.")
     for key in report.keys:
         if key.error:
-            click.echo(f"Warning: {key.name}: {key.error}", err=True)
+            say(f"Warning: {key.name}: {key.error}", err=True)
     for reason in report.unreached:
-        click.echo(f"Warning: {reason} Its backups are not counted.", err=True)
+        say(f"Warning: {reason} Its backups are not counted.", err=True)
     for canary in tried:
-        click.echo(f"{canary.entry}: {canary.backup_id}: {canary.result}. {canary.reason}".rstrip())
+        say(f"{canary.entry}: {canary.backup_id}: {canary.result}. {canary.reason}".rstrip())
 
 
 def _use(key: ListedKey) -> str:
@@ -160,9 +160,9 @@ def _print_rotation(report: RotationReport) -> None:
     done = "Backups to be wrapped" if report.dry_run else "Backups wrapped"
     click.echo(f"{done} for {keys}: {report.rewrapped}. Already so: {report.already}.")
     for failed in report.failed:
-        click.echo(f"Error: {failed.backup_id}: {failed.error}\n  {failed.hint}", err=True)
+        say(f"Error: {failed.backup_id}: {failed.error}\n  {failed.hint}", err=True)
     for reason in report.unreached:
-        click.echo(f"Error: {reason} What lies there still needs its old keys.", err=True)
+        say(f"Error: {reason} What lies there still needs its old keys.", err=True)
     if not report.complete:
         click.echo("Keep the old keys, and run it again.", err=True)
     elif not report.dry_run:

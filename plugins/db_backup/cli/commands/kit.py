@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from db_backup.cli.output import print_json
+from db_backup.cli.output import print_json, say
 from db_backup.cli.passphrase import passphrase_from, passphrase_option
 from db_backup.cli.runtime import cli_run, json_option
 from db_backup.jobs.kit import ImportReport, Kit, KitReport, export_kit, import_kit, read_sealed
@@ -93,7 +93,7 @@ def _print_export(report: KitReport) -> None:
     click.echo(f"  Settings: {', '.join(report.settings)}")
     click.echo(f"  Keys: {', '.join(report.keys) or 'none'}")
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     click.echo("Keep it away from this machine, and its passphrase away from it. Try it now:")
     click.echo(f"  db-backup --kit {report.path} databases --check")
 
@@ -102,7 +102,7 @@ def _print_import(report: ImportReport) -> None:
     for path in report.files:
         click.echo(f"Wrote {path}")
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     if not report.in_use:
         click.echo(f"Next: copy them into the project's root, for nothing reads them in {report.folder}.")
         return

@@ -13,7 +13,7 @@ from db_backup.catalog import AttemptFigures, BackupQuery, Catalog, Statistics, 
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.copies import only_local, places
 from db_backup.cli.kits import chosen_kit, opened_workspace
-from db_backup.cli.output import age, moment, print_json, print_table
+from db_backup.cli.output import age, moment, print_json, print_table, say
 from db_backup.cli.proofs import last_proof
 from db_backup.cli.recovering import list_recovery
 from db_backup.cli.runtime import DAYS, json_option
@@ -165,7 +165,7 @@ def _copies(backups: tuple[BackupSummary, ...]) -> None:
     for backup in backups:
         for copy in backup.copies:
             if len(backup.copies) > 1 or copy.missing or copy.damaged or copy.storage_class:
-                click.echo(f"{backup.id}: {copy.storage}: {_condition(copy)}")
+                say(f"{backup.id}: {copy.storage}: {_condition(copy)}")
 
 
 def _condition(copy: CopySummary) -> str:
@@ -181,7 +181,7 @@ def _condition(copy: CopySummary) -> str:
 def _warnings(backups: tuple[BackupSummary, ...]) -> None:
     for backup in backups:
         for warning in backup.warnings:
-            click.echo(f"{backup.id}: {warning}")
+            say(f"{backup.id}: {warning}")
 
 
 def _statistics(statistics: Statistics, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import time
 import click
 
 from db_backup.cli.completing import complete_backups, complete_entries
-from db_backup.cli.output import moment, print_json
+from db_backup.cli.output import moment, print_json, say
 from db_backup.cli.runtime import json_option
 from db_backup.errors import UsageError
 from db_backup.jobs.catalogue import open_catalog
@@ -61,6 +61,6 @@ def _print(events: list[LogEvent]) -> None:
     for event in events:
         subject = event.backup_id or event.database or ""
         click.echo(f"{moment(event.at)}  {event.outcome:<11}  {event.event}  {subject}".rstrip())
-        click.echo(f"    {event.run}")
+        say(f"    {event.run}")
         for line in event.detail.splitlines():
-            click.echo(f"    {line}")
+            say(f"    {line}")

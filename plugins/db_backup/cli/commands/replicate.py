@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_backups, complete_entries, complete_storages
-from db_backup.cli.output import print_json, print_table
+from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.errors import UsageError
@@ -50,7 +50,7 @@ def command(backups: tuple[str, ...], database: str | None, to: str | None, dry_
             with terminal_progress() as progress:
                 report = replicate(workspace, request, run=cli_run(), progress=progress, cancellation=cancellation)
         for warning in workspace.warnings:
-            click.echo(f"Warning: {warning}", err=True)
+            say(f"Warning: {warning}", err=True)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -78,9 +78,9 @@ def _print(report: ReplicateReport, dry_run: bool) -> None:
         elsewhere = " elsewhere" if silent else ""
         click.echo(f"{len(report.made)} made, {missing} missing{elsewhere}{removed}{unknown}.")
     for left in report.left_alone:
-        click.echo(f"{left.backup_id} was left alone: {left.reason}", err=True)
+        say(f"{left.backup_id} was left alone: {left.reason}", err=True)
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     for failed in report.failed:
         where = f"{failed.backup_id} was not copied to '{failed.storage}'"
-        click.echo(f"Error: {where}: {failed.error}\n  {failed.hint}".rstrip(), err=True)
+        say(f"Error: {where}: {failed.error}\n  {failed.hint}".rstrip(), err=True)

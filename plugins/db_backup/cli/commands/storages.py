@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from db_backup.cli.failures import print_failure
-from db_backup.cli.output import print_json, print_table
+from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.runtime import json_option
 from db_backup.jobs.usage import EntryUsage, StorageUsage, Usage, usage
 from db_backup.jobs.workspace import Workspace
@@ -48,7 +48,7 @@ def _print(found: Usage, check: bool, by_database: bool) -> None:
     print_table(columns, rows, right=_FIGURES)
     for storage in found.storages:
         for line in _remarks(storage):
-            click.echo(f"{storage.storage}: {line}")
+            say(f"{storage.storage}: {line}")
         _print_check(storage)
     if by_database:
         click.echo()
@@ -108,7 +108,7 @@ def _print_check(storage: StorageUsage) -> None:
     if storage.check is None:
         return
     for warning in storage.check.warnings:
-        click.echo(f"Warning for {storage.storage}: {warning}", err=True)
+        say(f"Warning for {storage.storage}: {warning}", err=True)
     if not storage.check.works:
         print_failure(storage.check.error, storage.check.hint, about=storage.storage)
 

@@ -11,7 +11,7 @@ import click
 from db_backup.cli.completing import complete_backups, complete_storages
 from db_backup.cli.failures import as_backup_error, print_error
 from db_backup.cli.kits import opened_workspace
-from db_backup.cli.output import print_json, print_table
+from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
 from db_backup.cli.runtime import cli_run, json_option, stoppable
@@ -155,6 +155,6 @@ def _tell(results: _Results) -> None:
     for backup, verification in results.verifications:
         print_shortcoming(backup, verification.leading)
         for remark in verification.remarks:
-            click.echo(f"Warning: {remark}", err=True)
+            say(f"Warning: {remark}", err=True)
     for backup, error in results.failed:
         print_error(error, about=backup)
