@@ -40,7 +40,7 @@ class ReplicateOperator(WorkspaceOperator):
                 made.storage,
                 made.read_from,
             )
-        for warning in (*report.warnings, *job.workspace.warnings):
+        for warning in report.warnings:
             self.log.warning("%s", warning)
         if not report.complete:
             told = [f"{failed.backup_id} in {failed.storage}: {failed.error}" for failed in report.failed]
