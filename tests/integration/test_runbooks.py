@@ -347,3 +347,16 @@ def test_lost_storage(spread: SpreadProject) -> None:
 
     assert "1 made, 0 missing" in shown
     assert spread.parts(backup, THIRD)[0].read_bytes() == spread.parts(backup, SECOND)[0].read_bytes()
+
+
+def test_lost_local_storage(spread: SpreadProject) -> None:
+    spread.place("local", SECOND)
+    backup = create(spread)
+    shutil.rmtree(spread.storage)
+    new_folder = spread.folder / "new-disk"
+    new_folder.mkdir()
+
+    follow(spread, "lost-storage.md", "It is `local` that is gone", {"New folder: ": str(new_folder)})
+
+    (part,) = spread.parts(backup, SECOND)
+    assert (new_folder / "database" / part.name).read_bytes() == part.read_bytes()

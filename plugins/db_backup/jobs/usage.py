@@ -41,10 +41,12 @@ class StorageUsage(FrozenModel):
 
     ``kind`` and ``location`` are empty where it is in no configuration any more. ``free_bytes`` and ``capacity_bytes``
     are of a disk, whoever uses it; ``unknown``: why they could not be asked for. ``full_in_days`` is None where it does
-    not fill up, or nobody can tell; ``forecast`` says what it goes by.
+    not fill up, or nobody can tell; ``forecast`` says what it goes by. ``storage_id``: what its ``.storage-id`` holds,
+    as far as the catalogue knows; else empty.
     """
 
     storage: str
+    storage_id: str
     location: str
     kind: str
     off_site: bool
@@ -176,6 +178,7 @@ def _storage(workspace: Workspace, figures: _Figures, name: str, check: bool) ->
     due = min((due for room in record.rooms if (due := room.full_in(record.growth)) is not None), default=None)
     return StorageUsage(
         storage=name,
+        storage_id=workspace.catalog.storage_id(name) or "",
         location=workspace.storages[name].location if name in workspace.storages else "",
         kind=config.kind.value if config else "",
         off_site=config is not None and config.off_site,

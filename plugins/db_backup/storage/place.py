@@ -48,7 +48,7 @@ class Place:
         return StorageNotMounted(
             f"Storage '{self.storage}' is not mounted at {self.root}, or it is another one: {reason}.",
             hint=f"Mount the disk that holds the backups at {self.root}, or correct the path of storage"
-            f" '{self.storage}'.",
+            f" '{self.storage}'. If that disk is lost for good, see docs/runbooks/lost-storage.md.",
         )
 
     def _explanation(self, error: OSError, key: str, done: str) -> StorageError:
