@@ -106,6 +106,20 @@ def test_a_damaged_copy_is_told_of_and_the_backup_stands_by_the_other(project: S
     assert f"{backup}: local: damaged" in project.run("list", "--detailed").stdout
 
 
+def test_a_copy_whose_manifest_is_nonsense_is_told_of_as_damaged_until_it_is_mended(project: SpreadProject) -> None:
+    backup = project.create()
+    (project.storages[SECOND] / "metadata" / f"{backup}.json").write_text("nonsense")
+
+    proofs = proofs_of(project.json("verify", backup, exit_code=3))
+
+    assert proofs == {"local": ("passed", "restore"), SECOND: ("failed", None)}
+    shown = project.backup(backup)
+    assert (shown["status"], shown["damaged_copies"]) == ("good", [SECOND])
+    assert [copy["storage"] for copy in project.json("replicate")["made"]] == [SECOND]
+    assert project.backup(backup)["damaged_copies"] == []
+    assert project.run("verify", backup).returncode == 0
+
+
 def test_a_backup_has_failed_when_no_copy_stands(project: SpreadProject) -> None:
     backup = project.create()
     for storage in BOTH:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from db_backup import standing
 from db_backup.catalog import AuditAct
 from db_backup.errors import ChainBroken, StorageError
 from db_backup.jobs.acts import audited
 from db_backup.jobs.chains import lineage_of
-from db_backup.jobs.copies import known_copies, leased, locate, update_state
-from db_backup.jobs.fallback import with_proof
+from db_backup.jobs.copies import Copies, known_copies, leased, locate, update_state
+from db_backup.jobs.fallback import damaged, with_proof
 from db_backup.jobs.proving import Proving
 from db_backup.jobs.reach import Unanswered
 from db_backup.jobs.sidecars import Located
@@ -147,8 +148,19 @@ class _Round:
         (_, leading), rest = self._lead([self.located, *others], level)
         for copy in rest:
             self._prove(copy, VerificationLevel.CHECKSUM, bytes_alone=True)
+        self._damn_unreadable(copies)
         self.proofs += [_unreached(silent) for silent in copies.unasked_holders]
         return self._verification(), leading
+
+    def _damn_unreadable(self, copies: Copies) -> None:
+        """A copy whose manifest is no manifest any more is not what was written, though its bytes may be."""
+        held = {copy.storage.name for copy in copies.found} | copies.of_others
+        told = {copy.storage for copy in copies.state.present} if copies.state else set()
+        for name, error in copies.unreadable.items():
+            if name in told - held:
+                proof = damaged(replace(self.located, storage=self.workspace.storage(name)), error)
+                self.proofs.append(proof)
+                update_state(self.workspace, self.located, partial(with_proof, proof=proof))
 
     def _lead(
         self, copies: Sequence[Located], level: VerificationLevel
@@ -157,8 +169,8 @@ class _Round:
         waiting = list(copies)
         while True:
             proving, proof = self._prove(waiting.pop(0), level)
-            damaged = proof.result is ProofResult.FAILED and proof.reached is None
-            if not waiting or not (damaged or proving.cold or proving.silence):
+            spoiled = proof.result is ProofResult.FAILED and proof.reached is None
+            if not waiting or not (spoiled or proving.cold or proving.silence):
                 break
         if len(self.silent) == len(self.proofs):
             raise self.silent[0]
@@ -187,8 +199,8 @@ class _Round:
 def _standing_copies(state: State | None) -> tuple[str, ...]:
     if state is None:
         return ()
-    damaged = standing.damaged_copies(state)
-    return tuple(copy.storage for copy in state.present if copy.storage not in damaged)
+    spoiled = standing.damaged_copies(state)
+    return tuple(copy.storage for copy in state.present if copy.storage not in spoiled)
 
 
 def _unreached(silent: Unanswered) -> Proof:
