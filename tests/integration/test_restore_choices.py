@@ -85,6 +85,22 @@ def test_the_newest_good_full_is_chosen_and_what_was_passed_over_is_told(project
         assert f"{unverified} is newer and was passed over: it is not verified." in report["warnings"]
 
 
+def test_what_is_dated_in_the_future_is_not_the_latest(project: Project, tmp_path: Path) -> None:
+    """A clock was wrong, or somebody who can write into the storage wants to be believed."""
+    good, planted = create(project), "backup_shop_full_2098-01-01_00-00-00"
+    for path in [path for path in project.storage.rglob(f"{good}.*") if path.is_file()]:
+        content = path.read_bytes().replace(good.encode(), planted.encode())
+        path.with_name(path.name.replace(good, planted)).write_bytes(content)
+    report = project.json("restore", "--database", "shop", "--as", str(tmp_path / "copy.sqlite"))
+    assert report["backup_id"] == good
+    assert f"{planted} is dated in the future and was passed over." in report["warnings"]
+    assert project.json("restore", planted, "--test")["backup_id"] == planted
+
+    for path in project.storage.rglob(f"{good}.*"):
+        path.unlink()
+    assert project.json("restore", "--database", "shop", "--test")["backup_id"] == planted
+
+
 def test_where_none_is_good_the_newest_is_taken_with_a_warning(project: Project, tmp_path: Path) -> None:
     create(project, "--no-verify")
     newest = create(project, "--no-verify")

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from db_backup import naming
@@ -20,7 +21,7 @@ from db_backup.jobs.sidecars import Located
 from db_backup.jobs.thaw import known_cold, warmest
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest
-from db_backup.model import BackupStatus, BackupType
+from db_backup.model import BackupStatus, BackupType, utc_now
 from db_backup.recovery import Point
 from db_backup.settings.problems import did_you_mean, nearest
 from db_backup.standing import status
@@ -29,6 +30,7 @@ from db_backup.units import human_bytes
 
 LATEST = "latest"
 _MOST_DOUBTS = 3  # that are told one by one
+_CLOCKS_DIFFER_BY = timedelta(days=1)  # at most, of the machines that make backups and restore them
 
 #: Where no backup stands as good, the next best, in this order.
 _NEXT_BEST = (BackupStatus.UNVERIFIED, BackupStatus.SUSPECT, BackupStatus.FAILED_VERIFICATION)
@@ -208,11 +210,15 @@ def _check(request: RestoreRequest, manifest: Manifest) -> None:
 def _newest_full(workspace: Workspace, database: str) -> Resolved:
     """The newest good full; where none is good, the next best, and never in silence.
 
-    Safety backups hold what a restore was about to replace: they are chosen only where there is nothing else.
+    Safety backups hold what a restore was about to replace: they are chosen only where there is nothing else. Those
+    that are dated in the future count for nothing elsewhere, and come last here too.
     """
     passed_over: list[str] = []
     others: list[Located] = []
-    fulls = (str(name) for name in _newest_first(workspace, database) if name.type is BackupType.FULL)
+    newest = [name for name in _newest_first(workspace, database) if name.type is BackupType.FULL]
+    tomorrow = utc_now() + _CLOCKS_DIFFER_BY
+    ahead = [str(name) for name in newest if name.moment > tomorrow]
+    fulls = [str(name) for name in newest if name.moment <= tomorrow] + ahead
     for name, look in copies_ahead(workspace, fulls):
         copies = look()
         if not copies.found:
@@ -224,6 +230,10 @@ def _newest_full(workspace: Workspace, database: str) -> Resolved:
         located = copies.found[0]
         stands = status(located.manifest, located.state)
         if stands is BackupStatus.GOOD and not located.manifest.safety:
+            if name in ahead:
+                passed_over.append(f"{name} is dated in the future.")
+            else:
+                passed_over += [f"{other} is dated in the future and was passed over." for other in ahead]
             return Resolved(located, tuple(passed_over))
         if stands in _STANDING and not located.manifest.safety:
             passed_over.append(f"{name} is newer and was passed over: it {_STANDING[stands]}.")
