@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from db_backup.errors import ManifestError, ObjectMissing
 from db_backup.jobs.merging import first_tombstone, merged_state
@@ -12,6 +13,8 @@ from db_backup.jobs.sidecars import read_manifest, read_state, state_of_copy
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import Manifest, State, Tombstone, WrappedKey
 from db_backup.storage import Storage
+
+T = TypeVar("T")
 
 GONE = "it is gone"  # why a copy is missing that the states know of
 
@@ -35,21 +38,18 @@ def look_at(workspace: Workspace, storage: Storage, backup_id: str) -> Look | Un
 
 
 def _look(storage: Storage, backup_id: str) -> Look:
-    state: State | ManifestError | None = None
-    manifest: Manifest | ManifestError | None = None
+    state = _read(lambda: read_state(storage, backup_id))
+    return Look(storage, state, _read(lambda: read_manifest(storage, backup_id)))
+
+
+def _read(document: Callable[[], T]) -> T | ManifestError | None:
+    """None: there is none."""
     try:
-        state = read_state(storage, backup_id)
+        return document()
     except ObjectMissing:
-        pass
+        return None
     except ManifestError as error:
-        state = error
-    try:
-        manifest = read_manifest(storage, backup_id)
-    except ObjectMissing:
-        pass
-    except ManifestError as error:
-        manifest = error
-    return Look(storage, state, manifest)
+        return error
 
 
 def of_one_backup(looks: Sequence[Look]) -> list[Look]:
