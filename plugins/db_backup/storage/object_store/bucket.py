@@ -21,7 +21,7 @@ from db_backup.storage.object_store.limits import Limits
 from db_backup.storage.object_store.opening import OpenedAccess, open_access, refuse_fork
 
 if TYPE_CHECKING:
-    from obstore import GetResult, ObjectMeta
+    from obstore import GetOptions, GetResult, ObjectMeta
 
 T = TypeVar("T")
 
@@ -117,14 +117,14 @@ class Bucket:
         """
         import obstore
 
-        options: dict[str, Any] = {}
+        options: GetOptions = {}
         if end is not None:
             options["range"] = (start, end)
         elif start:
             options["range"] = {"offset": start}
         if e_tag is not None:
             options["if_match"] = e_tag
-        return obstore.get(self.opened.once, self.path(key), options=options)  # type: ignore[arg-type]
+        return obstore.get(self.opened.once, self.path(key), options=options)
 
     def delete(self, key: str) -> None:
         """A missing one is no error."""
