@@ -73,6 +73,16 @@ def test_a_refusal_because_of_a_silent_storage_names_it_once_and_says_what_to_as
     assert "`db-backup storages --check`" in refused.stderr
 
 
+def test_a_pin_that_a_silent_storage_does_not_know_of_is_told(project: SpreadProject) -> None:
+    backup = project.create()
+    unmount(project)
+
+    pinned = project.run("pin", backup)
+
+    assert pinned.returncode == 0
+    assert pinned.stderr.startswith(f"Warning: The storage '{SECOND}' did not answer: ")
+
+
 def test_the_detailed_list_says_what_is_encrypted(project: SpreadProject) -> None:
     keys = {"BACKUP_KEYS_PATH": str(project.folder / "keys")}
     project.environment |= keys

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_entries, complete_storages
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
 from db_backup.jobs.archive import ArchiveReport, ArchiveRequest, archive_backups, plan_archive
-from db_backup.jobs.workspace import Workspace
 from db_backup.storage_classes import STORAGE_CLASSES
 from db_backup.units import human_bytes
 
@@ -57,7 +57,7 @@ def command(
         older_than_days=days,
         storage_class=storage_class,
     )
-    with Workspace.open() as workspace, stoppable() as cancellation:
+    with opened_workspace() as workspace, stoppable() as cancellation:
         if dry_run:
             report = plan_archive(workspace, request)
         else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.runtime import cli_run, json_option
 from db_backup.jobs.reindex import CatalogReport, check_catalog, reindex_catalog
-from db_backup.jobs.workspace import Workspace
 
 
 @click.group("catalog")
@@ -32,7 +32,7 @@ def reindex(as_json: bool) -> int:
     Examples:
       db-backup catalog reindex
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         report = reindex_catalog(workspace, run=cli_run())
     return _present(report, f"{report.backups} backups indexed in {report.catalog}.", as_json)
 
@@ -46,7 +46,7 @@ def check(as_json: bool) -> int:
     Examples:
       db-backup catalog check
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         report = check_catalog(workspace)
     return _present(report, f"{report.backups} backups checked against {report.catalog}.", as_json)
 

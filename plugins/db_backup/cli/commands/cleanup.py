@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_entries
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import DAYS, cli_run, json_option, stoppable
 from db_backup.jobs.cleanup import CleanupReport, CleanupRequest, clean_up, plan_cleanup
-from db_backup.jobs.workspace import Workspace
 
 _LOCK_WAIT_SECONDS = 10.0
 
@@ -35,7 +35,7 @@ def command(dry_run: bool, days: int | None, database: str | None, as_json: bool
       db-backup cleanup --dry-run --retention 14 --json
     """
     request = CleanupRequest(entries=(database,) if database else None, days=days, wait_seconds=_LOCK_WAIT_SECONDS)
-    with Workspace.open() as workspace, stoppable() as cancellation:
+    with opened_workspace() as workspace, stoppable() as cancellation:
         if dry_run:
             report = plan_cleanup(workspace, request, run=cli_run())
         else:

@@ -11,6 +11,7 @@ import click
 from db_backup.cli.completing import complete_entries
 from db_backup.cli.copies import only_local, places
 from db_backup.cli.failures import as_backup_error, print_error
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.proofs import print_shortcoming, proof_document, proof_words
@@ -122,7 +123,7 @@ def command(
       db-backup create shop crm --compression zstd --level 9
       db-backup create shop --no-verify --retention 60 --json
     """
-    with Workspace.open() as workspace, stoppable() as cancellation:
+    with opened_workspace() as workspace, stoppable() as cancellation:
         wanted = BackupType(backup_type) if backup_type else workspace.settings.backup_default_type
         names = databases or _all_that_take(workspace.config, wanted)
         requests = [

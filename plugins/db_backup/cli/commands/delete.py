@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_backups
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.jobs.cleanup import delete_backup
-from db_backup.jobs.workspace import Workspace
 
 _LOCK_WAIT_SECONDS = 10.0
 
@@ -33,7 +33,7 @@ def command(backup: str, force: bool, as_json: bool) -> None:
       db-backup delete backup_shop_full_2026-01-31_03-00-00
       db-backup delete backup_shop_full_2026-01-31_03-00-00 --force
     """
-    with Workspace.open() as workspace, stoppable() as cancellation:
+    with opened_workspace() as workspace, stoppable() as cancellation:
         report = delete_backup(
             workspace,
             backup,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table
 from db_backup.cli.runtime import json_option
 from db_backup.health import EntryHealth, Health
 from db_backup.jobs.health_report import health_report
-from db_backup.jobs.workspace import Workspace
 
 
 @click.command("health")
@@ -24,7 +24,7 @@ def command(as_json: bool) -> int:
       db-backup health
       db-backup health --json
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         health = health_report(workspace)
     if as_json:
         print_json(health.model_dump(mode="json"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_backups
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json
 from db_backup.cli.runtime import cli_run, json_option
 from db_backup.jobs.pins import set_pin
-from db_backup.jobs.workspace import Workspace
 
 
 @click.command("pin")
@@ -21,7 +21,7 @@ def command(backup: str, as_json: bool) -> None:
     Examples:
       db-backup pin backup_shop_full_2026-01-31_03-00-00
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         summary = set_pin(workspace, backup, pinned=True, run=cli_run())
     if as_json:
         print_json(summary.model_dump(mode="json"))

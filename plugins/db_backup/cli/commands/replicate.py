@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_backups, complete_entries, complete_storages
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
 from db_backup.errors import UsageError
 from db_backup.jobs.replicate import ReplicateReport, ReplicateRequest, plan_replication, replicate
-from db_backup.jobs.workspace import Workspace
 from db_backup.units import human_bytes
 
 
@@ -43,14 +43,12 @@ def command(backups: tuple[str, ...], database: str | None, to: str | None, dry_
     if backups and database is not None:
         raise UsageError("Both backups and --database are named.", hint="Leave one of them out.")
     request = ReplicateRequest(backups, database, to)
-    with Workspace.open() as workspace, stoppable() as cancellation:
+    with opened_workspace() as workspace, stoppable() as cancellation:
         if dry_run:
             report = plan_replication(workspace, request)
         else:
             with terminal_progress() as progress:
                 report = replicate(workspace, request, run=cli_run(), progress=progress, cancellation=cancellation)
-        for warning in workspace.warnings:
-            say(f"Warning: {warning}", err=True)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

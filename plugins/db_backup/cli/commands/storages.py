@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import click
 
 from db_backup.cli.failures import print_failure
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.runtime import json_option
 from db_backup.jobs.usage import EntryUsage, StorageUsage, Usage, usage
-from db_backup.jobs.workspace import Workspace
 from db_backup.units import human_bytes
 
 _FIGURES = ("COPIES", "STORED", "A DAY", "FREE", "FULL IN")
@@ -33,7 +33,7 @@ def command(check: bool, by_database: bool, as_json: bool) -> int:
       db-backup storages --by-database
       db-backup storages --json
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         found = usage(workspace, check=check)
     if as_json:
         print_json(found.model_dump(mode="json"))
