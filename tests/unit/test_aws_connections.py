@@ -370,6 +370,14 @@ def test_a_role_that_may_not_be_assumed_is_told_with_the_word_of_aws(monkeypatch
     assert "hunter2" not in str(refusal.value)
 
 
+def test_another_service_is_given_up_sooner_unless_the_connection_says_otherwise() -> None:
+    for config, patience in (({}, (10, 20, 3)), ({"read_timeout": 50, "retries": {"max_attempts": 7}}, (10, 50, 8))):
+        extra = {**IN_FRANKFURT, "config_kwargs": config}
+        told = {"AIRFLOW_HOME": "/nowhere", "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(KEYS | {"extra": extra})}
+        found = aws_client("kms", environment=told).meta.config
+        assert (found.connect_timeout, found.read_timeout, found.retries["total_max_attempts"]) == patience
+
+
 def test_another_service_of_aws_takes_the_same_kind_of_connection() -> None:
     environment = {"AIRFLOW_CONN_KEYS": json.dumps(KEYS | {"extra": {"service_config": {"kms": ENDPOINT}}})}
     assert aws_client("kms", "keys", environment=environment).meta.endpoint_url == "http://kms:1"

@@ -20,6 +20,7 @@ from moto.server import ThreadedMotoServer
 from db_backup.config import KeyConfig
 from db_backup.encryption import Keyring
 from db_backup.encryption.key_file import generate_secret
+from db_backup.encryption.kms import KmsRecipient
 from db_backup.errors import FeatureNotAvailable, KeyUnavailable, WrapDamaged, WrongKey
 from support.encrypted import make_encrypted, put_key
 from support.ports import free_port
@@ -115,6 +116,18 @@ def test_a_service_that_does_not_answer_is_unavailable_and_no_credentials_are_to
     with pytest.raises(KeyUnavailable, match="does not answer") as refusal:
         make_encrypted(keyring(tmp_path, f"http://127.0.0.1:{free_port()}", NOBODY))
     assert "planted" not in str(refusal.value)
+
+
+def test_a_key_that_is_at_hand_opens_before_any_service_is_asked(
+    tmp_path: Path, endpoint: str, kms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is out of reach, it is waited for: for each increment of a chain."""
+    put_key(tmp_path, generate_secret("escrow"))
+    ring = keyring(tmp_path, endpoint, new_key(kms))
+    manifest, state = make_encrypted(ring, recipients=("kms", "escrow"))
+    assert [wrapped.kind for wrapped in state.wrapped_keys] == ["aws_kms", "local"]
+    monkeypatch.setattr(KmsRecipient, "unwrap", lambda *_: pytest.fail("the service was asked"))
+    assert ring.unwrap(manifest, state).fingerprint == ring.data_key(manifest, state).fingerprint
 
 
 class FakeGoogleClient:

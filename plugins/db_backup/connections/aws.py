@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +38,9 @@ _ENDPOINT_SETTINGS = ("use_dualstack_endpoint", "use_fips_endpoint")
 _OTHER_DOMAINS = ("cn-", "eu-iso", "eusc-", "us-iso")
 #: Settings of botocore that say who asks, or by way of whom, and that only botocore can follow.
 _BOTOCORE_ALONE = ("client_cert", "proxies_config")
+#: A service answers small questions at once: with botocore's minute a try, a silent one held up a restore for three
+#: minutes a backup. What the connection says wins.
+_IMPATIENT = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 3, "mode": "standard"}}
 _METHODS = ("assume_role", "assume_role_with_saml", "assume_role_with_web_identity")
 #: botocore renews temporary credentials itself; it is asked again this soon where it does not say when they expire.
 _ASKED_AGAIN = timedelta(minutes=10)
@@ -75,7 +79,7 @@ def service_client(fields: Fields, service: str, region: str = "") -> Any:
     """
     aws = _Aws(fields)
     aws.credentials()
-    return aws.client(service, region)
+    return aws.client(service, region, usual=_IMPATIENT)
 
 
 @dataclass(frozen=True)
@@ -287,15 +291,18 @@ class _Aws:
         style = _mapping(_mapping(self.fields.mapping("config_kwargs")).get("s3")).get("addressing_style")
         return style == "path" or (style != "virtual" and (bool(self.s3_endpoint) or "." in bucket))
 
-    def client(self, service: str, region: str = "") -> Any:
-        """A boto3 client with the connection's credentials, endpoint, region and TLS."""
+    def client(self, service: str, region: str = "", *, usual: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """A boto3 client with the connection's credentials, endpoint, region and TLS.
+
+        :param usual: settings of botocore where the connection has no others.
+        """
         try:
             return self.session.client(
                 service,
                 endpoint_url=self._endpoint(service) or None,
                 region_name=region or self.region or _USUAL_REGION,
                 verify=self._verify,
-                config=self._config(path_style=bool(self._endpoint(service))),
+                config=self._config(path_style=bool(self._endpoint(service)), usual=usual),
             )
         except BackupError:
             raise
@@ -306,10 +313,10 @@ class _Aws:
     def _verify(self) -> bool | str | None:
         return False if not self.verify_tls else str(self.ca_bundle) if self.ca_bundle else None
 
-    def _config(self, *, path_style: bool = False) -> Any:
+    def _config(self, *, path_style: bool = False, usual: Mapping[str, Any] = MappingProxyType({})) -> Any:
         from botocore.config import Config
 
-        given = dict(self.fields.mapping("config_kwargs"))
+        given = {**usual, **self.fields.mapping("config_kwargs")}
         if path_style:
             given["s3"] = {"addressing_style": "path", **_mapping(given.get("s3"))}
         try:

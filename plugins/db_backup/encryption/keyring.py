@@ -10,6 +10,7 @@ from pathlib import Path
 from db_backup.config import KeyConfig
 from db_backup.encryption.data_key import DataKey
 from db_backup.encryption.keys_here import KeysHere
+from db_backup.encryption.kms import SERVICES
 from db_backup.encryption.recipients import Recipient, damaged
 from db_backup.errors import BackupError, ConfigurationError, EncryptionKeyError, KeyUnavailable, WrapDamaged, WrongKey
 from db_backup.manifest import Manifest, State, WrappedKey
@@ -82,11 +83,13 @@ class Keyring:
             of each.
         """
         obstacles: list[tuple[WrappedKey, BackupError]] = []
-        for wrapped in state.wrapped_keys:
+        # A key that is at hand opens at once; a service that is out of reach is waited for, each time.
+        for wrapped in sorted(state.wrapped_keys, key=lambda wrapped: wrapped.kind in SERVICES):
             try:
                 return self._opened_by(wrapped, manifest)
             except (EncryptionKeyError, ConfigurationError) as error:
                 obstacles.append((wrapped, error))
+        obstacles.sort(key=lambda obstacle: state.wrapped_keys.index(obstacle[0]))
         raise _shut(manifest, obstacles)
 
     def can_open(self, manifest: Manifest, state: State) -> bool:

@@ -12,6 +12,9 @@ from db_backup.encryption.recipients import bound_to, ciphertext_of, damaged, wr
 from db_backup.errors import BackupError, ConfigurationError, FeatureNotAvailable, KeyUnavailable, WrongKey
 from db_backup.manifest import WrappedKey
 
+#: The kinds of keys that are kept by one, as in :class:`~db_backup.manifest.WrappedKey`.
+SERVICES = frozenset({"aws_kms", "gcp_kms"})
+
 _AWS = "aws-kms://"
 _REGION = 3  # of the pieces of an ARN
 _ANOTHER_KEY = "IncorrectKeyException"
