@@ -37,7 +37,7 @@ def google_access(fields: Fields, address: StorageAddress) -> GoogleAccess:
         raise fields.wrong("its endpoint_url does not begin with https://", "Write it as https://host:port.")
     ca_bundle, verify_tls = fields.trust("verify")
     if not fields.flag("is_anonymous"):
-        token: Callable[[], GoogleToken] = _Tokens(fields, _credentials(fields))
+        token: Callable[[], GoogleToken] = _Tokens(fields, service_credentials(fields))
         token()
     elif endpoint:
         token = _of_nobody
@@ -53,14 +53,6 @@ def google_access(fields: Fields, address: StorageAddress) -> GoogleAccess:
         verify_tls=verify_tls,
         token=token,
     )
-
-
-def service_credentials(fields: Fields) -> Any:
-    """google-auth's own object, for clients of Google's other services.
-
-    :raises ConfigurationError, StorageAccessDenied, StorageError: as :func:`google_access`.
-    """
-    return _credentials(fields)
 
 
 @dataclass
@@ -95,8 +87,11 @@ def _soon() -> datetime:
     return datetime.now(UTC) + _RENEWED_BEFORE
 
 
-def _credentials(fields: Fields) -> Any:
-    """Google's own object for them, not asked for a token yet."""
+def service_credentials(fields: Fields) -> Any:
+    """google-auth's own object, not asked for a token yet; clients of Google's other services take it as it is.
+
+    :raises ConfigurationError, StorageAccessDenied, StorageError: as :func:`google_access`.
+    """
     scopes = [scope.strip() for scope in fields.text("scope").split(",") if scope.strip()] or list(_SCOPES)
     try:
         found = _of_key(fields, scopes)
