@@ -100,6 +100,18 @@ print([name for name in (*heavy, *(f"db_backup.{room}" for room in ours)) if nam
     assert loaded == "[]"
 
 
+def test_help_for_which_every_command_is_imported_loads_no_driver_of_a_database_and_no_cloud() -> None:
+    program = """
+import sys
+from db_backup.cli.main import main
+assert main(["--help"]) == 0
+heavy = ("airflow", "alembic", "boto3", "croniter", "cryptography", "obstore", "psycopg", "pymysql", "rich", "tink")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(("arguments", "is_frozen"), [("", True), ("['completion', 'bash']", False)])
 def test_what_a_command_imports_is_kept_out_of_garbage_collection_in_its_own_process_alone(
     arguments: str, is_frozen: bool

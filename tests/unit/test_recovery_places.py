@@ -12,7 +12,7 @@ from db_backup.engines.mysql.chain.position import Position as BinlogPosition
 from db_backup.engines.postgres.chain.position import Position as WalPosition
 from db_backup.engines.postgres.chain.position import parse_lsn
 from db_backup.errors import PointOutOfReach, UsageError
-from db_backup.jobs.recovery import route_to_place
+from db_backup.jobs.recovery.places import route_to_place
 from db_backup.manifest import Chain
 from db_backup.model import BackupType, EngineName
 from db_backup.recovery import History, Point

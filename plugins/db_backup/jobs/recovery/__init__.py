@@ -1,7 +1,6 @@
 """What can be recovered, read from the storages alone: the catalogue is not needed."""
 
 from db_backup.jobs.recovery.holdings import Source, Stored, held_backups, reachable, source_of
-from db_backup.jobs.recovery.places import route_to_place
 from db_backup.jobs.recovery.windows import (
     DatabaseRecovery,
     RecoverablePoint,
@@ -20,6 +19,5 @@ __all__ = [
     "held_backups",
     "reachable",
     "recovery_windows",
-    "route_to_place",
     "source_of",
 ]

@@ -10,7 +10,7 @@ from db_backup.engines.chain import refuse_gaps
 from db_backup.errors import ChainBroken, UsageError
 from db_backup.jobs.chains import lineage_of, link_of
 from db_backup.jobs.copies import locate
-from db_backup.jobs.recovery import Source, Stored, held_backups, reachable, route_to_place, source_of
+from db_backup.jobs.recovery import Source, Stored, held_backups, reachable, source_of
 from db_backup.jobs.restore.request import PlannedRecovery, RestoreRequest
 from db_backup.jobs.sidecars import Located
 from db_backup.jobs.workspace import Workspace
@@ -105,6 +105,9 @@ def to_point(workspace: Workspace, request: RestoreRequest) -> Recovery | Locate
     if asked.time is not None:
         route = route_to_time(found, asked.time, entry=entry, zone=zone, named=request.backup is not None)
     else:
+        # It knows each engine's positions, and with them come the drivers of their databases.
+        from db_backup.jobs.recovery.places import route_to_place
+
         route = route_to_place(found, asked, entry=entry)
     links = tuple(backups[link.id] for link in route.links)
     if not must_be_rebuilt(links[-1].manifest):
