@@ -229,6 +229,19 @@ def test_a_copy_without_its_manifest_counts_as_missing(project: SpreadProject, w
     assert f"local, {SECOND} (missing)" in project.run("list").stdout
 
 
+def test_a_copy_of_which_nothing_is_left_counts_as_missing_in_a_rebuilt_catalogue_too(
+    project: SpreadProject, workspace: Workspace
+) -> None:
+    (backup,) = publish(workspace, [spread_over(past_backup(1), *BOTH)], storages=BOTH)
+    for left in project.storages[SECOND].rglob(f"{backup}.*"):
+        left.unlink()
+
+    assert project.run("catalog", "reindex").returncode == 0
+
+    shown = project.backup(backup)
+    assert (shown["storages"], shown["missing_copies"]) == (["local"], [SECOND])
+
+
 def test_a_fresh_backup_needs_one_copy_that_is_whole(project: SpreadProject, workspace: Workspace) -> None:
     (backup,) = publish(workspace, [spread_over(past_backup(0.1), *BOTH)], storages=BOTH)
     project.parts(backup, "local")[0].unlink()

@@ -53,7 +53,11 @@ def worked_ahead(work: Callable[[K], T], items: Iterable[K], *, at_once: int) ->
 
 
 def copies_ahead(
-    workspace: Workspace, backup_ids: Iterable[str], storages: Callable[[str], Sequence[Storage]] | None = None
+    workspace: Workspace,
+    backup_ids: Iterable[str],
+    storages: Callable[[str], Sequence[Storage]] | None = None,
+    *,
+    without: Callable[[str], Sequence[Storage]] = lambda _: (),
 ) -> Iterator[tuple[str, Callable[[], Copies]]]:
     """Each backup's id in order, and what returns or raises what :func:`known_copies` does of it.
 
@@ -61,6 +65,7 @@ def copies_ahead(
     looks again.
 
     :param storages: where to look for a backup of this id; None: in all of them.
+    :param without: which of the others are known to have no sidecar of it, and need not be asked.
     """
 
     def wanted(backup_id: str) -> Sequence[Storage]:
@@ -74,7 +79,9 @@ def copies_ahead(
         }
 
     def copies(backup_id: str, looks: Callable[[], Mapping[str, Look | Unanswered]]) -> Copies:
-        return known_copies(workspace, backup_id, wanted(backup_id), told=looks())
+        nothing = {storage.name: Look(storage, None, None) for storage in without(backup_id)}
+        asked = (*wanted(backup_id), *(look.storage for look in nothing.values()))
+        return known_copies(workspace, backup_id, asked, told={**looks(), **nothing})
 
     for backup_id, looks in worked_ahead(looked, backup_ids, at_once=requests_at_once(workspace)):
         yield backup_id, partial(copies, backup_id, looks)

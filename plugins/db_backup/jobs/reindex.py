@@ -151,7 +151,11 @@ def _known(workspace: Workspace, listed: Survey, problems: list[CatalogProblem])
             if backup_id in listing.manifests or backup_id in listing.states
         ]
 
-    for backup_id, look in copies_ahead(workspace, sorted(listed.published()), with_a_sidecar):
+    def without(backup_id: str) -> Sequence[Storage]:
+        held = with_a_sidecar(backup_id)
+        return [listing.storage for listing in listed.listings if listing.storage not in held]
+
+    for backup_id, look in copies_ahead(workspace, sorted(listed.published()), with_a_sidecar, without=without):
         copies = look()
         problems += _of_sidecars(copies, with_a_sidecar(backup_id))
         yield copies
