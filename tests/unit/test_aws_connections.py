@@ -243,6 +243,7 @@ def test_the_bucket_is_in_the_path_where_it_must_be_or_is_said_to(
     [
         ({"config_kwargs": {"signature_version": "unsigned"}}, "it is anonymous"),
         ({"config_kwargs": {"client_cert": "/client.pem"}}, "its config_kwargs have client_cert"),
+        ({"config_kwargs": {"proxies": {"https": "backup:hunter2@proxy:3128"}}}, "a proxy that is none"),
         (
             {"config_kwargs": {"proxies_config": {"proxy_ca_bundle": "/ca.pem"}}},
             "its config_kwargs have proxies_config",

@@ -38,6 +38,7 @@ _ENDPOINT_SETTINGS = ("use_dualstack_endpoint", "use_fips_endpoint")
 _OTHER_DOMAINS = ("cn-", "eu-iso", "eusc-", "us-iso")
 #: Settings of botocore that say who asks, or by way of whom, and that only botocore can follow.
 _BOTOCORE_ALONE = ("client_cert", "proxies_config")
+_PROXY = re.compile(r"https?://([^/@\s]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 #: A service answers small questions at once: with botocore's minute a try, a silent one held up a restore for three
 #: minutes a backup. What the connection says wins.
 _IMPATIENT = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 3, "mode": "standard"}}
@@ -178,7 +179,7 @@ class _Aws:
             # As the provider has it: a general endpoint_url, which is mostly a storage's, is not asked for roles.
             endpoint_url=self._service("sts").get("endpoint_url"),
             verify=self._verify,
-            config=self._config(),
+            config=self._config(usual=_IMPATIENT),
             region_name=self._own_session.region_name or _USUAL_REGION,
         )
         session_name = re.sub(r"[^\w+=,.@-]+", "_", f"db-backup_{self.fields.conn_id}", flags=re.ASCII)[:64]
@@ -282,9 +283,15 @@ class _Aws:
             raise self.fields.wrong("it is anonymous, and nobody may write backups without a name", fix)
 
     def proxy_to(self, endpoint: str) -> str:
-        """The proxy that config_kwargs name, as botocore chooses it; empty: that of the environment counts."""
+        """The proxy that config_kwargs name, as botocore chooses it; empty: that of the environment counts.
+
+        :raises ConfigurationError: it is none.
+        """
         proxies = _mapping(self.fields.mapping("config_kwargs").get("proxies"))
-        return str(proxies.get(urlsplit(endpoint).scheme or "https") or "")
+        named = proxies.get(urlsplit(endpoint).scheme or "https") or ""
+        if named and not (isinstance(named, str) and _PROXY.fullmatch(named)):
+            raise self.fields.wrong("its config_kwargs name a proxy that is none", "Write it as http://host:port.")
+        return str(named)
 
     def path_style(self, bucket: str) -> bool:
         """Whether the bucket is named in the path: it cannot be in the host's name where it has a dot, for TLS."""
