@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_entries, complete_storages
+from db_backup.cli.failures import print_failure
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
@@ -87,7 +88,5 @@ def _print(report: ArchiveReport, dry_run: bool) -> None:
     for warning in report.warnings:
         say(f"Warning: {warning}.", err=True)
     for failed in report.failed:
-        click.echo(
-            f"Error: {failed.backup_id} could not be moved in '{failed.storage}': {failed.error}\n  {failed.hint}",
-            err=True,
-        )
+        where = f"{failed.backup_id} could not be moved in '{failed.storage}'"
+        print_failure(f"{where}: {failed.error}", failed.hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_entries
+from db_backup.cli.failures import print_failure
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
@@ -58,4 +59,4 @@ def _print(report: CleanupReport, dry_run: bool) -> None:
     for warning in report.warnings:
         say(f"Warning: {warning}.", err=True)
     for failed in report.failed:
-        say(f"Error: {failed.backup_id} could not be deleted: {failed.error}\n  {failed.hint}", err=True)
+        print_failure(f"{failed.backup_id} could not be deleted: {failed.error}", failed.hint)

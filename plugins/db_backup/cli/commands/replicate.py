@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from db_backup.cli.completing import complete_backups, complete_entries, complete_storages
+from db_backup.cli.failures import print_failure
 from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
@@ -80,5 +81,4 @@ def _print(report: ReplicateReport, dry_run: bool) -> None:
     for warning in report.warnings:
         say(f"Warning: {warning}", err=True)
     for failed in report.failed:
-        where = f"{failed.backup_id} was not copied to '{failed.storage}'"
-        say(f"Error: {where}: {failed.error}\n  {failed.hint}".rstrip(), err=True)
+        print_failure(f"{failed.backup_id} was not copied to '{failed.storage}': {failed.error}", failed.hint)
