@@ -126,6 +126,13 @@ def test_the_canary_of_the_command_line_tells_opened_from_offline_from_lost(proj
     assert check["result"] == "failed"
     assert "default.json does not exist" in check["reason"]
 
+    unaware = str(project.folder / "catalog-of-another-machine.sqlite")
+    (check,) = project.json("keys", "list", "--check", exit_code=1, BACKUP_CATALOG_PATH=unaware)["checks"]
+    assert (check["result"], check["entry"]) == ("failed", "shop")
+    put_key(keys(project), private)
+    (check,) = project.json("keys", "list", "--check", BACKUP_CATALOG_PATH=unaware)["checks"]
+    assert check["result"] == "opened"
+
 
 # Rotation
 

@@ -5,6 +5,7 @@ A key that is lost, or may no longer be used, is to be noticed the day it happen
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
@@ -16,6 +17,7 @@ from db_backup.jobs.copies import locate
 from db_backup.jobs.workspace import Workspace
 from db_backup.manifest import RunInfo
 from db_backup.model import BackupStatus, utc_now
+from db_backup.naming import parse_backup_id
 
 _OFFLINE = "Only an offline private key opens it: this worker holds the public half alone."
 _ENOUGH = 10  # acts, of which one at least has ended
@@ -39,13 +41,18 @@ class Canary(FrozenModel):
     reason: str = ""
 
 
-def try_keys(workspace: Workspace, *, run: RunInfo) -> tuple[Canary, ...]:
-    """Unwrap the data key of every entry's newest encrypted backup; what came of it is kept in the audit trail."""
+def try_keys(workspace: Workspace, *, run: RunInfo, stored: Iterable[str] = ()) -> tuple[Canary, ...]:
+    """Unwrap the data key of every entry's newest encrypted backup; what came of it is kept in the audit trail.
+
+    :param stored: encrypted backups that lie in storages: they stand in for entries that the catalogue knows none of.
+    """
     workspace.keyring.keys.forget()
     newest: dict[str, str] = {}
     for summary in workspace.catalog.newest_first(BackupQuery()):
         if summary.encrypted and summary.status is not BackupStatus.DELETING:
             newest.setdefault(summary.database, summary.id)
+    for name in sorted(map(parse_backup_id, stored), key=lambda name: (name.moment, name.serial), reverse=True):
+        newest.setdefault(name.entry, str(name))
     return tuple(_tried(workspace, entry, backup_id, run) for entry, backup_id in sorted(newest.items()))
 
 

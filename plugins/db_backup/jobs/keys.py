@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from pydantic import Field
+
 from db_backup.catalog import AuditAct
 from db_backup.encryption.key_file import Key, KeyKind, generate_pair, generate_secret
 from db_backup.encryption.keys_here import PUBLIC_SUFFIX
@@ -73,10 +75,11 @@ class ListedKey(KeyRecord):
 
 
 class KeysReport(FrozenModel):
-    """``unreached``: why backups of a storage could not be counted."""
+    """``backup_ids``: of the encrypted backups. ``unreached``: why backups of a storage could not be counted."""
 
     keys: tuple[ListedKey, ...]
     encrypted_backups: int
+    backup_ids: frozenset[str] = Field(exclude=True)
     unreached: tuple[str, ...]
 
 
@@ -188,7 +191,8 @@ def key_records(workspace: Workspace) -> tuple[KeyRecord, ...]:
 def list_keys(workspace: Workspace) -> KeysReport:
     """Every key that is known here, and those that are not and that backups are wrapped for all the same."""
     states, unreached = live_states(workspace)
-    wrapped = [state.wrapped_keys for state in states.values() if state.wrapped_keys]
+    wrapped_by_id = {backup_id: state.wrapped_keys for backup_id, state in states.items() if state.wrapped_keys}
+    wrapped = list(wrapped_by_id.values())
     needed = Counter(key_id for wraps in wrapped for key_id in {wrap.key_id for wrap in wraps})
     alone = Counter(wraps[0].key_id for wraps in wrapped if len({wrap.key_id for wrap in wraps}) == 1)
     by_name = {wrap.recipient: wrap for wraps in wrapped for wrap in wraps}
@@ -200,6 +204,7 @@ def list_keys(workspace: Workspace) -> KeysReport:
             for record in (*records, *_unknown(known, (wrap for wraps in wrapped for wrap in wraps)))
         ),
         encrypted_backups=len(wrapped),
+        backup_ids=frozenset(wrapped_by_id),
         unreached=tuple(map(str, unreached)),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from db_backup.cli.kits import opened_workspace
 from db_backup.cli.output import age, print_json, print_table, say
 from db_backup.cli.progress import terminal_progress
 from db_backup.cli.runtime import cli_run, json_option, stoppable
@@ -11,7 +12,6 @@ from db_backup.encryption.key_file import KeyKind
 from db_backup.jobs.canary import Canary, CanaryResult, try_keys
 from db_backup.jobs.keys import GeneratedKey, KeysReport, ListedKey, generate_key, list_keys
 from db_backup.jobs.rotate_keys import RotationReport, rotate_keys
-from db_backup.jobs.workspace import Workspace
 
 
 @click.group("keys")
@@ -46,7 +46,7 @@ def generate(name: str, public: bool, as_json: bool) -> None:
       db-backup keys generate main-2027
       db-backup keys generate escrow --public-key
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         made = generate_key(workspace, name, public=public, run=cli_run())
     if as_json:
         print_json(made.model_dump(mode="json"))
@@ -70,10 +70,9 @@ def list_(check: bool, as_json: bool) -> int:
       db-backup keys list
       db-backup keys list --check --json
     """
-    with Workspace.open() as workspace:
+    with opened_workspace() as workspace:
         report = list_keys(workspace)
-        tried = try_keys(workspace, run=cli_run()) if check else ()
-        _tell(workspace)
+        tried = try_keys(workspace, run=cli_run(), stored=report.backup_ids) if check else ()
     if as_json:
         canaries = {"checks": [canary.model_dump(mode="json") for canary in tried]} if check else {}
         print_json(report.model_dump(mode="json") | canaries)
@@ -96,19 +95,13 @@ def rotate(dry_run: bool, as_json: bool) -> int:
       db-backup keys generate main-2027
       BACKUP_ENCRYPTION_KEY_ID=main-2027 db-backup keys rotate --dry-run
     """
-    with Workspace.open() as workspace, stoppable() as cancellation, terminal_progress() as progress:
+    with opened_workspace() as workspace, stoppable() as cancellation, terminal_progress() as progress:
         report = rotate_keys(workspace, dry_run=dry_run, run=cli_run(), progress=progress, cancellation=cancellation)
-        _tell(workspace)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
         _print_rotation(report)
     return 0 if report.complete else 1
-
-
-def _tell(workspace: Workspace) -> None:
-    for warning in workspace.warnings:
-        say(f"Warning: {warning}", err=True)
 
 
 def _print_generated(made: GeneratedKey) -> None:
