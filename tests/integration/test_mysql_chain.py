@@ -71,14 +71,6 @@ def _truth(server: MariaDbServer) -> dict[str, object]:
         return truth(session)
 
 
-def _wait_until_it_stands(server: MariaDbServer) -> None:
-    """The server notes in a new file, a moment later, that the one before it is not needed after a crash."""
-    before = None
-    while (now := server.run("SHOW MASTER STATUS")) != before:
-        before = now
-        time.sleep(0.3)
-
-
 def _transactions(increment: Taken) -> int:
     return next(int(item.name) for item in increment.manifest.inventory.objects if item.kind == "transactions")
 

@@ -99,9 +99,6 @@ class Scene:
         with closing(sqlite3.connect(database)) as connection:
             return [row for (row,) in connection.execute(query)]
 
-    def rows_by(self, moment: datetime) -> list[int]:
-        return [row for written, row in self.written if written <= moment]
-
     @contextmanager
     def new_database(self) -> Iterator[str]:
         name = self.lab.fresh_name()

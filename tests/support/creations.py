@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -241,10 +240,6 @@ def create(
 ) -> Made:
     run = RunInfo(origin="cli", actor="ada", host="tower")
     return Creation(plan, FakeSource(contents, failure), run, Silent(), cancellation or Cancellation()).publish()
-
-
-def with_limits(plan: Plan, **limits: object) -> Plan:
-    return dataclasses.replace(plan, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
 def read_back(storage: Storage, backup_id: str) -> list[bytes]:

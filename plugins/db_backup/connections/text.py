@@ -127,6 +127,7 @@ def _host_of(parts: SplitResult) -> str:
 
 
 def normal_type(conn_type: str) -> str:
+    """As Airflow names the type itself: it takes ``postgresql``, and dashes in place of underscores, in URIs."""
     return "postgres" if conn_type == "postgresql" else conn_type.replace("-", "_")
 
 

@@ -54,6 +54,7 @@ def bound_to(backup_id: str) -> bytes:
 
 
 def wrapped_by(recipient: Recipient, ciphertext: bytes) -> WrappedKey:
+    """What the state keeps of a data key that was wrapped just now."""
     return WrappedKey(
         recipient=recipient.name,
         kind=recipient.kind,
@@ -72,6 +73,7 @@ def ciphertext_of(wrapped: WrappedKey, backup_id: str) -> bytes:
 
 
 def damaged(wrapped: WrappedKey, backup_id: str) -> WrapDamaged:
+    """What to raise where the right key is here and does not open it."""
     return WrapDamaged(
         f"The data key of {backup_id} that is wrapped for '{wrapped.recipient}' ({wrapped.key_id}) is damaged, or "
         "another backup's: the right key does not open it.",

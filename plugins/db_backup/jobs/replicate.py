@@ -70,6 +70,8 @@ class WantedCopy(FrozenModel):
 
 
 class LeftAlone(FrozenModel):
+    """A backup that nothing was done about: it is being made, copied or deleted, or its sidecars cannot be read."""
+
     backup_id: str
     reason: str
 

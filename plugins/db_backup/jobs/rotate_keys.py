@@ -30,6 +30,8 @@ _SECONDS_BETWEEN_STAGES = 0.5
 
 
 class Rotated(StrEnum):
+    """What became of one backup; in a dry run, what would. ``already``: wrapped for just these keys before."""
+
     REWRAPPED = "rewrapped"
     ALREADY = "already"
     UNENCRYPTED = "unencrypted"
@@ -37,6 +39,8 @@ class Rotated(StrEnum):
 
 
 class Recipient(FrozenModel):
+    """A key that backups are encrypted for from now on; ``kind`` as in the state."""
+
     name: str
     kind: str
     fingerprint: str

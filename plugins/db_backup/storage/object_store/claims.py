@@ -61,10 +61,12 @@ class Claim:
 
 
 def id_claim(backup_id: str) -> str:
+    """Where the claim on a backup's id lies."""
     return f"{IDS}/{backup_id}"
 
 
 def name_claim(key: str) -> str:
+    """Where the claim on an object's name lies, while an upload is completed under it."""
     return f"{NAMES}/{key}"
 
 

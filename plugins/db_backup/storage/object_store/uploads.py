@@ -26,6 +26,8 @@ _GONE = frozenset({"NoSuchUpload"})
 
 @dataclass(frozen=True)
 class Upload:
+    """An upload that was begun and neither completed nor aborted. ``began_at``: as the provider says, aware."""
+
     key: str
     upload_id: str
     began_at: datetime
