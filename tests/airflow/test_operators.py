@@ -432,3 +432,17 @@ def test_airflow_backup_list_prints_one_json_document_and_keeps_the_exit_code(
     wrong = subprocess.run([*command, "create", "shpo"], capture_output=True, text=True, timeout=120, check=False)
     assert wrong.returncode == 2
     assert "shop" in wrong.stderr
+
+
+def test_the_end_of_a_run_tells_which_backups_were_made_without_a_copy() -> None:
+    from db_backup.operators.outcome import EntryEnd, TaskEnd
+
+    made = {"missing_copies": ["s3", "nas"], "instead_of": "incremental", "warnings": ["The chain was broken."]}
+    proven = TaskEnd("success", {"result": "passed"})
+
+    assert EntryEnd("shop", TaskEnd("success", made), proven).remarks == [
+        "shop: The chain was broken.",
+        "shop: it was made without a copy in 's3', 'nas'.",
+    ]
+    assert EntryEnd("shop", TaskEnd("success", {"missing_copies": []}), proven).remarks == []
+    assert EntryEnd("shop", TaskEnd("failed"), TaskEnd("upstream_failed")).remarks == []

@@ -56,10 +56,14 @@ class EntryEnd:
         return ""
 
     @property
-    def remark(self) -> str:
-        """What was made instead of what was asked for, and why; empty when nothing was."""
+    def remarks(self) -> list[str]:
+        """What was made instead of what was asked for, and why; and where a copy is missing."""
         made = self.backup.returned
-        return f"{self.database}: {made['warnings'][0]}" if made is not None and "instead_of" in made else ""
+        if made is None:
+            return []
+        instead = [f"{self.database}: {made['warnings'][0]}"] if "instead_of" in made else []
+        missing = ", ".join(f"'{storage}'" for storage in made.get("missing_copies", ()))
+        return [*instead, f"{self.database}: it was made without a copy in {missing}."] if missing else instead
 
     @property
     def row(self) -> tuple[str, str, str, str]:
@@ -131,8 +135,8 @@ class OutcomeOperator(BaseOperator):
         for line in table(entries) if entries else ["No entry asks for these backups: none was made."]:
             self.log.info("%s", line)
         for entry in entries:
-            if entry.remark:
-                self.log.warning("%s", entry.remark)
+            for remark in entry.remarks:
+                self.log.warning("%s", remark)
         follow_ups = {task_id: ends.of(task_id) for task_id in self.follow_up_task_ids}
         told = _failures(entries, follow_ups)
         if told:

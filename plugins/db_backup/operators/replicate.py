@@ -40,6 +40,8 @@ class ReplicateOperator(WorkspaceOperator):
                 made.storage,
                 made.read_from,
             )
+        if report.complete and not report.made:
+            self.log.info("Every wanted copy is there.")
         for warning in report.warnings:
             self.log.warning("%s", warning)
         if not report.complete:
