@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,9 @@ __all__ = ["postgres_server"]
 
 quick_tools.put_first(choose_temporary_folder())
 properties.settle()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background with Ctrl-C ignored, and every child of ours would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
