@@ -225,7 +225,7 @@ class OneKey(Keyring):
     def __init__(self) -> None:
         pass
 
-    def new_data_key(self, backup_id: str, recipients: Sequence[str] = ()) -> tuple[DataKey, tuple[WrappedKey, ...]]:
+    def new_data_key(self, backup_id: str) -> tuple[DataKey, tuple[WrappedKey, ...]]:
         return self.key, ()
 
     def data_key(self, manifest: Manifest, state: object) -> DataKey:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -25,10 +24,10 @@ def put_key(folder: Path, key: Key, file_name: str | None = None) -> Path:
     return path
 
 
-def make_encrypted(keyring: Keyring, *, serial: int = 1, recipients: Sequence[str] = ()) -> tuple[Manifest, State]:
-    """A backup's manifest and state, with its data key wrapped for these recipients; of no storage."""
+def make_encrypted(keyring: Keyring, *, serial: int = 1) -> tuple[Manifest, State]:
+    """A backup's manifest and state, with its data key wrapped for the keyring's recipients; of no storage."""
     manifest = make_manifest(serial=serial)
-    data_key, wraps = keyring.new_data_key(manifest.id, recipients)
+    data_key, wraps = keyring.new_data_key(manifest.id)
     return closed(manifest, data_key), make_state(manifest, wrapped_keys=wraps)
 
 

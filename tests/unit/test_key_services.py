@@ -123,8 +123,8 @@ def test_a_key_that_is_at_hand_opens_before_any_service_is_asked(
 ) -> None:
     """Where it is out of reach, it is waited for: for each increment of a chain."""
     put_key(tmp_path, generate_secret("escrow"))
-    ring = keyring(tmp_path, endpoint, new_key(kms))
-    manifest, state = make_encrypted(ring, recipients=("kms", "escrow"))
+    ring = keyring(tmp_path, endpoint, new_key(kms), "kms", "escrow")
+    manifest, state = make_encrypted(ring)
     assert [wrapped.kind for wrapped in state.wrapped_keys] == ["aws_kms", "local"]
     monkeypatch.setattr(KmsRecipient, "unwrap", lambda *_: pytest.fail("the service was asked"))
     assert ring.unwrap(manifest, state).fingerprint == ring.data_key(manifest, state).fingerprint

@@ -322,7 +322,7 @@ def test_of_two_wraps_for_one_key_of_which_one_is_damaged_rewrapping_takes_the_o
     (whole,) = state.wrapped_keys
     damaged = whole.model_copy(update={"wrapped": "zzzz" + whole.wrapped[4:]})
     both = state.model_copy(update={"wrapped_keys": (damaged, whole)})
-    assert not keyring(folder, "main").is_wrapped_for(both)
+    assert not keyring(folder, "main").is_wrapped(both)
     (again,) = keyring(folder, "main").rewrap(manifest, both)
     assert opened(folder, manifest, state.model_copy(update={"wrapped_keys": (again,)})) is not None
 

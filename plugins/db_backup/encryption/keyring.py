@@ -45,17 +45,15 @@ class Keyring:
         self._made: dict[str, DataKey] = {}
         self._opened: dict[tuple[str, str], DataKey] = {}
 
-    def new_data_key(self, backup_id: str, recipients: Sequence[str] = ()) -> tuple[DataKey, tuple[WrappedKey, ...]]:
-        """A fresh data key for this backup, and its wraps: one for each recipient; none named: the configured ones.
+    def new_data_key(self, backup_id: str) -> tuple[DataKey, tuple[WrappedKey, ...]]:
+        """A fresh data key for this backup, and its wraps: one for each recipient.
 
         It stays at hand in this process, so that the backup can be proved where nothing here can unwrap it.
 
         :raises KeyUnavailable, ConfigurationError: it cannot be wrapped for all of them.
         """
         data_key = DataKey.generate()
-        wraps = tuple(
-            _wrapped(recipient, data_key, backup_id) for recipient in self._wanted(recipients or self.recipients)
-        )
+        wraps = tuple(_wrapped(recipient, data_key, backup_id) for recipient in self._wanted())
         with self._guard:
             self._made[backup_id] = data_key
         return data_key, wraps
@@ -105,17 +103,16 @@ class Keyring:
         with self._guard:
             return manifest.id in self._made
 
-    def rewrap(self, manifest: Manifest, state: State, recipients: Sequence[str] = ()) -> tuple[WrappedKey, ...]:
-        """The same data key, wrapped for these recipients alone; what is so already stays as it is.
+    def rewrap(self, manifest: Manifest, state: State) -> tuple[WrappedKey, ...]:
+        """The same data key, wrapped for the recipients alone; what is so already stays as it is.
 
         Where one wrap must change, all are made afresh of the key that was unwrapped: of one that is kept nobody would
         know whether it opens, and the others are about to go.
 
-        :param recipients: none named: the configured ones.
         :raises KeyUnavailable, WrongKey, WrapDamaged, ConfigurationError:
         """
-        wanted = self._wanted(recipients or self.recipients)
-        if self.is_wrapped_for(state, recipients):
+        wanted = self._wanted()
+        if self.is_wrapped(state):
             return state.wrapped_keys
         data_key = self.data_key(manifest, state)
         # The newest are tried first (jobs/merging.py), also where the clock of another machine ran ahead.
@@ -124,15 +121,15 @@ class Keyring:
         wraps = (_wrapped(recipient, data_key, manifest.id) for recipient in wanted)
         return tuple(wrapped.model_copy(update={"wrapped_at": moment}) for wrapped in wraps)
 
-    def is_wrapped_for(self, state: State, recipients: Sequence[str] = ()) -> bool:
-        """Whether the data key is wrapped for exactly these recipients' keys, as they are now, and once for each: where
+    def is_wrapped(self, state: State) -> bool:
+        """Whether the data key is wrapped for exactly the recipients' keys, as they are now, and once for each: where
         two copies' states differ, one of the wraps may be damaged.
 
         :raises KeyUnavailable, ConfigurationError: one of them is not here.
         """
         wraps = [(wrapped.recipient, wrapped.kind, wrapped.key_id) for wrapped in state.wrapped_keys]
-        wanted = self._wanted(recipients or self.recipients)
-        return sorted(wraps) == sorted((recipient.name, recipient.kind, recipient.key_id) for recipient in wanted)
+        wanted = [(recipient.name, recipient.kind, recipient.key_id) for recipient in self._wanted()]
+        return sorted(wraps) == sorted(wanted)
 
     def is_offline(self, state: State) -> bool:
         """Whether the backup is wrapped for public keys alone, of which just these halves are here: so it is meant."""
@@ -144,8 +141,8 @@ class Keyring:
             not recipient.opens and recipient.key_id == wrapped.key_id for wrapped, recipient in keepers
         )
 
-    def _wanted(self, names: Sequence[str]) -> tuple[Recipient, ...]:
-        return tuple(self.keys.named(name) for name in dict.fromkeys(names))
+    def _wanted(self) -> tuple[Recipient, ...]:
+        return tuple(map(self.keys.named, self.recipients))
 
     def _opened_by(self, wrapped: WrappedKey, manifest: Manifest) -> DataKey:
         try:

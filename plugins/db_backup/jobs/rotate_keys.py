@@ -180,7 +180,7 @@ class _Rotation:
         """In every copy, and with the same wraps in each."""
         own = [copies.own_states.get(located.storage.name) for located in copies.found]
         same = all(known is not None and known.wrapped_keys == state.wrapped_keys for known in own)
-        return same and self.keyring.is_wrapped_for(state)
+        return same and self.keyring.is_wrapped(state)
 
     def _rewrap(self, copies: Copies, manifest: Manifest, state: State) -> None:
         """In every copy. The catalogue knows nothing of wraps, and so has nothing to learn.

@@ -84,10 +84,8 @@ def warmest(workspace: Workspace, located: Located) -> Located:
     return located if warm is None else replace(located, storage=warm.storage)
 
 
-def request_thaw(
-    workspace: Workspace, needed: Sequence[Located], *, run: RunInfo, days: int = THAWED_DAYS
-) -> tuple[ColdCopy, ...]:
-    """Ask for all of these that are cold; audited. What was asked for already is not asked for again.
+def request_thaw(workspace: Workspace, needed: Sequence[Located], *, run: RunInfo) -> tuple[ColdCopy, ...]:
+    """Ask for all of these that are cold, for ``THAWED_DAYS``; audited. What was asked for already is not again.
 
     :return: the copies that cannot be read yet.
     :raises StorageError: a storage does not take the request.
@@ -101,8 +99,8 @@ def request_thaw(
             manifest = located.manifest
             with audited(workspace, AuditAct.THAW, run, entry=manifest.entry, backup_id=manifest.id) as act:
                 for key, _ in parts:
-                    located.storage.thaw(key, days=days)
-                act.detail = f"from '{located.storage.name}', for {days} days"
+                    located.storage.thaw(key, days=THAWED_DAYS)
+                act.detail = f"from '{located.storage.name}', for {THAWED_DAYS} days"
         if (cold := cold_copy(located)) is not None:
             found.append(cold)
     return tuple(found)
