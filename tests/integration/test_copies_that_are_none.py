@@ -47,6 +47,22 @@ def test_another_backup_under_the_same_id_is_not_written_over(project: SpreadPro
     assert (shown["storages"], shown["missing_copies"]) == (["local"], [SECOND])
 
 
+def test_who_reads_a_backup_hears_that_another_lies_elsewhere_under_its_id(project: SpreadProject) -> None:
+    """The first storage's is believed: where that is not ``local``, it need not be the right one."""
+    backup = project.create()
+    manifest = project.storages[SECOND] / "metadata" / f"{backup}.json"
+    document = json.loads(manifest.read_text())
+    document["run"]["host"] = "another-tower"
+    manifest.write_text(json.dumps(document))
+    told = f"What lies in '{SECOND}' under this id is another backup than the one in 'local'."
+
+    named = project.run("restore", backup, "--test")
+    latest = project.json("restore", "latest", "--database", "shop", "--test")
+
+    assert (named.returncode, named.stderr.count(told)) == (0, 1)
+    assert told in latest["warnings"]
+
+
 def test_two_names_of_one_place_are_one_copy(project: SpreadProject) -> None:
     project.storage.mkdir()
     project.storages[SECOND].symlink_to(project.storage)

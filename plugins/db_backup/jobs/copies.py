@@ -72,6 +72,11 @@ class Copies:
         return deleted_meanwhile(self.backup_id)
 
     @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Where another backup lies under this id: which of them is the right one only a person can tell."""
+        return tuple(self.unreadable[name].message for name in sorted(self.of_others))
+
+    @property
     def unasked_holders(self) -> tuple[Unanswered, ...]:
         """Of the storages that did not answer those that hold a copy, as far as the states know."""
         present = {copy.storage for copy in self.state.present} if self.state else set()

@@ -88,7 +88,14 @@ def resolve_backup(workspace: Workspace, request: RestoreRequest) -> Resolved:
     else:  # the same backups, in the storage that a person names
         chosen = [locate(workspace, backup.manifest.id, storage=request.from_storage) for backup in resolved.needed]
     cold = tuple(f"{cold}." for backup in chosen if (cold := known_cold(backup)) is not None)
-    return replace(resolved.reading(chosen), warnings=(*resolved.warnings, *_in_the_clear(workspace, chosen), *cold))
+    doubts = (*_disagreements(workspace, chosen), *_in_the_clear(workspace, chosen))
+    return replace(resolved.reading(chosen), warnings=(*resolved.warnings, *doubts, *cold))
+
+
+def _disagreements(workspace: Workspace, chosen: Sequence[Located]) -> Iterator[str]:
+    """The first storage is believed: where it is one that others can write into, somebody must look."""
+    for _, copies in copies_ahead(workspace, [backup.manifest.id for backup in chosen]):
+        yield from copies().disagreements
 
 
 def _resolved(workspace: Workspace, request: RestoreRequest) -> Resolved:
