@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import ipaddress
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from db_backup.comparison import compare
-from db_backup.engines.mysql import MysqlEngine
+from db_backup.engines.mysql import MysqlEngine, connecting
 from db_backup.errors import BackupError, ServerUnreachable
 from db_backup.progress import Cancellation
 from support.dumps import dump_of, load
@@ -120,3 +122,24 @@ def test_a_server_that_demands_tls_says_so_to_a_connection_without(server: Maria
     with pytest.raises(BackupError) as caught:
         engine(server, mysql_lab, ssl_mode="DISABLED").check()
     assert caught.value.hint
+
+
+def test_a_server_without_tls_is_used_in_plain_text_by_a_driver_that_takes_settings_for_a_demand(
+    mysql_lab: MysqlLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pymysql 1.2 does; the one that is installed does not yet."""
+    really = pymysql.connect
+
+    def demanding(**options: Any) -> Any:
+        if options.get("ssl"):
+            raise pymysql.err.OperationalError(2026, "SSL is required but the server doesn't support it")
+        return really(**options)
+
+    monkeypatch.setattr(pymysql, "connect", demanding)
+    connection = mysql_lab.connection("mysql")
+
+    with connecting.connect(connection) as session:
+        assert session.open
+    strict = dataclasses.replace(connection, extra={**connection.extra, "ssl_mode": "REQUIRED"})
+    with pytest.raises(ServerUnreachable):
+        connecting.connect(strict)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pymysql
+from pymysql.constants import CR
 from pymysql.cursors import Cursor
 
 from db_backup.errors import (
@@ -115,10 +116,11 @@ def connect(connection: ConnectionInfo, *, database: str | None = None, answer_s
     socket = unix_socket(connection)
     patience = ANSWER_TIMEOUT_SECONDS if answer_seconds is None else answer_seconds
     try:
-        session = pymysql.connect(
+        session = _session(
+            tls,
+            socket,
             host=connection.host or "localhost",
             port=connection.port or DEFAULT_PORT,
-            unix_socket=socket,
             user=connection.login,
             password=connection.password.encode(),  # pymysql would encode text as Latin-1, the tools send UTF-8
             database=name or None,
@@ -126,7 +128,6 @@ def connect(connection: ConnectionInfo, *, database: str | None = None, answer_s
             connect_timeout=min(CONNECT_TIMEOUT_SECONDS, patience),
             read_timeout=patience,
             autocommit=True,
-            **_pymysql_tls(tls, socket),
         )
     except (pymysql.err.MySQLError, OSError) as error:
         raise explain(error, connection, doing="connect to", database=name) from error
@@ -161,10 +162,20 @@ def session_for(
         session.close()
 
 
+def _session(tls: TlsOptions, socket: str | None, **options: Any) -> Session:
+    try:
+        return pymysql.connect(unix_socket=socket, **options, **_pymysql_tls(tls, socket))
+    except pymysql.err.OperationalError as error:
+        # To pymysql 1.2 and later, settings for TLS are a demand for it.
+        if tls.required or error.args[0] != CR.CR_SSL_CONNECTION_ERROR:
+            raise
+        return pymysql.connect(unix_socket=socket, **options, ssl_disabled=True)
+
+
 def _pymysql_tls(tls: TlsOptions, socket: str | None) -> dict[str, Any]:
     if tls.mode == "DISABLED" or socket is not None:
         return {"ssl_disabled": True}
-    # With settings and a server without TLS, pymysql goes on in plain text: that is what "preferred" means.
+    # With settings and a server without TLS, pymysql before 1.2 goes on in plain text: that is what "preferred" means.
     if not tls.verified:
         return {"ssl": _unverified(tls.files)}
     return {"ssl": {**tls.files, "check_hostname": tls.mode == "VERIFY_IDENTITY", "verify_mode": "required"}}
