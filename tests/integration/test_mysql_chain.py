@@ -9,16 +9,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from db_backup.engines.base import DumpRequest
 from db_backup.engines.mysql import giving_way
-from db_backup.engines.mysql.chain import MysqlChain
+from db_backup.engines.mysql.chain import MysqlChain, full
 from db_backup.engines.mysql.connecting import connect
+from db_backup.engines.mysql.snapshot import Guard, guard
 from db_backup.errors import (
     ChainBroken,
     ConfigurationError,
@@ -366,6 +369,40 @@ def test_a_full_gives_way_to_a_structure_change_that_would_wait_for_it_for_ever(
                 dump.stream_ended(0)
         changing.result()
     server.run("SET SESSION sql_log_bin = 0", "DROP TABLE kept.first, kept.second")
+
+
+def _changes_before_it_is_held(server: MariaDbServer, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Another database comes or goes before the server is held still, so many times."""
+    left = list(range(times))
+
+    def guard_too_late(*arguments: Any, **options: Any) -> AbstractContextManager[Guard]:
+        if left:
+            change = "CREATE" if left.pop() % 2 else "DROP"
+            server.run("SET SESSION sql_log_bin = 0", f"{change} DATABASE passing")
+        return guard(*arguments, **options)
+
+    monkeypatch.setattr(full, "guard", guard_too_late)
+
+
+def test_a_full_begins_when_databases_have_come_to_rest(
+    server: MariaDbServer, mysql_lab: MysqlLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _changes_before_it_is_held(server, monkeypatch, times=24)
+
+    taken = take_full(_chain(server, mysql_lab))
+
+    assert "kept" in {item.name for item in taken.manifest.inventory.objects if item.kind == "database"}
+
+
+def test_a_full_of_databases_that_come_and_go_for_ever_fails_and_holds_nothing(
+    server: MariaDbServer, mysql_lab: MysqlLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full, "HOLD_SECONDS", 0)
+    _changes_before_it_is_held(server, monkeypatch, times=1_000_000)
+
+    with pytest.raises(DumpFailed, match="could not be held still within 0 s"):
+        take_full(_chain(server, mysql_lab))
+    server.run("SET SESSION sql_log_bin = 0", "CREATE OR REPLACE DATABASE passing", "DROP DATABASE passing")
 
 
 def _wait_until(server: MariaDbServer, state: str) -> None:

@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +152,32 @@ def test_a_dump_that_cannot_lock_a_table_in_time_fails_with_what_to_do(
         with pytest.raises(DumpFailed, match="held its lock for 1 s") as failure:
             dump_of(engine)
     assert "Run it again" in str(failure.value.hint)
+
+
+@pytest.mark.parametrize(("changes", "seconds", "begins"), [(12, 60, True), (1_000_000, 0, False)])
+def test_a_dump_begins_when_tables_have_come_to_rest_and_fails_when_they_never_do(
+    monkeypatch: pytest.MonkeyPatch,
+    postgres_server: PostgresServer,
+    engine: PostgresEngine,
+    database: str,
+    changes: int,
+    seconds: float,
+    begins: bool,
+) -> None:
+    left = list(range(changes))
+    begin = snapshot_module._begin
+
+    def begin_too_late(*arguments: Any) -> bool:
+        if left:
+            change = "CREATE TABLE passing ()" if left.pop() % 2 else "DROP TABLE passing"
+            postgres_server.run(change, database=database)
+        return begin(*arguments)
+
+    monkeypatch.setattr(snapshot_module, "_begin", begin_too_late)
+    monkeypatch.setattr(snapshot_module, "BEGIN_SECONDS", seconds)
+    with nullcontext() if begins else pytest.raises(DumpFailed, match="did not begin within 0 s"):
+        assert "public.one" in {item.name for item in dump_of(engine).manifest.inventory.objects}
+    postgres_server.run("DROP TABLE IF EXISTS passing", database=database)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

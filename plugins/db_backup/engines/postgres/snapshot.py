@@ -7,6 +7,8 @@ Control", "Caveats"): a pg_dump that waited for such a transaction would find th
 # ruff: noqa: S608 - the query is put together from constants of ours
 from __future__ import annotations
 
+import time
+
 import psycopg
 from psycopg import sql
 
@@ -16,7 +18,7 @@ from db_backup.errors import DumpFailed
 from db_backup.progress import Cancellation
 
 LOCK_WAIT_SECONDS = 300
-_ATTEMPTS = 10
+BEGIN_SECONDS = 60  # of trying to begin where tables come and go
 # What this user may not read is refused by the preflight, which says it better.
 _TABLES = (
     PREAMBLE
@@ -33,17 +35,20 @@ def begin_snapshot(connection: Connection, entry: str, cancellation: Cancellatio
     :raises Interrupted:
     """
     with cancellation.on_cancel(connection.cancel):
-        for _ in range(_ATTEMPTS):
+        deadline = time.monotonic() + BEGIN_SECONDS
+        while True:
             cancellation.check()
             tables = rows(connection, _TABLES)
             if _begin(connection, tables, entry, cancellation) and rows(connection, _TABLES) == tables:
                 return
             connection.execute("ROLLBACK")
-    raise DumpFailed(
-        f"The dump of '{entry}' did not begin: tables are made and dropped there all the time.",
-        hint="Run it again when that is over.",
-        database=entry,
-    )
+            if time.monotonic() > deadline:
+                raise DumpFailed(
+                    f"The dump of '{entry}' did not begin within {BEGIN_SECONDS} s: tables are made and dropped there "
+                    "all the time.",
+                    hint="Run it again when that is over.",
+                    database=entry,
+                )
 
 
 def _begin(connection: Connection, tables: list[tuple[str, str]], entry: str, cancellation: Cancellation) -> bool:

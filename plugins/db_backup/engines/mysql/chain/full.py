@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from db_backup.model import BackupType, ConnectionInfo
 from db_backup.progress import Cancellation
 
 _BLOCK_BYTES = 1 << 20
-_ATTEMPTS = 10
+HOLD_SECONDS = 60  # of trying to hold a server still whose databases come and go
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,8 @@ def _hold(
     stack: ExitStack,
 ) -> tuple[Source, Guard]:
     """What the server holds, and changes to it held back until ``stack`` ends."""
-    for _ in range(_ATTEMPTS):
+    deadline = time.monotonic() + HOLD_SECONDS
+    while True:
         cancellation.check()
         source = examine()
         with ExitStack() as attempt:
@@ -208,12 +210,13 @@ def _hold(
             if same:
                 stack.enter_context(attempt.pop_all())
                 return source, held
-    raise DumpFailed(
-        f"Databases or tables without transactions of '{request.entry}' were created or dropped before they could be "
-        f"held still, {_ATTEMPTS} times in a row.",
-        hint="Nothing was kept; run it again at a quieter time.",
-        database=request.entry,
-    )
+        if time.monotonic() > deadline:
+            raise DumpFailed(
+                f"Databases or tables without transactions of '{request.entry}' were created or dropped all the time: "
+                f"they could not be held still within {HOLD_SECONDS} s.",
+                hint="Nothing was kept; run it again at a quieter time.",
+                database=request.entry,
+            )
 
 
 def _read_moment(session: Session, source: Source, options: EngineOptions) -> _Moment:
