@@ -189,9 +189,13 @@ def test_a_backup_that_could_not_go_to_the_cloud_is_made_of_parts_that_fit_there
     nowhere = '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:1"}}'  # and no credentials
 
     backups = [project.create(AIRFLOW_CONN_S3_TEST=nowhere), project.create("shop", "--storage", "local")]
+    cloud.place("local")
+    both = ("shop", "--storage", "local", "--storage", "s3")
+    backups.append(project.create(*both, AIRFLOW_CONN_S3_TEST=nowhere))
+    cloud.place("local", "s3")
 
     assert [copy["backup_id"] for copy in project.json("replicate")["made"]] == backups
-    assert [len(cloud.parts(backup)) for backup in backups] == [len(project.parts(backups[0], "local"))] * 2
+    assert [len(cloud.parts(backup)) for backup in backups] == [len(project.parts(backups[0], "local"))] * 3
 
 
 def test_a_backup_goes_from_the_cloud_too_and_stays_whole_while_that_cannot_be_reached(cloud: Cloud) -> None:

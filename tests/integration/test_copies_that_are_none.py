@@ -60,7 +60,9 @@ def test_who_reads_a_backup_hears_that_another_lies_elsewhere_under_its_id(proje
     latest = project.json("restore", "latest", "--database", "shop", "--test")
 
     assert (named.returncode, named.stderr.count(told)) == (0, 1)
-    assert told in latest["warnings"]
+    (warning,) = (warning for warning in latest["warnings"] if told in warning)
+    assert warning.startswith(f"{backup}: ")
+    assert "Look at both manifests" in warning
 
 
 def test_two_names_of_one_place_are_one_copy(project: SpreadProject) -> None:

@@ -7,13 +7,14 @@ import shutil
 import signal
 import sqlite3
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from db_backup.errors import StorageAccessDenied, StorageFull
+from db_backup.errors import ObjectLocked, StorageAccessDenied, StorageFull
 from db_backup.jobs.contents import check_copy
 from db_backup.model import ConnectionInfo, EngineName
 from db_backup.storage import LocalStorage
@@ -236,6 +237,24 @@ def test_what_a_killed_replication_was_writing_goes_with_the_next_one(project: S
     assert project.json("replicate")["wanted"] == []
 
     assert list((project.storages[THIRD] / "database").iterdir()) == []
+
+
+def test_leavings_that_may_not_go_yet_stop_no_copy(project: SpreadProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(storage: LocalStorage, *, older_than: timedelta) -> tuple[str, ...]:
+        raise ObjectLocked(f"In {storage.name} something may not go yet.", hint="Wait.")
+
+    project.place("local")
+    backup = project.create()
+    project.place("local", SECOND)
+    monkeypatch.setattr(LocalStorage, "sweep", locked)
+
+    done = project.json("replicate")
+
+    assert [copy["backup_id"] for copy in done["made"]] == [backup]
+    assert (
+        "What killed runs left was not taken away to the end: In local something may not go yet. Wait."
+        in done["warnings"]
+    )
 
 
 def test_of_a_backup_that_is_named_everything_that_it_needs_is_copied(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ class Copies:
     @property
     def disagreements(self) -> tuple[str, ...]:
         """Where another backup lies under this id: which of them is the right one only a person can tell."""
-        return tuple(self.unreadable[name].message for name in sorted(self.of_others))
+        found = (self.unreadable[name] for name in sorted(self.of_others))
+        return tuple(f"{self.backup_id}: {error.message} {error.hint}" for error in found)
 
     @property
     def unasked_holders(self) -> tuple[Unanswered, ...]:

@@ -268,7 +268,7 @@ def _plan(
         retention_days=request.retention_days or entry.retention[request.type],
         storages=storages,
         missing=missing,
-        later=tuple(map(workspace.storage, entry.storages)),
+        later=tuple(map(workspace.storage, {*entry.storages, *(request.storages or ())})),
         new_key=workspace.keyring.new_data_key if encrypt else None,
         limits=Limits(
             max_stored_bytes=settings.backup_max_size_mb * _MEGABYTE or None,

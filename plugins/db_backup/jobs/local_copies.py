@@ -75,7 +75,9 @@ def drop_proved_copy(
     except Interrupted:
         raise
     except BackupError as error:
-        return (f"The local copy of {backup_id} was not removed, or not to the end: {error.message}",)
+        return (
+            f"The local copy of {backup_id} was not removed, or not all were told of it: {error.message} {error.hint}",
+        )
     return ()
 
 

@@ -166,8 +166,7 @@ class _Replication:
         return self.tally.report()
 
     def carry_out(self, run: RunInfo, progress: Progress, cancellation: Cancellation) -> ReplicateReport:
-        # Of all storages: in one that no entry names any more, nobody else takes away what a killed one was writing.
-        tidy(self.workspace, [listing.storage for listing in self.survey.listings])
+        self._tidy()
         for backup_id, look in copies_ahead(self.workspace, self._backups()):
             cancellation.check()
             try:
@@ -185,6 +184,14 @@ class _Replication:
                 self.tally.warnings[f"{backup_id} was not looked at to its end: {error.message}"] = None
                 self.tally.unfinished.append(backup_id)
         return self.tally.report()
+
+    def _tidy(self) -> None:
+        """In all storages: of one that no entry names any more, nobody else takes away what killed runs left."""
+        try:
+            tidy(self.workspace, list(self.workspace.storages.values()))
+        except StorageError as error:  # one that may not go yet, say: it is in nobody's way
+            left = f"What killed runs left was not taken away to the end: {error.message} {error.hint}"
+            self.tally.warnings[left.strip()] = None
 
     def _backups(self) -> Iterator[str]:
         """The ids, in the order in which they were made: what a backup needs comes before it."""
