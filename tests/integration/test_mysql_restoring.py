@@ -359,7 +359,7 @@ def client_that_stands_still(folder: Path) -> Path:
     script.write_text(
         "#!/bin/bash\n"
         f'for argument; do case "$argument" in --version|-V) exec {shlex.quote(real)} "$@";; esac; done\n'
-        f"touch {shlex.quote(str(folder))}/reached\nsleep 1000000\n"
+        f"touch {shlex.quote(str(folder))}/reached\nexec sleep 1000000\n"
     )
     script.chmod(0o755)
     return folder
