@@ -171,7 +171,8 @@ def test_a_tool_that_fails_is_told_when_its_own_stream_ends(
     before = processes.family()
     with lab.engine(database).open_backup(request, Cancellation()) as dump:
         for pid, _ in processes.family(ignoring=before):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # of a stream with few rows the tool may have ended already
+                os.kill(pid, signal.SIGKILL)
         told = []
         for number, stream in enumerate(dump.streams):
             read_to_end(stream)
